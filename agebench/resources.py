@@ -1,0 +1,48 @@
+"""Where cards and recipes are found: the working directory first, then what ships with agebench.
+
+The three folders are `manifests/` (cards), `pipelines/` (curation recipes) and `models/` (model recipes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from agebench.errors import UsageError, nearest
+
+Kind = Literal["manifests", "pipelines", "models"]
+KINDS: tuple[Kind, ...] = ("manifests", "pipelines", "models")
+NOT_RECIPES = {"published"}  # declarations in these folders that are no card and no recipe
+WHAT = {"manifests": "dataset", "pipelines": "curation recipe", "models": "model recipe"}
+
+
+def shipped_folder(kind: Kind) -> Path:
+    """The folder that ships with agebench: inside the wheel, else the checkout's top level."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_shipped" / kind
+    return inside if inside.is_dir() else package.parent / kind
+
+
+def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
+    """Name → file of every card or recipe of one kind; a file in the working directory wins over a shipped one."""
+    found: dict[str, Path] = {}
+    for folder in (shipped_folder(kind), (cwd or Path.cwd()) / kind):
+        if folder.is_dir():
+            found |= {p.stem: p for p in sorted(folder.glob("*.toml")) if p.stem not in NOT_RECIPES}
+    return found
+
+
+def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
+    """The file behind a name, or behind a path that ends in `.toml`.
+
+    Raises UsageError (exit 2) with the nearest names where there is none.
+    """
+    if name.endswith(".toml") or "/" in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        raise UsageError(f"There is no file {name}.", f"`agebench ls` lists what ships; `agebench cp` copies one to {kind}/.")
+    found = available(kind, cwd)
+    if name not in found:
+        raise UsageError(f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all.")
+    return found[name]
