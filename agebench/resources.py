@@ -41,8 +41,13 @@ def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
         path = Path(name)
         if path.is_file():
             return path
-        raise UsageError(f"There is no file {name}.", f"`agebench ls` lists what ships; `agebench cp` copies one to {kind}/.")
+        raise UsageError(
+            f"There is no file {name}.",
+            f"`agebench ls` lists what ships; `agebench cp` copies one to {kind}/.",
+        )
     found = available(kind, cwd)
     if name not in found:
-        raise UsageError(f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all.")
+        raise UsageError(
+            f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all."
+        )
     return found[name]

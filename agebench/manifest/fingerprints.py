@@ -1,0 +1,20 @@
+"""Fingerprints: short proofs that two sets of records, labels or pictures are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+
+import polars as pl
+
+
+def label_fingerprint(records: pl.DataFrame) -> str:
+    """SHA-256 over the sorted (file stem in lower case, age) of `records` (columns `path`, `age`).
+
+    The same for every copy of a dataset, wherever it lies and however its folders are named.
+    """
+    lines = sorted(
+        f"{PurePosixPath(path).stem.lower()}\t{'' if age is None else age}"
+        for path, age in zip(records["path"].to_list(), records["age"].to_list(), strict=True)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,283 @@
+"""Cards and recipes as typed data: read from TOML, checked whole, every mistake reported at once.
+
+A card describes a dataset, a curation recipe a pipeline, a model recipe a network and its training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from agebench import resources
+from agebench.errors import RecipeError, nearest
+
+
+class Strict(BaseModel):
+    """A table of a recipe: unknown keys are mistakes, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+# --- cards -----------------------------------------------------------------------------------------------------
+
+
+class Expected(Strict):
+    """What the release should hold. Fingerprints are of `manifest.fingerprints`."""
+
+    records: int
+    records_stated: int | None = None  # where the authors' own number differs from the files in circulation
+    subjects: int | None = None
+    ages: tuple[int, int] | None = None
+    parts: dict[str, int] = {}
+    labels: str | None = None
+    pictures: str | None = None
+
+
+class Protocol(Strict):
+    """Which records a test set is measured on, and the column of its table."""
+
+    column: str
+    records: int | None = None  # a subset of so many, drawn by hash(seed, part, path), subjects in turn
+    seed: int = 0
+    ages: tuple[int, int] | None = None
+
+
+class Card(Strict):
+    """One dataset: what it is, where it is to be had, how it is laid out, what to expect of it."""
+
+    name: Name
+    title: str
+    roles: list[Literal["train", "test"]]
+    layout: Literal["imdb-wiki", "fg-net", "morph", "cacd", "utkface"]
+    root: str
+    recipe: Name
+    age_rule: str
+    files: str  # the layout in words, for people whose folder is not recognised
+    source: str
+    licence: str
+    citation: str
+    expected: Expected
+    protocol: Protocol | None = None
+
+    @model_validator(mode="after")
+    def test_sets_have_a_protocol(self) -> Card:
+        if "test" in self.roles and self.protocol is None:
+            raise ValueError("a card with the role 'test' needs a [protocol] table")
+        return self
+
+
+# --- curation recipes ------------------------------------------------------------------------------------------
+
+
+class Check(Strict):
+    """One rule: an SQL predicate over `evidence` with the verdict it gives and the reason in words."""
+
+    name: CheckName
+    reject: str | None = None
+    review: str | None = None
+    reason: str
+    value: str | None = None  # the column or expression whose number is stored with the verdict
+
+    @model_validator(mode="after")
+    def one_verdict(self) -> Check:
+        if (self.reject is None) == (self.review is None):
+            raise ValueError("a check has either `reject` or `review`, not both and not neither")
+        return self
+
+    @property
+    def verdict(self) -> Literal["reject", "review"]:
+        return "reject" if self.reject is not None else "review"
+
+    @property
+    def predicate(self) -> str:
+        return self.reject if self.reject is not None else (self.review or "")
+
+
+class CurationRecipe(Strict):
+    """A documented set of checks for one dataset, in the order in which the funnel counts them."""
+
+    name: Name
+    dataset: Name
+    title: str
+    check: list[Check]
+
+    @model_validator(mode="after")
+    def names_are_unique(self) -> CurationRecipe:
+        seen: set[str] = set()
+        for check in self.check:
+            if check.name in seen:
+                raise ValueError(f"the check '{check.name}' appears twice")
+            seen.add(check.name)
+        return self
+
+
+# --- model recipes ---------------------------------------------------------------------------------------------
+
+
+class Network(Strict):
+    """A residual network of two-convolution blocks (table 1 of the paper)."""
+
+    blocks: list[Annotated[int, Field(ge=1)]]
+    widths: list[Annotated[int, Field(ge=1)]] = [64, 128, 256, 512]
+    unit: Literal["post-activation", "pre-activation"] = "post-activation"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    classes: Literal[100] = 100
+
+    @model_validator(mode="after")
+    def stages_match(self) -> Network:
+        if len(self.blocks) != len(self.widths):
+            raise ValueError(f"{len(self.blocks)} stages of blocks but {len(self.widths)} widths")
+        return self
+
+
+class Crop(Strict):
+    """How a face becomes the network's input: `size` pixels square, `encoding` on disk."""
+
+    size: Annotated[int, Field(ge=16, le=1024)]
+    encoding: Literal["raw", "jpeg"] = "jpeg"
+
+
+class Loss(Strict):
+    """`neighborhood` (eq. 5) or `cross-entropy` (eq. 2)."""
+
+    name: Literal["neighborhood", "cross-entropy"]
+    sigma: Annotated[float, Field(gt=0)] = 5.0
+    normalised: bool = False
+    two_sigma_squared: bool = False
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+class Augment(Strict):
+    """Random changes of the training pictures; fractions of the size or of the value range."""
+
+    flip: bool = True
+    crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    rotate: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way
+    colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Training(Strict):
+    """The optimiser and its schedule; one step is one batch."""
+
+    steps: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1)]
+    optimiser: Literal["adam", "adamw", "sgd"] = "adam"
+    rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["steps", "cosine", "one-cycle"] = "steps"
+    milestones: list[int] = []
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    warmup: Annotated[int, Field(ge=0)] = 0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average; 0 is off
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the groups
+    validate_every: Annotated[int, Field(ge=1)] = 1000
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1000
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    workers: Annotated[int, Field(ge=0)] = 0  # reader processes
+
+
+class ModelRecipe(Strict):
+    """A network and its training. `tables` names the row that its runs fill, by table number."""
+
+    name: Name
+    title: str
+    label: str
+    tables: list[int]
+    network: Network
+    crop: Crop
+    loss: Loss
+    augment: Augment = Augment()
+    train: Training
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+T = TypeVar("T", bound=Strict)
+
+
+def load_card(name: str, cwd: Path | None = None) -> Card:
+    """The card of a dataset, by name or file. Raises UsageError or RecipeError (exit 2)."""
+    return _load(resources.find("manifests", name, cwd), Card)
+
+
+def load_curation_recipe(name: str, cwd: Path | None = None) -> CurationRecipe:
+    """A curation recipe, by name or file. Raises UsageError or RecipeError (exit 2)."""
+    return _load(resources.find("pipelines", name, cwd), CurationRecipe)
+
+
+def load_model_recipe(
+    name: str, cwd: Path | None = None, changes: dict[str, Any] | None = None
+) -> ModelRecipe:
+    """A model recipe, by name or file, with dotted keys changed (`train.steps`).
+
+    Raises UsageError or RecipeError (exit 2).
+    """
+    return _load(resources.find("models", name, cwd), ModelRecipe, changes)
+
+
+def digest(recipe: Strict) -> str:
+    """SHA-256 of a recipe's content, independent of its formatting."""
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+
+
+def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
+        ) from error
+    for key, value in (changes or {}).items():
+        *tables, last = key.split(".")
+        place = data
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):
+                raise RecipeError(f"--set {key}: '{table}' is no table of {path.name}.")
+        place[last] = value
+    try:
+        recipe = kind.model_validate(data)
+    except ValidationError as error:
+        lines = [_mistake(item, kind) for item in error.errors()]
+        raise RecipeError(f"{path} has {len(lines)} mistake(s):\n  " + "\n  ".join(lines) + "\n") from error
+    if path.stem != getattr(recipe, "name", path.stem):
+        raise RecipeError(
+            f"{path}: name is '{getattr(recipe, 'name', '')}', expected '{path.stem}' like the file."
+        )
+    return recipe
+
+
+def _mistake(item: Any, kind: type[Strict]) -> str:
+    """One validation error as `key: expected …, found …`."""
+    where = ".".join(str(part) for part in item["loc"]) or "the whole file"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key. {nearest(str(item['loc'][-1]), _keys(kind, item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    found = item.get("input")
+    shown = f", found {found!r}" if not isinstance(found, dict | list) else ""
+    return f"{where}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table at `place` may have."""
+    for part in place:
+        if isinstance(part, int):
+            continue
+        annotation = kind.model_fields[part].annotation
+        arguments = [
+            a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Strict)
+        ]
+        kind = arguments[0] if arguments else annotation
+        if not (isinstance(kind, type) and issubclass(kind, Strict)):
+            return []
+    return list(kind.model_fields)
