@@ -214,9 +214,7 @@ def load_curation_recipe(name: str, cwd: Path | None = None) -> CurationRecipe:
     return _load(resources.find("pipelines", name, cwd), CurationRecipe)
 
 
-def load_model_recipe(
-    name: str, cwd: Path | None = None, changes: dict[str, Any] | None = None
-) -> ModelRecipe:
+def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any] | None = None) -> ModelRecipe:
     """A model recipe, by name or file, with dotted keys changed (`train.steps`).
 
     Raises UsageError or RecipeError (exit 2).
@@ -250,9 +248,7 @@ def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T
         lines = [_mistake(item, kind) for item in error.errors()]
         raise RecipeError(f"{path} has {len(lines)} mistake(s):\n  " + "\n  ".join(lines) + "\n") from error
     if path.stem != getattr(recipe, "name", path.stem):
-        raise RecipeError(
-            f"{path}: name is '{getattr(recipe, 'name', '')}', expected '{path.stem}' like the file."
-        )
+        raise RecipeError(f"{path}: name is '{getattr(recipe, 'name', '')}', expected '{path.stem}' like the file.")
     return recipe
 
 
@@ -274,9 +270,7 @@ def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = kind.model_fields[part].annotation
-        arguments = [
-            a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Strict)
-        ]
+        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Strict)]
         kind = arguments[0] if arguments else annotation
         if not (isinstance(kind, type) and issubclass(kind, Strict)):
             return []

@@ -47,7 +47,5 @@ def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
         )
     found = available(kind, cwd)
     if name not in found:
-        raise UsageError(
-            f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all."
-        )
+        raise UsageError(f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all.")
     return found[name]
