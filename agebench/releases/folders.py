@@ -1,0 +1,84 @@
+"""Listing the pictures of a release: sorted, without hidden files, never through links that lead out of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from agebench.errors import ReleaseError
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """paths: pictures relative to the folder, with `/`, sorted. links: links left out because they lead elsewhere."""
+
+    paths: list[str]
+    links: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        if not self.links:
+            return []
+        return [f"{len(self.links)} link(s) that lead out of the release were left out, '{self.links[0]}' among them."]
+
+
+def list_pictures(folder: Path, *, deep: bool = False) -> Listing:
+    """The pictures in a folder (`deep`: and below it), by their endings in any case.
+
+    Hidden files and folders are ignored. A link to a file inside the folder counts as a picture, any other link is
+    left out. Raises ReleaseError where a folder cannot be listed.
+    """
+    home = folder.resolve()
+    paths: list[str] = []
+    links: list[str] = []
+    stack = [""]
+    while stack:
+        below = stack.pop()
+        try:
+            with os.scandir(home / below) as entries:
+                for entry in entries:
+                    name = f"{below}{entry.name}"
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_symlink():
+                        target = Path(entry.path).resolve()
+                        if target.is_dir() or not target.is_relative_to(home):
+                            links.append(name)
+                            continue
+                    elif entry.is_dir():
+                        if deep:
+                            stack.append(f"{name}/")
+                        continue
+                    if os.path.splitext(entry.name)[1].lower() in PICTURES:  # noqa: PTH122 - 50,000 names at once
+                        paths.append(name)
+        except OSError as error:
+            raise ReleaseError(
+                f"{home / below} cannot be listed ({error.strerror}).", "Check the folder's permissions and the disk."
+            ) from error
+    return Listing([_text(p) for p in sorted(paths)], sorted(_text(p) for p in links))
+
+
+def subfolder(root: Path, name: str) -> Path | None:
+    """The folder `name` in `root`, in any case; None where there is none."""
+    try:
+        found = sorted(p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_dir())
+    except OSError:
+        return None
+    return found[0] if found else None
+
+
+def subfile(root: Path, name: str) -> Path | None:
+    """The file `name` in `root`, in any case; None where there is none."""
+    try:
+        found = sorted(p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_file())
+    except OSError:
+        return None
+    return found[0] if found else None
+
+
+def _text(name: str) -> str:
+    """A file name that is no valid UTF-8 cannot stand in a table: its wrong bytes become `?`."""
+    return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,99 @@
+"""What every release is read into: one table of records, and the errors that all layouts share."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.errors import ReleaseNotFound
+from agebench.recipes import Card
+
+SCHEMA: dict[str, Any] = {
+    "part": pl.Utf8,
+    "path": pl.Utf8,
+    "subject_id": pl.Utf8,
+    "name": pl.Utf8,
+    "gender": pl.Utf8,
+    "dob": pl.Date,
+    "dob_day": pl.Int64,
+    "photo_year": pl.Int32,
+    "age": pl.Int32,
+    "face_score": pl.Float64,
+    "second_face_score": pl.Float64,
+    "box_x": pl.Float64,
+    "box_y": pl.Float64,
+    "box_w": pl.Float64,
+    "box_h": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release as read.
+
+    records: one row a labelled picture, columns as in `SCHEMA`. folders: part → the folder that `path` is relative
+    to. notes: sentences that the user should see (a part that is missing, names that could not be parsed).
+    """
+
+    records: pl.DataFrame
+    folders: dict[str, Path]
+    notes: list[str] = field(default_factory=list)
+
+
+def as_records(part: str, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """Columns (sequences, arrays or Series of one length) as a table of records; what is not given is NULL.
+
+    NaN becomes NULL, infinities stay.
+    """
+    n = len(columns["path"])
+    series = []
+    for name, kind in SCHEMA.items():
+        given = pl.repeat(part, n, dtype=pl.Utf8, eager=True) if name == "part" else columns.get(name)
+        if given is None:
+            given = pl.repeat(None, n, dtype=kind, eager=True)
+        series.append(pl.Series(name, given).cast(kind, strict=False))
+    numbers = [name for name, kind in SCHEMA.items() if kind == pl.Float64]
+    return pl.DataFrame(series).with_columns(pl.col(numbers).fill_nan(None))
+
+
+def folded(names: pl.Series) -> pl.Series:
+    """Names (n,) without case, accents and doubled spaces, so that spellings of one person meet; blank ones NULL."""
+    plain = [name if name is None or name.isascii() else _plain(name) for name in names.to_list()]
+    text = pl.Series(plain, dtype=pl.Utf8).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+    return pl.select(pl.when(text != "").then(text)).to_series()
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
+
+
+def not_found(card: Card, root: Path, looked_for: str) -> ReleaseNotFound:
+    """The error of a release that is not there: what was looked for, what is there, where the release is to be had."""
+    return ReleaseNotFound(
+        f"No {card.title} in {root}: looked for {looked_for}, {_found(root)}.",
+        f"The release is to be had from {card.source} ({card.licence}). Expected layout: {card.files} "
+        f"Say where it lies with `--root DIR`, or try `agebench demo` on a synthetic release.",
+    )
+
+
+def examples(names: pl.Series | list[str], most: int = 3) -> str:
+    """The first few names, for a note."""
+    shown = ", ".join(f"'{name}'" for name in list(names[:most]))
+    return shown + (", …" if len(names) > most else "")
+
+
+def _found(root: Path) -> str:
+    if not root.exists():
+        return "the folder does not exist"
+    if not root.is_dir():
+        return "found a file, not a folder"
+    try:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir())
+    except OSError as error:
+        return f"the folder cannot be read ({error.strerror})"
+    return f"found {len(names)} other entries ({examples(names, 5)})" if names else "the folder is empty"
