@@ -1,0 +1,58 @@
+"""Random changes of a whole batch at once, on the device where it lies, all drawn from one generator."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from agebench.recipes import Augment
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a gray picture shows of R, G and B
+
+
+def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+    """A changed copy of every picture; each picture is drawn for itself.
+
+    pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
+    how.flip: mirrored in half of the draws. how.crop: a square window whose side is 1 − crop to 1 of the picture's,
+    anywhere inside, enlarged again. how.rotate: degrees either way. how.colour: brightness, contrast and saturation
+    each times 1 − colour to 1 + colour.
+    """
+    batch, device = len(pictures), pictures.device
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(batch, *shape, generator=generator, device=device) * (high - low) + low
+
+    # everything is drawn whether used or not, so that one setting does not change the draws of another
+    mirrored = draw(0, 1) < (0.5 if how.flip else 0.0)
+    side = draw(1 - how.crop, 1)
+    shift = draw(-1, 1, 2) * (1 - side).unsqueeze(1)
+    angle = torch.deg2rad(draw(-how.rotate, how.rotate))
+    brightness, contrast, saturation = draw(1 - how.colour, 1 + how.colour, 3).unbind(1)
+
+    values = pictures.permute(0, 3, 1, 2).float()
+    if how.crop or how.rotate:
+        across = torch.where(mirrored, -side, side)
+        cos, sin = angle.cos(), angle.sin()
+        window = torch.stack([across * cos, -side * sin, shift[:, 0], across * sin, side * cos, shift[:, 1]], 1)
+        grid = F.affine_grid(window.view(batch, 2, 3), list(values.shape), align_corners=False)
+        values = F.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
+    elif how.flip:
+        values = torch.where(mirrored.view(-1, 1, 1, 1), values.flip(3), values)
+    values = values.permute(0, 2, 3, 1)
+    if how.colour:
+        values = _recolour(values, brightness, contrast, saturation)
+    return values
+
+
+def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Brightness, contrast about the picture's mean luma, and saturation, as one 3×3 matrix and one offset."""
+    luma = torch.tensor(LUMA, device=values.device)
+    gray = luma.expand(3, 3).T  # every output channel gets the luma
+    matrix = saturation.view(-1, 1, 1) * torch.eye(3, device=values.device) + (1 - saturation).view(-1, 1, 1) * gray
+    mean = values.mean((1, 2)) @ luma
+    flat = values.reshape(len(values), -1, 3)
+    offset = brightness * (1 - contrast) * mean
+    changed = torch.baddbmm(offset.view(-1, 1, 1), flat, (brightness * contrast).view(-1, 1, 1) * matrix)
+    return changed.clamp_(0, 255).view_as(values)

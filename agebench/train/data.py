@@ -1,0 +1,170 @@
+"""What a training reads: pictures by row, and which of them make up each batch.
+
+Everything here is a function of (seed, step), so that a resumed training sees what an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from agebench.errors import NothingCurated, RecipeError, UsageError
+
+Ints = NDArray[np.int64]
+COLUMNS = ("part", "path", "sha256", "age", "group_id", "copies")
+
+
+class Pictures(Protocol):
+    """Faces by row, `(S, S, 3)` uint8 RGB. Picklable, and cheap to pickle: reader processes open it again by its path.
+
+    It may also have `read_many(rows) -> (N, S, S, 3)`, which is used where it exists.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Labelled pictures: entry i of every array is one record.
+
+    rows: (N,) where its face is in `pictures`. ages: (N,) whole years 0..99. copies: (N,) draws an epoch, 0 drops it.
+    groups: (N,) records of one group are never split between training and validation.
+    records: the same records as a frame with at least the columns of `COLUMNS`, to be kept with the run.
+    """
+
+    pictures: Pictures
+    rows: Ints
+    ages: Ints
+    copies: Ints
+    groups: NDArray[Any]
+    records: pl.DataFrame
+
+    @classmethod
+    def from_records(cls, pictures: Pictures, rows: Sequence[int] | Ints, records: pl.DataFrame) -> TrainingData:
+        """`records` (`part, path, sha256, age, group_id, copies`) beside the picture rows that hold their faces.
+
+        Raises UsageError where columns are missing or the lengths differ, NothingCurated where no record is drawn.
+        """
+        if missing := [name for name in COLUMNS if name not in records.columns]:
+            raise UsageError(f"The training records lack {', '.join(missing)}.", f"Expected {', '.join(COLUMNS)}.")
+        if len(rows) != len(records):
+            raise UsageError(f"{len(records)} training records but {len(rows)} picture rows.")
+        ages = records["age"].cast(pl.Int64).to_numpy()
+        outside = (ages < 0) | (ages > 99)
+        if outside.any():
+            raise UsageError(f"{outside.sum()} training records have an age outside 0–99 ({ages[outside][0]}).")
+        copies = records["copies"].cast(pl.Int64).to_numpy()
+        if not (copies > 0).any():
+            raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
+        groups = records["group_id"].to_numpy()
+        return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, groups, records)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the records, in order: the same where the same training would be made of them."""
+        return hashlib.sha256(self.records.select(COLUMNS).write_csv().encode()).hexdigest()
+
+
+def validation_mask(groups: Sequence[Any] | NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
+    """Which records validate: (N,) bool, whole groups, each drawn with the chance `share` by a hash of (seed, group).
+
+    Where chance leaves one side empty, one group is moved, so that both have records whenever there are two groups.
+    """
+    names, place = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    if share <= 0 or len(names) < 2:
+        return np.zeros(len(groups), dtype=bool)
+    draws = np.array([int.from_bytes(hashlib.md5(f"{seed}:{n}".encode()).digest()[:8], "big") for n in names])
+    threshold = min(max(share * 2.0**64, float(draws.min()) + 1), float(draws.max()))
+    return (draws.astype(float) < threshold)[place.reshape(-1)]
+
+
+def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:
+    """The draws of one epoch, (sum of copies,): every index as often as it has copies, shuffled by (seed, epoch)."""
+    draws = np.repeat(np.arange(len(copies)), copies)
+    return np.random.default_rng([seed, epoch]).permutation(draws)
+
+
+class Batches:
+    """The batches from `start` to `steps`: of each its picture rows and ages, for one of `world` processes.
+
+    Epochs follow each other without a gap, so that every batch is full; only the order of one epoch is held.
+    """
+
+    def __init__(
+        self, rows: Ints, ages: Ints, copies: Ints, batch: int, seed: int, start: int, steps: int, rank: int, world: int
+    ) -> None:
+        self.rows, self.ages, self.copies = rows, ages, copies
+        self.batch, self.seed, self.start, self.steps = batch, seed, start, steps
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return self.steps - self.start
+
+    def __iter__(self) -> Iterator[tuple[Ints, Ints]]:
+        length = int(self.copies.sum())
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        for step in range(self.start, self.steps):
+            drawn, position, end = [], step * self.batch, (step + 1) * self.batch
+            while position < end:
+                if position // length != epoch:
+                    epoch = position // length
+                    order = epoch_order(self.copies, self.seed, epoch)
+                take = min(end - position, length - position % length)
+                drawn.append(order[position % length :][:take])
+                position += take
+            mine = np.concatenate(drawn)[self.rank :: self.world]
+            yield self.rows[mine], self.ages[mine]
+
+
+class _Reader:
+    """Reads a batch for the loader. It holds the pictures only: the tables stay in the process that trains."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError("batches are read whole, by __getitems__")
+
+    def __getitems__(self, batch: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:
+        rows, ages = batch
+        return torch.from_numpy(read(self.pictures, rows)), torch.from_numpy(ages)
+
+
+def _as_read(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return batch
+
+
+def read(pictures: Pictures, rows: Ints) -> NDArray[np.uint8]:
+    """The pictures at `rows`, (N, S, S, 3) uint8 RGB, writable."""
+    many = getattr(pictures, "read_many", None)
+    read = np.asarray(many(rows)) if many else np.stack([pictures[int(row)] for row in rows])
+    return read if read.flags.writeable else read.copy()
+
+
+def loader(pictures: Pictures, batches: Batches, workers: int, pin: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches as tensors, pictures (B, S, S, 3) uint8 and ages (B,) years, read ahead by `workers` processes."""
+    return DataLoader(
+        _Reader(pictures),  # type: ignore[arg-type]
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=_as_read,  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+    )
+
+
+def check_size(pictures: Pictures, row: int, size: int) -> None:
+    """Raises RecipeError where the pictures are not `size` pixels square."""
+    shape = np.asarray(pictures[row]).shape
+    if shape != (size, size, 3):
+        raise RecipeError(f"crop.size is {size} pixels, but the pictures are {'×'.join(map(str, shape))}.")
