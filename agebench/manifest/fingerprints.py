@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import PurePosixPath
 
+import duckdb
 import polars as pl
 
 
@@ -17,4 +18,11 @@ def label_fingerprint(records: pl.DataFrame) -> str:
         f"{PurePosixPath(path).stem.lower()}\t{'' if age is None else age}"
         for path, age in zip(records["path"].to_list(), records["age"].to_list(), strict=True)
     )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
+    """SHA-256 over the sorted (file stem in lower case, SHA-256 of the file) of all records of a manifest."""
+    rows = con.execute("SELECT path, sha256 FROM record LEFT JOIN content USING (part, path)").fetchall()
+    lines = sorted(f"{PurePosixPath(path).stem.lower()}\t{sha256 or ''}" for path, sha256 in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

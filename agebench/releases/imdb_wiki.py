@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from agebench.recipes import Card
+from agebench.releases.dates import ages_by_rule, birth_dates
 from agebench.releases.folders import subfile, subfolder
-from agebench.releases.matfile import Struct, birth_dates, birth_years_and_months, read_struct
+from agebench.releases.matfile import Struct, read_struct
 from agebench.releases.table import Release, as_records, folded, not_found
 
 PARTS = ("imdb", "wiki")
 FIELDS = ("dob", "photo_taken", "full_path", "gender", "name", "face_location", "face_score", "second_face_score")
-COUNTED_FROM_SEVENTH_MONTH = 7  # born in July or later: the birthday is taken to come after the photograph
 
 
 def read(card: Card, root: Path) -> Release:
@@ -39,16 +39,6 @@ def read(card: Card, root: Path) -> Release:
     return Release(records, {part: file.parent for part, file in files.items()}, notes)
 
 
-def ages_by_rule(days: np.ndarray, photo_years: np.ndarray) -> np.ndarray:
-    """Ages (n,) in whole years, NaN where unknown, of MATLAB birth day numbers and photo years (both (n,) float64).
-
-    Photo year - birth year, minus 1 if the birth month is July or later. Nothing is clipped.
-    """
-    years, months, known = birth_years_and_months(days)
-    ages = photo_years - years - (months >= COUNTED_FROM_SEVENTH_MONTH)
-    return np.where(known & np.isfinite(photo_years), ages, np.nan)
-
-
 def _mat_file(root: Path, part: str) -> Path | None:
     folder = subfolder(root, f"{part}_crop")
     inside = subfile(folder, f"{part}.mat") if folder is not None else None
@@ -59,7 +49,7 @@ def _part(part: str, file: Path) -> pl.DataFrame:
     identified = part == "imdb"
     mat = read_struct(file, part, (*FIELDS, "celeb_id") if identified else FIELDS, length_of="full_path")
     days, years = mat.numbers("dob"), mat.numbers("photo_taken")
-    box = mat.boxes("face_location")
+    box = mat.rows("face_location", 4)
     dates = pl.Series("dob", birth_dates(days))
     names = mat.texts("name")
     days[np.abs(days) > 2**53] = np.nan  # no whole number any more

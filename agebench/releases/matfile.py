@@ -1,80 +1,250 @@
-"""Reading MATLAB structs from releases: only version 5 files, only plain data, every fault a ReleaseError.
+"""Reading the structs of MATLAB 5 files, as releases have them: fields of numbers, of strings, and of small matrices.
 
-Nothing is ever unpickled: scipy reads MATLAB's own encoding, and only the variables that are asked for.
+An own reader, because a file of half a million records has millions of cells and may be damaged: `scipy.io.loadmat`
+makes an array of every cell, allocates what a damaged length asks for, and was seen to crash the process on single
+changed bytes. Here the cells of a field are found in one pass over their lengths, decoded together, and every length is
+checked against what is there. Nothing is ever unpickled: only numbers and characters are understood.
+
+The format is MathWorks' "MAT-File Format": an element is a tag (type, bytes) and its data, padded to 8 bytes.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import scipy.io
 
 from agebench.errors import ReleaseError
 
-UNIX_EPOCH = 719529  # MATLAB's day number of 1970-01-01: Python's ordinal + 366
-FIRST_DATE = 367  # 0001-01-01
-LAST_DATE = 3652425  # 9999-12-31
-FARTHEST_DAY = 10_000_000  # beyond it (27,000 years) a day number is garbage and gives no year
+MATRIX, COMPRESSED = 14, 15  # element types
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+CHARACTERS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le", 18: "utf-32-le"}
+CELL, STRUCT, CHAR = 1, 2, 4  # classes of matrices
+NUMERIC = range(6, 16)
+KINDS = {CELL: "cells", STRUCT: "a struct", 3: "an object", CHAR: "text", 5: "a sparse matrix"}
+LARGEST = 1 << 31  # bytes of a variable; the largest published one has a tenth of it
+
+
+class Damaged(ValueError):
+    """The bytes are no MATLAB 5 data; the message says where."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """An element: its type, and where its data are, in bytes."""
+
+    kind: int
+    start: int
+    size: int
+    after: int  # where the next element begins
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix element: its class, shape and name, and where its contents are, in bytes."""
+
+    kind: int
+    shape: tuple[int, ...]
+    name: str
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        what = KINDS.get(self.kind, "numbers" if self.kind in NUMERIC else "something unknown")
+        return f"{what} of shape {'×'.join(map(str, self.shape))}"
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes of a file, readable as elements. All offsets are checked against `len(raw)`."""
+
+    raw: bytes
+
+    def word(self, at: int) -> int:
+        if at < 0 or at + 4 > len(self.raw):
+            raise Damaged(f"the data end at byte {len(self.raw):,}, more was expected")
+        return int.from_bytes(self.raw[at : at + 4], "little")
+
+    def tag(self, at: int, end: int) -> Tag:
+        """The element at `at`, which must lie before `end`."""
+        first = self.word(at)
+        if first >> 16:  # up to four bytes of data lie inside the tag itself
+            found = Tag(first & 0xFFFF, at + 4, first >> 16, at + 8)
+            whole = found.size <= 4
+        else:
+            size = self.word(at + 4)
+            padding = 0 if first == COMPRESSED else -size % 8
+            found = Tag(first, at + 8, size, at + 8 + size + padding)
+            whole = True
+        if not whole or found.start + found.size > min(end, len(self.raw)):
+            raise Damaged(f"the element at byte {at:,} is longer ({found.size:,} bytes) than what is there")
+        return found
+
+    def matrix(self, at: int, end: int) -> Matrix:
+        """The matrix element at `at`. An element without bytes is an empty matrix."""
+        tag = self.tag(at, end)
+        if tag.kind != MATRIX:
+            raise Damaged(f"a matrix was expected at byte {at:,}, found an element of type {tag.kind}")
+        stop = tag.start + tag.size
+        if tag.size == 0:
+            return Matrix(NUMERIC[0], (0, 0), "", tag.start, stop)
+        flags = self.tag(tag.start, stop)
+        shape = self.tag(flags.after, stop)
+        name = self.tag(shape.after, stop)
+        if flags.size != 8 or shape.size % 4 or not 8 <= shape.size <= 128:
+            raise Damaged(f"the matrix at byte {at:,} has no proper head")
+        sizes = tuple(self.word(shape.start + 4 * i) for i in range(shape.size // 4))
+        label = self.raw[name.start : name.start + name.size].decode("latin-1")
+        return Matrix(self.word(flags.start) & 0xFF, sizes, label, name.after, stop)
+
+    def numbers(self, matrix: Matrix) -> np.ndarray:
+        """The numbers of a numeric matrix, flat, as float64; of complex ones the real parts."""
+        count = math.prod(matrix.shape)
+        if count == 0:
+            return np.empty(0)
+        tag = self.tag(matrix.start, matrix.end)
+        kind = NUMBERS.get(tag.kind)
+        if kind is None or np.dtype(kind).itemsize * count != tag.size:
+            raise Damaged(f"the numbers at byte {tag.start:,} do not fill the shape {matrix.shape}")
+        return np.frombuffer(self.raw, "<" + kind, count, tag.start).astype(np.float64)
+
+    def text(self, matrix: Matrix) -> str | None:
+        """The text of a matrix of characters; None of an empty one and of any other."""
+        if matrix.kind != CHAR or math.prod(matrix.shape) == 0:
+            return None
+        tag = self.tag(matrix.start, matrix.end)
+        codec = CHARACTERS.get(tag.kind)
+        if codec is None:
+            raise Damaged(f"the text at byte {tag.start:,} is in an unknown code ({tag.kind})")
+        return self.raw[tag.start : tag.start + tag.size].decode(codec, "replace")
+
+    def cells(self, matrix: Matrix) -> Cells:
+        """Where the cells of a cell array are, from one pass over their lengths."""
+        words = np.frombuffer(self.raw, "<u4", len(self.raw) // 4)
+        view = words.data
+        at, end = matrix.start // 4, matrix.end // 4
+        found = []
+        while at + 1 < end:
+            if view[at] != MATRIX:
+                raise Damaged(f"a cell was expected at byte {4 * at:,}, found an element of type {view[at]}")
+            found.append(at)
+            at += 2 + (view[at + 1] + 7 >> 3 << 1)
+        if at != end or len(found) != math.prod(matrix.shape):
+            raise Damaged(f"the cells at byte {matrix.start:,} do not fill the shape {matrix.shape}")
+        return Cells(self, words, np.array(found, dtype=np.int64), end)
+
+
+class Cells:
+    """The cells of one cell array (n,), decoded together.
+
+    `kind`, `size`, `start` are the type, bytes and place of each cell's data. They are found for all cells at once
+    where these have the usual head (two dimensions, no name), one by one for the others.
+    """
+
+    def __init__(self, source: Bytes, words: np.ndarray, at: np.ndarray, end: int) -> None:
+        self.source, n = source, len(at)
+        self.kind, self.size, self.start = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        self.classes = np.zeros(n, dtype=np.int64)
+        if n == 0:
+            return
+        bytes_in = words[at + 1].astype(np.int64)
+        head = words[np.minimum(at[:, None] + np.arange(2, 14), len(words) - 1)]
+        usual = (bytes_in >= 48) & np.all(head[:, [0, 1, 4, 5, 8, 9]] == [6, 8, 5, 8, 1, 0], axis=1)
+        first = head[:, 10].astype(np.int64)
+        small = first >> 16 > 0
+        self.kind[usual] = np.where(small, first & 0xFFFF, first)[usual]
+        self.size[usual] = np.where(small, first >> 16, head[:, 11])[usual]
+        self.start[usual] = (4 * at + np.where(small, 52, 56))[usual]
+        self.classes[usual] = head[usual, 2] & 0xFF
+        if np.any(usual & ((self.start + self.size > 4 * at + 8 + bytes_in) | (small & (self.size > 4)))):
+            raise Damaged("a cell's data are longer than the cell")
+        for i in np.flatnonzero(~usual & (bytes_in > 0)):
+            matrix = source.matrix(4 * int(at[i]), 4 * end)
+            if (matrix.kind == CHAR or matrix.kind in NUMERIC) and matrix.end > matrix.start and 0 not in matrix.shape:
+                tag = source.tag(matrix.start, matrix.end)
+                self.kind[i], self.size[i], self.start[i] = tag.kind, tag.size, tag.start
+                self.classes[i] = matrix.kind
+
+    def texts(self) -> list[str | None]:
+        """Each cell's text; None where it is empty or something else."""
+        raw = self.source.raw
+        out: list[str | None] = [None] * len(self.kind)
+        is_text = (self.classes == CHAR) & (self.size > 0)
+        for kind in np.unique(self.kind[is_text]).tolist():
+            if kind not in CHARACTERS:
+                raise Damaged(f"text in an unknown code ({kind})")
+            codec = CHARACTERS[kind]
+            rows = np.flatnonzero(is_text & (self.kind == kind))
+            ends = (self.start + self.size)[rows].tolist()
+            for i, a, b in zip(rows.tolist(), self.start[rows].tolist(), ends, strict=True):
+                out[i] = raw[a:b].decode(codec, "replace")
+        return out
+
+    def rows(self, width: int) -> np.ndarray:
+        """Each cell's numbers as float64 (n, width); NaN where a cell has another count of them or something else."""
+        raw = np.frombuffer(self.source.raw, np.uint8)
+        out = np.full((len(self.kind), width), np.nan)
+        for kind, code in NUMBERS.items():
+            dtype = np.dtype("<" + code)
+            length = width * dtype.itemsize
+            fits = (self.kind == kind) & (self.size == length) & np.isin(self.classes, NUMERIC)
+            if fits.any():
+                picked = raw[self.start[fits][:, None] + np.arange(length)]
+                out[fits] = np.ascontiguousarray(picked).view(dtype)
+        return out
 
 
 @dataclass(frozen=True)
 class Struct:
-    """One struct variable: its fields as arrays, each checked to hold `n` values when it is asked for."""
+    """A 1×1 struct variable. Every field is checked to hold `n` values when it is asked for."""
 
     path: Path
     variable: str
-    fields: dict[str, np.ndarray]
+    source: Bytes
+    fields: dict[str, Matrix]
     n: int
 
     def numbers(self, name: str) -> np.ndarray:
         """A numeric field as float64 (n,), NaN where unknown."""
-        values = self._checked(name)
-        if values.dtype.kind not in "biuf":
-            raise self._wrong(name, f"numbers expected, found {_kind(values)}")
-        return values.astype(np.float64)
+        matrix = self._checked(name)
+        if matrix.kind not in NUMERIC:
+            raise self._wrong(name, f"numbers expected, found {matrix}")
+        try:
+            return self.source.numbers(matrix)
+        except Damaged as error:
+            raise self._wrong(name, str(error)) from error
 
     def texts(self, name: str) -> pl.Series:
         """A cell array of strings (n,): empty cells and cells of something else are NULL."""
-        cells = self._checked(name)
-        if cells.dtype.kind == "O":
-            try:
-                return pl.Series(name, [cell[0] if cell.size else None for cell in cells], dtype=pl.Utf8)
-            except (TypeError, ValueError, IndexError, AttributeError):  # cells of something else among them
-                texts = [_text(cell) for cell in cells]
-        elif cells.dtype.kind == "U":
-            texts = [_text(cell) for cell in cells]
-        else:
-            raise self._wrong(name, f"strings expected, found {_kind(cells)}")
-        return pl.Series(name, texts, dtype=pl.Utf8)
+        matrix = self._checked(name)
+        if matrix.kind != CELL:
+            raise self._wrong(name, f"strings expected, found {matrix}")
+        try:
+            return pl.Series(name, self.source.cells(matrix).texts(), dtype=pl.Utf8)
+        except Damaged as error:
+            raise self._wrong(name, str(error)) from error
 
-    def boxes(self, name: str) -> np.ndarray:
-        """A cell array of four numbers each as float64 (n, 4), NaN where a cell holds something else."""
-        cells = self.fields[name]
-        if cells.dtype.kind in "biuf" and cells.shape == (self.n, 4):
-            return cells.astype(np.float64)
-        cells = self._checked(name)
-        if cells.dtype.kind != "O":
-            raise self._wrong(name, f"cells of four numbers expected, found {_kind(cells)}")
-        shapes = {cell.shape if isinstance(cell, np.ndarray) else None for cell in cells}
-        if shapes == {(1, 4)}:
-            flat = np.concatenate(cells.tolist())
-            if flat.dtype.kind in "biuf":
-                return flat.astype(np.float64)
-        usual = [isinstance(c, np.ndarray) and c.size == 4 and c.dtype.kind in "biuf" for c in cells]
-        rows = [
-            np.ravel(c).astype(np.float64) if good else np.full(4, np.nan) for c, good in zip(cells, usual, strict=True)
-        ]
-        return np.stack(rows) if rows else np.empty((0, 4))
+    def rows(self, name: str, width: int) -> np.ndarray:
+        """A cell array of small numeric matrices as float64 (n, width), NaN where a cell holds something else."""
+        matrix = self._checked(name)
+        if matrix.kind != CELL:
+            raise self._wrong(name, f"cells of {width} numbers expected, found {matrix}")
+        try:
+            return self.source.cells(matrix).rows(width)
+        except Damaged as error:
+            raise self._wrong(name, str(error)) from error
 
-    def _checked(self, name: str) -> np.ndarray:
-        values = self.fields[name].ravel()
-        if len(values) != self.n:
-            raise self._wrong(name, f"{self.n:,} values expected as in the other fields, found {len(values):,}")
-        return values
+    def _checked(self, name: str) -> Matrix:
+        matrix = self.fields[name]
+        count = math.prod(matrix.shape)
+        if count != self.n:
+            raise self._wrong(name, f"{self.n:,} values expected as in the other fields, found {count:,}")
+        return matrix
 
     def _wrong(self, name: str, what: str) -> ReleaseError:
         return ReleaseError(
@@ -87,106 +257,94 @@ def read_struct(path: Path, variable: str, needed: tuple[str, ...], length_of: s
 
     Raises ReleaseError for anything that is not such a file.
     """
-    _check_header(path, variable)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scipy's remarks on odd variables of a file; what matters is checked here
-            content = scipy.io.loadmat(path, variable_names=[variable], squeeze_me=False)
-    except Exception as error:  # on damaged bytes scipy raises anything from KeyError to MemoryError
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from error
+    _check_header(content[:128], path, variable)
+    others = []
+    try:
+        for source, matrix in _variables(Bytes(content)):
+            if matrix.name == variable:
+                return _struct(path, source, matrix, needed, length_of)
+            others.append(matrix.name)
+    except (Damaged, zlib.error) as error:
         raise ReleaseError(
-            f"{path} cannot be read as a MATLAB file ({type(error).__name__}: {error}): a MATLAB 5 file with the "
-            f"struct '{variable}' was expected, {path.stat().st_size:,} bytes were found.",
-            "It is damaged or cut off: get it anew.",
+            f"{path} is damaged or cut off: {error}; a MATLAB 5 file with the struct '{variable}' was expected, "
+            f"{len(content):,} bytes were found.",
+            "Get the file anew.",
         ) from error
-    value = content.get(variable)
-    if value is None:
+    holds = ", ".join(f"'{name}'" for name in others) if others else "nothing"
+    raise ReleaseError(
+        f"{path} holds no variable '{variable}': it holds {holds}.",
+        "It is another file, or cut off: the release's own file is needed.",
+    )
+
+
+def _struct(path: Path, source: Bytes, matrix: Matrix, needed: tuple[str, ...], length_of: str) -> Struct:
+    if matrix.kind != STRUCT or math.prod(matrix.shape) != 1:
         raise ReleaseError(
-            f"{path} holds no variable '{variable}': {_variables(path)}.",
-            "It is another file, or cut off: the release's own file is needed.",
+            f"{path}: '{matrix.name}' is no 1×1 struct but {matrix}.", "The release's own file is needed."
         )
-    if not isinstance(value, np.ndarray) or not value.dtype.names or value.size != 1:
-        raise ReleaseError(
-            f"{path}: '{variable}' is no 1×1 struct but {_kind(value)}.", "The release's own file is needed."
-        )
-    names = value.dtype.names
-    missing = [name for name in needed if name not in names]
+    width_tag = source.tag(matrix.start, matrix.end)
+    names_tag = source.tag(width_tag.after, matrix.end)
+    width = source.word(width_tag.start) if width_tag.size == 4 else 0
+    if not 0 < width <= 1024 or names_tag.size % width:
+        raise Damaged(f"the field names at byte {names_tag.start:,} are broken")
+    fields: dict[str, Matrix] = {}
+    at = names_tag.after
+    for begin in range(names_tag.start, names_tag.start + names_tag.size, width):
+        name = source.raw[begin : begin + width].split(b"\0")[0].decode("latin-1")
+        fields[name] = source.matrix(at, matrix.end)
+        at = source.tag(at, matrix.end).after
+    missing = [name for name in needed if name not in fields]
     if missing:
         raise ReleaseError(
-            f"{path}: the struct '{variable}' lacks the field(s) {', '.join(missing)}; it has {', '.join(names)}.",
+            f"{path}: the struct '{matrix.name}' lacks the field(s) {', '.join(missing)}; it has {', '.join(fields)}.",
             "The release's own file is needed.",
         )
-    row = value.ravel()[0]
-    fields = {name: np.asarray(row[name]) for name in names}
-    return Struct(path, variable, fields, fields[length_of].size)
+    return Struct(path, matrix.name, source, fields, math.prod(fields[length_of].shape))
 
 
-def birth_years_and_months(days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Years and months of MATLAB day numbers (n,), and which of them are known: three arrays (n,).
-
-    Fractions of a day are dropped. The calendar is the Gregorian one, extended before its beginning, so that the day
-    numbers 1 and 0 lie in the years 0 and -1.
-    """
-    known = np.isfinite(days) & (np.abs(np.nan_to_num(days)) < FARTHEST_DAY)
-    dates = _dates(days, known)
-    years = dates.astype("datetime64[Y]").astype(np.int64) + 1970
-    months = dates.astype("datetime64[M]").astype(np.int64) % 12 + 1
-    return years, months, known
-
-
-def birth_dates(days: np.ndarray) -> np.ndarray:
-    """Dates (n,) of MATLAB day numbers; NaT where the number is no date between the years 1 and 9999."""
-    floor = np.floor(days)
-    known = np.isfinite(days) & (floor >= FIRST_DATE) & (floor <= LAST_DATE)
-    dates = _dates(days, known)
-    dates[~known] = np.datetime64("NaT")
-    return dates
+def _variables(file: Bytes) -> Iterator[tuple[Bytes, Matrix]]:
+    """The variables of a file, each with the bytes it lies in."""
+    at, end = 128, len(file.raw)
+    while at < end:
+        tag = file.tag(at, end)
+        whole = file.raw[at : tag.start + tag.size]
+        if tag.kind == COMPRESSED:
+            whole = _inflated(whole[8:])
+        source = Bytes(whole)
+        yield source, source.matrix(0, len(whole))
+        at = tag.after
 
 
-def _dates(days: np.ndarray, known: np.ndarray) -> np.ndarray:
-    whole = np.floor(np.where(known, days, UNIX_EPOCH)).astype(np.int64)
-    return (whole - UNIX_EPOCH).astype("datetime64[D]")
+def _inflated(packed: bytes) -> bytes:
+    size = 8 + Bytes(zlib.decompressobj().decompress(packed, 8)).word(4)
+    if size > LARGEST:
+        raise Damaged(f"a compressed variable would take {size:,} bytes")
+    unpacker = zlib.decompressobj()
+    whole = unpacker.decompress(packed, size + 64)
+    if len(whole) < size or not unpacker.eof:
+        raise Damaged(f"a compressed variable of {size:,} bytes does not end where it should")
+    return whole
 
 
-def _check_header(path: Path, variable: str) -> None:
-    """Refuse what is no MATLAB 5 file by its first bytes, with the reason in words."""
+def _check_header(head: bytes, path: Path, variable: str) -> None:
+    """Refuse what is no MATLAB 5 file by its first 128 bytes, with the reason in words."""
     expected = f"a MATLAB 5 file with the struct '{variable}' was expected"
-    try:
-        with path.open("rb") as file:
-            head = file.read(132)
-    except OSError as error:
-        raise ReleaseError(f"{path} cannot be opened ({error.strerror}).", "Check its permissions.") from error
     if not head:
         raise ReleaseError(f"{path} is empty (zero bytes): {expected}.", "Get the file anew.")
-    if head.startswith(b"\x89HDF") or head.startswith(b"MATLAB 7.3"):
+    mark = head[126:128]
+    version = head[125] if mark == b"IM" else head[124] if mark == b"MI" else 0
+    if head.startswith((b"\x89HDF", b"MATLAB 7.3")) or version == 2:
         raise ReleaseError(
             f"{path} is a MATLAB 7.3 (HDF5) file: {expected}.",
-            f"Use the file as published, or save it again in MATLAB: save('{path.name}', '-struct', …, '-v7').",
+            "Use the file as published, or save it again in MATLAB with the option '-v7'.",
         )
-    if len(head) < 132 or not any(head[:4]):
-        raise ReleaseError(f"{path} is no MATLAB file, or cut off: {expected}.", "Get the file anew.")
-    version = {b"IM": head[125], b"MI": head[124]}.get(head[126:128])
     if version != 1:
-        raise ReleaseError(f"{path} is no MATLAB 5 file: {expected}, its header is of another kind.", "Get it anew.")
-
-
-def _variables(path: Path) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            names = [str(name) for name, _, _ in scipy.io.whosmat(path)]
-    except Exception:  # noqa: BLE001 - the file is damaged in any of many ways; the caller raises
-        return "its variables cannot be listed"
-    return "it holds " + (", ".join(f"'{name}'" for name in names) if names else "nothing")
-
-
-def _text(cell: object) -> str | None:
-    """The string in a cell; None for an empty cell and for anything else. Halves of UTF-16 pairs become `?`."""
-    value = cell.ravel()[0] if isinstance(cell, np.ndarray) and cell.size == 1 else cell
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else None
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        kinds = {"O": "cells", "U": "text", "V": "a struct", "b": "logicals"}
-        return f"{kinds.get(value.dtype.kind, 'numbers')} of shape {'×'.join(map(str, value.shape))}"
-    return type(value).__name__
+        raise ReleaseError(f"{path} is no MATLAB 5 file, or cut off: {expected}.", "Get the file anew.")
+    if mark == b"MI":
+        raise ReleaseError(
+            f"{path} is a big-endian MATLAB file: {expected}, little-endian.", "Save it again in MATLAB."
+        )

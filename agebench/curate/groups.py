@@ -1,0 +1,35 @@
+"""Groups: records that must not be split between training and validation."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import polars as pl
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from agebench.manifest.groups import group_keys, write_groups
+
+
+def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
+    """Give every record its group: the connected component over "same subject" and "same bytes"; their number.
+
+    A group is named by its smallest `record_id`, so the same release gives the same groups.
+    """
+    keys = group_keys(con)
+    n = len(keys)
+    if n == 0:
+        return 0
+    edges, size = [], n
+    for name in ("subject_id", "sha256"):
+        codes = keys.select("record_id", code=pl.col(name).rank("dense")).drop_nulls().to_numpy().astype(np.int64)
+        if len(codes):
+            edges.append(codes + np.array([0, size - 1]))
+            size += int(codes[:, 1].max())
+    row, column = np.concatenate([np.zeros((0, 2), np.int64), *edges]).T
+    graph = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(size, size))
+    _, component = connected_components(graph, directed=False)
+    frame = pl.DataFrame({"record_id": keys["record_id"], "component": component[:n]})
+    grouped = frame.with_columns(group_id=pl.col("record_id").min().over("component"))
+    write_groups(con, grouped.select("record_id", "group_id"))
+    return int(grouped["group_id"].n_unique())

@@ -1,0 +1,22 @@
+"""Group keys out, groups in."""
+
+from __future__ import annotations
+
+import duckdb
+import polars as pl
+
+from agebench.manifest.store import query
+
+
+def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """What ties records together: record_id, subject_id, sha256."""
+    return query(
+        con, "SELECT record_id, subject_id, sha256 FROM record LEFT JOIN content USING (part, path) ORDER BY record_id"
+    )
+
+
+def write_groups(con: duckdb.DuckDBPyConnection, groups: pl.DataFrame) -> None:
+    """Replace all groups; columns record_id, group_id."""
+    con.register("incoming_groups", groups.to_arrow())
+    con.execute("DELETE FROM record_group; INSERT INTO record_group SELECT record_id, group_id FROM incoming_groups")
+    con.unregister("incoming_groups")

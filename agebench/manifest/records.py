@@ -1,0 +1,59 @@
+"""Records in: the rows of a release, written whole; and which of their files are known already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from agebench.manifest.fingerprints import label_fingerprint
+from agebench.manifest.store import get_meta, query, set_meta
+
+RECORD_COLUMNS = (
+    "part", "path", "subject_id", "name", "gender", "dob", "dob_day", "photo_year", "age",
+    "face_score", "second_face_score", "box_x", "box_y", "box_w", "box_h",
+)  # fmt: skip
+
+
+def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Path]) -> bool:
+    """Replace all records by those of a release read now; True where they differ from the ones that were there.
+
+    Verdicts of other records are dropped with them; what was observed stays, keyed by content.
+    """
+    frame = records.select(RECORD_COLUMNS)
+    digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
+    places = json.dumps({part: str(folder) for part, folder in sorted(folders.items())})
+    changed = get_meta(con, "records_digest") != digest
+    set_meta(con, folders=places)
+    if not changed:
+        return False
+    con.register("incoming", frame.with_row_index("record_id").to_arrow())
+    con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
+    con.execute("DELETE FROM verdict; DELETE FROM record_group; DELETE FROM recipe_check")
+    con.unregister("incoming")
+    set_meta(con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None)
+    return True
+
+
+def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Path]:
+    """Part → the folder that the paths of its records are relative to, as `curate` last saw it."""
+    return {part: Path(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
+
+
+def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """What is known of every record's file: part, path, sha256, bytes, mtime_ns, error (NULLs where nothing is)."""
+    return query(
+        con,
+        "SELECT record.part, record.path, content.* EXCLUDE (part, path), content.part IS NOT NULL AS known "
+        "FROM record LEFT JOIN content USING (part, path) ORDER BY record_id",
+    )
+
+
+def seen_content(con: duckdb.DuckDBPyConnection, observer: str, version: str) -> pl.Series:
+    """SHA-256 of every picture content that this version of an observer has seen."""
+    sql = "SELECT DISTINCT sha256 FROM observed WHERE observer = ? AND version = ?"
+    return query(con, sql, [observer, version])["sha256"].cast(pl.Utf8)

@@ -1,0 +1,164 @@
+-- The manifest: one DuckDB file for one dataset. People open it with DuckDB, pandas or polars: the views are public.
+-- No primary keys: DuckDB's index slows bulk writes and every write here is a set operation that keeps keys unique.
+
+CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+
+-- One row a labelled picture, numbered from 0 in the release's own order.
+CREATE TABLE record (
+    record_id INTEGER NOT NULL, part VARCHAR NOT NULL, path VARCHAR NOT NULL,
+    subject_id VARCHAR, name VARCHAR, gender VARCHAR, dob DATE, dob_day BIGINT, photo_year INTEGER, age INTEGER,
+    face_score DOUBLE, second_face_score DOUBLE,
+    box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE
+);
+CREATE TABLE record_group (record_id INTEGER NOT NULL, group_id INTEGER NOT NULL);
+
+-- One row a file that was looked at; `error` is one of agebench.pictures.FAULTS.
+CREATE TABLE content (
+    part VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR, bytes BIGINT, mtime_ns BIGINT, error VARCHAR
+);
+
+-- Facts of pixels, keyed by content so that a picture is never measured twice.
+CREATE TABLE image (
+    sha256 VARCHAR NOT NULL, format VARCHAR, width INTEGER, height INTEGER, channels INTEGER, grayscale BOOLEAN,
+    phash UBIGINT, sharpness DOUBLE, brightness DOUBLE, contrast DOUBLE
+);
+CREATE TABLE face (
+    sha256 VARCHAR NOT NULL, detector VARCHAR NOT NULL, face_no INTEGER NOT NULL,
+    x DOUBLE, y DOUBLE, w DOUBLE, h DOUBLE, score DOUBLE, sharpness DOUBLE, landmarks FLOAT[10]
+);
+CREATE TABLE age_estimate (
+    sha256 VARCHAR NOT NULL, face_no INTEGER, estimator VARCHAR NOT NULL, age DOUBLE, spread DOUBLE
+);
+CREATE TABLE embedding (sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, model VARCHAR NOT NULL, vector FLOAT[]);
+CREATE TABLE observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
+
+-- What the recipe in force says. `status` of a check is `ran` or `not run` (its observer has not run).
+CREATE TABLE recipe_check (
+    position INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, predicate VARCHAR NOT NULL,
+    status VARCHAR NOT NULL
+);
+CREATE TABLE verdict (
+    record_id INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, reason VARCHAR NOT NULL, value DOUBLE
+);
+
+CREATE TABLE plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NULL, copies INTEGER NOT NULL);
+
+-- --- views ---------------------------------------------------------------------------------------------------------
+
+-- The faces that the detector in force found.
+CREATE VIEW face_in_force AS
+SELECT face.* FROM face JOIN meta ON meta.key = 'detector' AND meta.value = face.detector;
+
+-- Where the release says that the face lies, in pixels of the picture as it is here. IMDB-WIKI gives the face in its
+-- uncropped photograph, and its crops add a margin of 40 % of the face on every side (so 1.8 times its size; other cuts
+-- from 1.4 to 2.2 times are taken alike): there the face is in the middle. A box that covers the picture says nothing.
+CREATE VIEW expected_face AS
+SELECT record_id, e.x, e.y, e.w, e.h
+FROM (
+    SELECT record_id, CASE
+        WHEN box_w < 4 OR box_h < 4 OR (box_w >= 0.9 * width AND box_h >= 0.9 * height) THEN NULL
+        WHEN width BETWEEN 1.4 * box_w AND 2.2 * box_w AND height BETWEEN 1.4 * box_h AND 2.2 * box_h
+            THEN {'x': (width - box_w) / 2, 'y': (height - box_h) / 2, 'w': box_w, 'h': box_h}
+        WHEN box_x >= -1 AND box_y >= -1 AND box_x + box_w <= width + 1 AND box_y + box_h <= height + 1
+            THEN {'x': box_x, 'y': box_y, 'w': box_w, 'h': box_h}
+        END AS e
+    FROM record JOIN content USING (part, path) JOIN image USING (sha256)
+    WHERE box_w IS NOT NULL AND box_h IS NOT NULL
+)
+WHERE e IS NOT NULL;
+
+-- The face that is meant: the one that overlaps the release's own box most (at least a fifth of their union), else the
+-- largest.
+CREATE VIEW meant_face AS
+WITH candidate AS (
+    SELECT record_id, sha256, f.face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.landmarks,
+           greatest(0, least(f.x + f.w, e.x + e.w) - greatest(f.x, e.x))
+           * greatest(0, least(f.y + f.h, e.y + e.h) - greatest(f.y, e.y)) AS shared,
+           shared / (f.w * f.h + e.w * e.h - shared) AS overlap,
+           2 * sqrt(pow(f.x + f.w / 2 - e.x - e.w / 2, 2) + pow(f.y + f.h / 2 - e.y - e.h / 2, 2)) / (e.w + e.h)
+               AS offset_
+    FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
+    LEFT JOIN expected_face e USING (record_id)
+)
+SELECT record_id, sha256, face_no, x, y, w, h, score, sharpness, landmarks,
+       overlap AS box_overlap, offset_ AS box_offset,
+       CASE WHEN overlap >= 0.2 THEN 'release box' ELSE 'largest' END AS face_chosen_by
+FROM candidate
+QUALIFY row_number() OVER (
+    PARTITION BY record_id ORDER BY CASE WHEN overlap >= 0.2 THEN overlap ELSE 0 END DESC, w * h DESC, face_no) = 1;
+
+-- Records whose files hold the very same bytes. The one that stays is first: a plausible age before none, then order.
+CREATE VIEW exact_copy AS
+SELECT record_id,
+       count(*) OVER same AS copies,
+       row_number() OVER (same ORDER BY (age BETWEEN 0 AND 99) DESC NULLS LAST, record_id) AS copy_rank,
+       first_value(part || '/' || path) OVER (same ORDER BY (age BETWEEN 0 AND 99) DESC NULLS LAST, record_id) AS copy_of,
+       max(age) OVER same - min(age) OVER same AS copies_age_gap
+FROM record JOIN content USING (part, path)
+WHERE sha256 IS NOT NULL
+WINDOW same AS (PARTITION BY sha256);
+
+CREATE VIEW evidence AS
+SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob, dob_day,
+       photo_year, age, face_score, second_face_score, box_x, box_y, box_w, box_h,
+       content.error AS file_error, content.bytes, content.sha256,
+       format, width, height, least(width, height) AS short_side, channels, grayscale, phash, image.sharpness, brightness,
+       contrast,
+       detector.value AS detector,
+       CASE WHEN looked.sha256 IS NULL OR looked.error IS NOT NULL THEN NULL ELSE coalesce(f.faces, 0) END AS faces,
+       looked.error AS detector_error,
+       m.face_no, m.face_chosen_by, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h,
+       sqrt(m.w * m.h) AS face_size, m.h / height AS face_share, m.score AS detection_score,
+       m.sharpness AS face_sharpness, f.second_face_ratio, m.box_overlap, m.box_offset,
+       copies, copy_rank, copy_of, copies_age_gap
+FROM record
+LEFT JOIN content USING (part, path)
+LEFT JOIN image USING (sha256)
+LEFT JOIN meta AS detector ON detector.key = 'detector'
+LEFT JOIN observed AS looked ON looked.sha256 = content.sha256 AND looked.observer = 'faces:' || detector.value
+LEFT JOIN meant_face AS m ON m.record_id = record.record_id
+LEFT JOIN (
+    SELECT sha256, count(*) AS faces,
+           sqrt((max(w * h, 2)[2]) / max(w * h)) AS second_face_ratio
+    FROM face_in_force GROUP BY sha256
+) AS f ON f.sha256 = content.sha256
+LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id;
+
+-- One row a record with its final verdict; reasons in the recipe's order.
+CREATE VIEW judged AS
+SELECT record_id, part, path, age,
+       coalesce(v.verdict, 'keep') AS verdict, v.reasons, v.first_check
+FROM record
+LEFT JOIN (
+    SELECT record_id,
+           CASE WHEN bool_or(verdict.verdict = 'reject') THEN 'reject' ELSE 'review' END AS verdict,
+           string_agg("check", ';' ORDER BY recipe_check.position) AS reasons,
+           arg_min("check", recipe_check.position + CASE WHEN verdict.verdict = 'reject' THEN 0 ELSE 1000000 END)
+               AS first_check
+    FROM verdict JOIN recipe_check USING ("check")
+    GROUP BY record_id
+) AS v USING (record_id)
+WHERE EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+
+-- How many records each check takes, in order; a record is counted once, at the first check that rejects it, or, where
+-- none does, at the first that sends it to review.
+CREATE VIEW funnel AS
+SELECT 0 AS position, 'records' AS step, NULL AS verdict, count(*) AS records, NULL AS status FROM judged
+UNION ALL
+SELECT c.position + 1, c."check", c.verdict, count(j.record_id), c.status
+FROM recipe_check c LEFT JOIN judged j ON j.first_check = c."check"
+GROUP BY ALL
+UNION ALL
+SELECT 1000000, 'kept', 'keep', count(*), NULL FROM judged WHERE verdict = 'keep'
+ORDER BY position;
+
+CREATE VIEW curated AS
+SELECT record.record_id, record.part, record.path, record.age, record.subject_id, record_group.group_id,
+       content.sha256, m.face_no, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h, m.landmarks
+FROM record
+JOIN judged USING (record_id)
+LEFT JOIN record_group USING (record_id)
+LEFT JOIN content ON content.part = record.part AND content.path = record.path
+LEFT JOIN meant_face AS m ON m.record_id = record.record_id
+WHERE judged.verdict = 'keep'
+ORDER BY record.record_id;

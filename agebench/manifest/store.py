@@ -1,0 +1,167 @@
+"""Opening manifests: versions, foreign files, and other processes that hold them.
+
+Every connection has access to other files off and its configuration locked, so neither a recipe nor a view in a
+stranger's manifest can read anything else. Connections are short: whoever computes or waits holds none.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+import duckdb
+import polars as pl
+
+from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
+
+SCHEMA_VERSION = 1
+WAIT_SECONDS = 5.0
+CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+    "storage_compatibility_version": "v1.2.0",  # the oldest that holds all types used here, for people's own tools
+}
+
+
+@contextmanager
+def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to an existing manifest; with `write`, one transaction that is committed if the block ends well.
+
+    Raises ManifestNotFound, ManifestError (no manifest, newer schema), ManifestBusy after 5 s, StorageError.
+    """
+    if not path.is_file():
+        raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
+    con = _connect(path, read_only=not write)
+    try:
+        _check_version(con, path)
+        if not write:
+            yield con
+            return
+        con.execute("BEGIN")
+        with storage_errors(path):
+            yield con
+            con.execute("COMMIT")
+    finally:
+        con.close()
+
+
+def create_or_open(path: Path, dataset: str) -> None:
+    """Make an empty manifest for `dataset`, or check that the one there is of that dataset and readable.
+
+    Raises ManifestError where it belongs to another dataset, is newer, or is no manifest.
+    """
+    if path.exists():
+        with open_manifest(path) as con:
+            found = get_meta(con, "dataset")
+        if found != dataset:
+            raise ManifestError(
+                f"{path} is the manifest of '{found}', not of '{dataset}'.", "Name another file with `--manifest`."
+            )
+        return
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    con = _connect(beside, read_only=False)
+    try:
+        with storage_errors(path):
+            con.execute(resources.files("agebench.manifest").joinpath("schema.sql").read_text(encoding="utf-8"))
+            set_meta(con, schema_version=str(SCHEMA_VERSION), dataset=dataset)
+    finally:
+        con.close()
+    beside.rename(path)
+
+
+def query(con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object] = ()) -> pl.DataFrame:
+    """The rows of a query as a frame."""
+    frame = pl.from_arrow(con.sql(sql, params=list(values)).to_arrow_table())
+    return cast(pl.DataFrame, frame)
+
+
+def get_meta(con: duckdb.DuckDBPyConnection, key: str) -> str | None:
+    """One value of the table `meta`."""
+    row = con.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+    return None if row is None else str(row[0])
+
+
+def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
+    """Write values into the table `meta`; None removes a key."""
+    for key, value in values.items():
+        con.execute("DELETE FROM meta WHERE key = ?", [key])
+        if value is not None:
+            con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
+
+
+def peek(path: Path) -> dict[str, str]:
+    """All of `meta`, for listings. Raises as `open_manifest`."""
+    with open_manifest(path) as con:
+        return dict(con.execute("SELECT key, value FROM meta").fetchall())
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or an unwritable folder into a sentence."""
+    try:
+        yield
+    except AgebenchError:
+        raise
+    except (OSError, duckdb.IOException) as error:
+        raise StorageError(
+            f"Cannot write {path}: {str(error).splitlines()[0]}.",
+            "Free some space or mend the permissions, and run the command again: what was finished is kept.",
+        ) from error
+
+
+def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only, config=CONFIG)
+        except duckdb.SerializationException as error:
+            raise ManifestError(f"{path} was written by a newer DuckDB.", "Upgrade the package duckdb.") from error
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            text = str(error)
+            if "lock" not in text and "different configuration" not in text:
+                if "not a valid DuckDB" in text or "newer" in text or "storage version" in text.lower():
+                    raise ManifestError(
+                        f"{path} is no manifest: {text.splitlines()[0]}",
+                        "Move it away, or name another with `--manifest`.",
+                    ) from error
+                raise StorageError(f"Cannot open {path}: {text.splitlines()[0]}") from error
+            if time.monotonic() > deadline:
+                raise ManifestBusy(
+                    f"{path} is in use by {_holder(text)}.", "Wait for it, or read a copy of the file."
+                ) from error
+            time.sleep(0.05)
+
+
+def _holder(text: str) -> str:
+    """Process and command behind DuckDB's message about a lock."""
+    match = re.search(r"PID (\d+)", text)
+    if match is None:
+        return "another connection of this process"
+    command = ""
+    with suppress(OSError):  # no /proc here, or the process has gone
+        words = Path(f"/proc/{match[1]}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        command = " (" + " ".join(Path(w).name if i < 2 else w for i, w in enumerate(words) if w)[:60] + ")"
+    return f"process {match[1]}{command}"
+
+
+def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not {"meta", "record"} <= tables:
+        raise ManifestError(f"{path} is a DuckDB file but no manifest.", "Name another with `--manifest`.")
+    version = get_meta(con, "schema_version") or "0"
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        raise ManifestError(
+            f"{path} has schema version {version}; this agebench reads up to {SCHEMA_VERSION}.", "Upgrade agebench."
+        )
+    if int(version) < SCHEMA_VERSION:
+        raise ManifestError(
+            f"{path} has the old schema version {version}.", "Move it away and run `agebench curate` again."
+        )

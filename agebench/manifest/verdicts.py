@@ -1,0 +1,100 @@
+"""Verdicts in and out: the checks of a recipe over the evidence, set by set."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+import polars as pl
+
+from agebench.errors import RecipeError
+from agebench.manifest.store import query, set_meta
+
+JUDGING_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class CompiledCheck:
+    """A check ready to run: all three are scalar SQL expressions over `evidence`, validated before."""
+
+    name: str
+    verdict: str
+    predicate: str
+    reason_sql: str
+    value_sql: str
+    observers: frozenset[str]  # whose facts it reads
+    runs: bool  # False: one of them has not run, so it says nothing
+
+
+def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
+    """Replace all verdicts by those of `checks`.
+
+    Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
+    """
+    timer = threading.Timer(JUDGING_SECONDS, con.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        con.execute("CREATE TEMP TABLE now_evidence AS SELECT * FROM evidence")
+        con.execute("DELETE FROM verdict; DELETE FROM recipe_check")
+        for position, check in enumerate(checks):
+            status = "ran" if check.runs else "not run"
+            con.execute(
+                "INSERT INTO recipe_check VALUES (?, ?, ?, ?, ?)",
+                [position, check.name, check.verdict, check.predicate, status],
+            )
+            if not check.runs:
+                continue
+            try:
+                con.execute(
+                    f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, "
+                    f"try_cast({check.value_sql} AS DOUBLE) FROM now_evidence WHERE ({check.predicate}) ORDER BY record_id",
+                    [check.name, check.verdict],
+                )
+            except duckdb.InterruptException as error:
+                raise RecipeError(
+                    f"{recipe}, check '{check.name}': took more than {JUDGING_SECONDS:.0f} s.",
+                    "Simplify its predicate.",
+                ) from error
+            except duckdb.Error as error:
+                raise RecipeError(f"{recipe}, check '{check.name}': {str(error).splitlines()[0]}") from error
+        con.execute("DROP TABLE now_evidence")
+        set_meta(con, recipe=recipe, recipe_digest=recipe_digest, judged_at=datetime.now(UTC).isoformat())
+    finally:
+        timer.cancel()
+
+
+def counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Records by final verdict: keep, review, reject."""
+    found = dict(con.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())
+    return {verdict: int(found.get(verdict, 0)) for verdict in ("keep", "review", "reject")}
+
+
+def unreadable(con: duckdb.DuckDBPyConnection) -> int:
+    """Records whose file could not be read as a picture."""
+    sql = "SELECT count(*) FROM record JOIN content USING (part, path) WHERE error IS NOT NULL"
+    return int(con.execute(sql).fetchall()[0][0])
+
+
+def funnel(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The funnel: position, step, verdict, records, status."""
+    return query(con, "SELECT * FROM funnel ORDER BY position")
+
+
+def reasons(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Check → records that it fired on, in the recipe's order; a record counts at each of its checks."""
+    return {
+        name: int(n)
+        for name, n in con.execute(
+            'SELECT c."check", count(v.record_id) FROM recipe_check c LEFT JOIN verdict v USING ("check") '
+            "GROUP BY ALL ORDER BY min(c.position)"
+        ).fetchall()
+    }
+
+
+def not_run(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Checks of the recipe in force whose observer has not run."""
+    sql = """SELECT "check" FROM recipe_check WHERE status = 'not run' ORDER BY position"""
+    return [name for (name,) in con.execute(sql).fetchall()]

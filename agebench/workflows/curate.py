@@ -1,0 +1,265 @@
+"""curate: read the release, observe what was not seen yet, judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+import agebench
+from agebench import recipes, resources
+from agebench.curate import compile_recipe, connect_groups
+from agebench.errors import Missing, RecipeError
+from agebench.manifest import create_or_open, get_meta, open_manifest, set_meta, verdicts
+from agebench.manifest.evidence import COLUMNS, Observer, observers_run
+from agebench.manifest.fingerprints import picture_fingerprint
+from agebench.manifest.observations import fold_parts, remove_parts
+from agebench.manifest.records import known_files, seen_content, write_records
+from agebench.observe import DetectorChoice, Progress, choose_detector, load_detector, observe, pending_files
+from agebench.observe.engine import observer_versions
+from agebench.observe.worker import File, Observers
+from agebench.pictures import Locator
+from agebench.releases import Release, read_release
+from agebench.workflows.places import manifest_of
+
+
+@dataclass(frozen=True)
+class CurateReport:
+    """What a curation did and found. `funnel`: step, verdict, records, in order."""
+
+    dataset: str
+    manifest: Path
+    recipe: str
+    detector: str | None
+    records: int
+    observed: int
+    reused: int
+    unreadable: int
+    kept: int
+    review: int
+    rejected: int
+    reasons: dict[str, int]
+    not_run: list[str]
+    seconds: float
+    funnel: pl.DataFrame = field(repr=False, default_factory=pl.DataFrame)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CurateForecast:
+    """What a curation would do. `seconds`: how long observing would take here; None where there is nothing to time."""
+
+    dataset: str
+    manifest: Path
+    recipe: str
+    detector: str | None
+    records: int
+    pending: int
+    seconds: float | None
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is settled before anything is written."""
+
+    card: recipes.Card
+    recipe: recipes.CurationRecipe
+    recipe_file: Path
+    release: Release
+    manifest: Path
+    detector: DetectorChoice | None
+    pictures: bool  # False: the recipe needs none and there are none
+    notes: list[str]
+
+
+def curate(
+    dataset: str,
+    *,
+    root: Path | None = None,
+    manifest: Path | None = None,
+    recipe: str | None = None,
+    detector: str | None = None,
+    detector_model: Path | None = None,
+    workers: int | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> CurateReport:
+    """Build or renew the manifest of a dataset and give every record its verdict.
+
+    Costly work is done once: pictures whose content was seen by the same observers are not looked at again.
+    Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, Missing, Interrupted.
+    """
+    began = time.monotonic()
+    s = _settle(dataset, root, manifest, recipe, detector, detector_model)
+    create_or_open(s.manifest, s.card.name)
+    with open_manifest(s.manifest, write=True) as con:
+        leftover = fold_parts(con, s.manifest)
+        write_records(con, s.release.records, s.release.folders)
+        set_meta(
+            con,
+            card_digest=recipes.digest(s.card),
+            agebench_version=agebench.__version__,
+            detector=s.detector.name if s.detector else None,
+            detector_choice=json.dumps(dataclasses.asdict(s.detector)) if s.detector else None,
+        )
+        files, reused = _pending(con, s)
+    remove_parts(s.manifest, leftover)
+    if files:
+        observe(
+            files,
+            s.release.folders,
+            s.manifest,
+            detector=s.detector,
+            workers=workers or os.cpu_count() or 1,
+            on_progress=on_progress,
+        )
+    with open_manifest(s.manifest, write=True) as con:
+        folded = fold_parts(con, s.manifest)
+        connect_groups(con)
+        checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
+        verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
+        set_meta(con, picture_fingerprint=picture_fingerprint(con))
+        counts = verdicts.counts(con)
+        report = CurateReport(
+            dataset=s.card.name,
+            manifest=s.manifest,
+            recipe=s.recipe.name,
+            detector=s.detector.name if s.detector else None,
+            records=len(s.release.records),
+            observed=len(files),
+            reused=reused,
+            unreadable=verdicts.unreadable(con),
+            kept=counts["keep"],
+            review=counts["review"],
+            rejected=counts["reject"],
+            reasons=verdicts.reasons(con),
+            not_run=verdicts.not_run(con),
+            seconds=0.0,
+            funnel=verdicts.funnel(con),
+            notes=s.notes,
+        )
+    remove_parts(s.manifest, folded)
+    if files and report.unreadable == report.records:
+        report.notes.append(
+            f"No picture could be read: looked in {', '.join(map(str, s.release.folders.values()))}. "
+            "`--root` names another folder; a recipe without picture checks (imdb-wiki-dir) judges labels alone."
+        )
+    return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
+
+
+def forecast(
+    dataset: str,
+    *,
+    root: Path | None = None,
+    manifest: Path | None = None,
+    recipe: str | None = None,
+    detector: str | None = None,
+    detector_model: Path | None = None,
+    workers: int | None = None,
+) -> CurateForecast:
+    """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
+    s = _settle(dataset, root, manifest, recipe, detector, detector_model)
+    records = s.release.records
+    if s.manifest.is_file():
+        with open_manifest(s.manifest) as con:
+            known = known_files(con).drop("known").unique(["part", "path"])
+            seen = _seen(con, s.detector)
+        known = records.select("part", "path").join(known, on=["part", "path"], how="left", maintain_order="left")
+        known = known.with_columns(known=pl.col("sha256").is_not_null() | pl.col("error").is_not_null())
+    else:
+        nothing = {"sha256": pl.Utf8, "bytes": pl.Int64, "mtime_ns": pl.Int64, "error": pl.Utf8}
+        columns = [pl.lit(None, dtype).alias(name) for name, dtype in nothing.items()]
+        known = records.select("part", "path", *columns, known=pl.lit(False))
+        seen = [pl.Series([], dtype=pl.Utf8)]
+    files = pending_files(known, s.release.folders, seen)[0] if s.pictures else []
+    readable = [file for file in files if not file[4]]
+    seconds = None
+    if readable:
+        sample = readable[:: max(1, len(readable) // 16)][:16]
+        observers = Observers(dict(s.release.folders), s.detector)
+        observers.look(sample[0])
+        began = time.monotonic()
+        for file in sample:
+            observers.look(file)
+        seconds = (time.monotonic() - began) / len(sample) * len(readable) / (workers or os.cpu_count() or 1)
+    name = s.detector.name if s.detector else None
+    return CurateForecast(s.card.name, s.manifest, s.recipe.name, name, len(records), len(files), seconds, s.notes)
+
+
+def _settle(
+    dataset: str,
+    root: Path | None,
+    manifest: Path | None,
+    recipe_name: str | None,
+    detector: str | None,
+    detector_model: Path | None,
+) -> _Setting:
+    card = recipes.load_card(dataset)
+    recipe_file = resources.find("pipelines", recipe_name or card.recipe)
+    recipe = recipes.load_curation_recipe(recipe_name or card.recipe)
+    if recipe.dataset != card.name:
+        raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
+    compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
+    manifest = manifest or manifest_of(card.name)
+    release = read_release(card, root or Path(card.root))
+    notes = list(release.notes)
+    needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
+    pictures = needs_pictures or _any_picture(release)
+    choice = None
+    if pictures:
+        choice = _detector(manifest, detector, detector_model)
+    else:
+        notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
+    return _Setting(card, recipe, recipe_file, release, manifest, choice, pictures, notes)
+
+
+COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
+
+
+def _any_picture(release: Release) -> bool:
+    """Whether any of a few hundred records, spread over the release, has a file."""
+    sample = release.records.select("part", "path").gather_every(max(1, len(release.records) // 300))
+    locator = Locator(release.folders)
+    return any(locator.stat(part, path)[2] is None for part, path in sample.iter_rows())
+
+
+def _detector(manifest: Path, kind: str | None, model: Path | None) -> DetectorChoice | None:
+    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work."""
+    if kind == "none":
+        if model is not None:
+            raise Missing("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
+        return None
+    if kind is None and model is None and manifest.is_file():
+        with open_manifest(manifest) as con:
+            remembered = get_meta(con, "detector_choice")
+        if remembered is not None:
+            choice = DetectorChoice(**json.loads(remembered))
+            try:
+                current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
+                load_detector(choice)
+            except Missing as error:
+                raise Missing(
+                    f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
+                    "Bring it back, or name another with `--detector` (all pictures are looked at again).",
+                ) from error
+            return current
+    choice = choose_detector(kind or ("insightface" if model else "auto"), model)
+    load_detector(choice)
+    return choice
+
+
+def _pending(con: duckdb.DuckDBPyConnection, s: _Setting) -> tuple[list[File], int]:
+    if not s.pictures:
+        return [], 0
+    return pending_files(known_files(con), s.release.folders, _seen(con, s.detector))
+
+
+def _seen(con: duckdb.DuckDBPyConnection, detector: DetectorChoice | None) -> list[pl.Series]:
+    return [seen_content(con, observer, version) for observer, version in observer_versions(detector)]
