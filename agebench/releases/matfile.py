@@ -297,7 +297,7 @@ def _struct(path: Path, source: Bytes, matrix: Matrix, needed: tuple[str, ...], 
         name = source.raw[begin : begin + width].split(b"\0")[0].decode("latin-1")
         fields[name] = source.matrix(at, matrix.end)
         at = source.tag(at, matrix.end).after
-    missing = [name for name in needed if name not in fields]
+    missing = [name for name in dict.fromkeys((*needed, length_of)) if name not in fields]
     if missing:
         raise ReleaseError(
             f"{path}: the struct '{matrix.name}' lacks the field(s) {', '.join(missing)}; it has {', '.join(fields)}.",
