@@ -60,14 +60,18 @@ class TrainingData:
             raise UsageError(f"The training records lack {', '.join(missing)}.", f"Expected {', '.join(COLUMNS)}.")
         if len(rows) != len(records):
             raise UsageError(f"{len(records)} training records but {len(rows)} picture rows.")
+        wrong = records.filter(pl.col("age").is_between(0, 99).not_().fill_null(True))
+        if len(wrong):
+            raise UsageError(
+                f"{len(wrong)} training records have no age within 0–99, the first is {wrong['path'][0]}.",
+                "Curate the release with a recipe that rejects them.",
+            )
         ages = records["age"].cast(pl.Int64).to_numpy()
-        outside = (ages < 0) | (ages > 99)
-        if outside.any():
-            raise UsageError(f"{outside.sum()} training records have an age outside 0–99 ({ages[outside][0]}).")
         copies = records["copies"].cast(pl.Int64).to_numpy()
         if not (copies > 0).any():
             raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
-        groups = records["group_id"].to_numpy()
+        alone = pl.format("{}/{}", "part", "path")  # a record without a group is its own
+        groups = records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
         return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, groups, records)
 
     def fingerprint(self) -> str:
@@ -83,9 +87,10 @@ def validation_mask(groups: Sequence[Any] | NDArray[Any], share: float, seed: in
     names, place = np.unique(np.asarray(groups).astype(str), return_inverse=True)
     if share <= 0 or len(names) < 2:
         return np.zeros(len(groups), dtype=bool)
-    draws = np.array([int.from_bytes(hashlib.md5(f"{seed}:{n}".encode()).digest()[:8], "big") for n in names])
-    threshold = min(max(share * 2.0**64, float(draws.min()) + 1), float(draws.max()))
-    return (draws.astype(float) < threshold)[place.reshape(-1)]
+    digests = (hashlib.md5(f"{seed}:{name}".encode(), usedforsecurity=False).digest() for name in names)
+    draws = np.array([int.from_bytes(digest[:6], "big") for digest in digests])  # 48 bits: exact as a float
+    threshold = min(max(share * 2.0**48, float(draws.min()) + 1), float(draws.max()))
+    return (draws < threshold)[place.reshape(-1)]
 
 
 def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:
