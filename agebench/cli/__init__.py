@@ -1,0 +1,119 @@
+"""The command line: one module a command; each parses, makes one library call, and renders what it returns.
+
+Nothing heavy is imported here: `agebench --help` needs neither torch, pandas, polars, duckdb nor cv2.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+import typer
+
+from agebench.errors import AgebenchError
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+app = typer.Typer(
+    name="agebench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Curate IMDB-WIKI in the open, train age estimators with the neighborhood loss, and report errors that can be "
+    "traced.\n\nThe main job: [bold]agebench curate imdb-wiki[/], [bold]agebench balance[/], [bold]agebench train[/], "
+    "[bold]agebench report --tables 2,3[/]. Without any data: [bold]agebench demo[/].",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from agebench import __version__
+
+        typer.echo(f"agebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Print a traceback where something fails."),
+) -> None:
+    pass
+
+
+def _register() -> None:
+    from agebench.cli import (
+        balance,
+        cp,
+        curate,
+        demo,
+        doctor,
+        evaluate,
+        export,
+        ls,
+        predict,
+        report,
+        show,
+        status,
+        train,
+    )
+
+    for module in (curate, balance, train, evaluate, report, predict, export, status, ls, show, cp, demo, doctor):
+        module.register(app)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point: run a command, and turn what it raises into a sentence and an exit status (DESIGN section 6)."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        status = app(arguments, standalone_mode=False)
+    except AgebenchError as error:
+        status = _fail(arguments, type(error).__name__, error.message, error.next_step, error.exit_status, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = 2
+    except click.ClickException as error:
+        name = type(error).__name__
+        status = _fail(arguments, name, error.format_message(), _help_of(error), 2, debug)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        status = _fail(arguments, "Interrupted", "Stopped.", "The same command goes on from here.", 130, debug)
+    except BrokenPipeError:  # the reader of a pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        text = f"{where}{error.strerror or error}."
+        status = _fail(arguments, "StorageError", text, "Mend it and run the command again.", 1, debug)
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
+        text = f"agebench failed in a way that it does not know: {type(error).__name__}: {error}"
+        status = _fail(arguments, "Bug", text, "Run it again with --debug and report the traceback.", 1, debug)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(arguments: list[str], kind: str, message: str, next_step: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if "--json" in arguments:
+        import json
+
+        command = " ".join(a for a in arguments[:2] if not a.startswith("-")) if arguments else ""
+        known = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
+        first = next((a for a in arguments if a in known), command)
+        print(json.dumps({"command": first, "error": {"kind": kind, "message": message, "next": next_step}}))
+    print(f"agebench: {message.rstrip()}", file=sys.stderr)
+    if next_step:
+        print(f"  {next_step}", file=sys.stderr)
+    return status
+
+
+def _help_of(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"`{context.command_path} --help` tells more." if context else "`agebench --help` tells more."

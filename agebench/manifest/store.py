@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
@@ -77,9 +77,11 @@ def create_or_open(path: Path, dataset: str) -> None:
     beside.rename(path)
 
 
-def query(con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object] = ()) -> pl.DataFrame:
+def query(
+    con: duckdb.DuckDBPyConnection, sql: str, values: Sequence[object] | Mapping[str, object] = ()
+) -> pl.DataFrame:
     """The rows of a query as a frame."""
-    frame = pl.from_arrow(con.sql(sql, params=list(values)).to_arrow_table())
+    frame = pl.from_arrow(con.sql(sql, params=values if isinstance(values, Mapping) else list(values)).to_arrow_table())
     return cast(pl.DataFrame, frame)
 
 

@@ -1,0 +1,104 @@
+"""The 5000-per-class rule as a plan: how often each curated record is drawn in an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from agebench.errors import NothingCurated, UsageError
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.plans import PlanFacts, curated_fingerprint, draw_plan, now, write_plan
+
+MANY_COPIES = 50
+
+
+@dataclass(frozen=True)
+class BalanceReport:
+    """A plan by class. `classes`: age, curated, drawn (records with copies ≥ 1), copies (their sum), most."""
+
+    manifest: Path
+    facts: PlanFacts
+    classes: pl.DataFrame
+    notes: list[str]
+
+    @property
+    def total(self) -> int:
+        """Pictures in an epoch."""
+        return int(self.classes["copies"].sum())
+
+
+def plan_balance(
+    manifest: Path,
+    *,
+    per_class: int = 5000,
+    thin_ages: tuple[int, int] = (20, 60),
+    plan: str | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+) -> BalanceReport:
+    """Plan the epoch and store the plan in the manifest (not with `dry_run`).
+
+    Raises UsageError for impossible numbers, NothingCurated, and what `open_manifest` raises.
+    """
+    low, high = thin_ages
+    if per_class < 1:
+        raise UsageError(f"--per-class is {per_class}; expected 1 or more.")
+    if not 0 <= low <= high <= 99:
+        raise UsageError(f"--thin-ages is {low}-{high}; expected two ages between 0 and 99, the smaller first.")
+    with open_manifest(manifest, write=not dry_run) as con:
+        rows = draw_plan(con, per_class=per_class, thin_ages=thin_ages, seed=seed)
+        if rows.is_empty():
+            raise NothingCurated(
+                f"{manifest} has no curated record of an age from 0 to 99 (recipe {get_meta(con, 'recipe')}).",
+                "`agebench curate` prints which check took how many; a milder recipe is named with `--recipe`.",
+            )
+        facts = PlanFacts(plan or f"per-class-{per_class}", per_class, thin_ages, seed, now(), curated_fingerprint(con))
+        if not dry_run:
+            write_plan(con, rows, facts)
+        left_out = con.execute("SELECT count(*) FROM curated WHERE age NOT BETWEEN 0 AND 99").fetchall()[0][0]
+    classes = (
+        pl.DataFrame({"age": range(100)}, schema={"age": pl.Int32})
+        .join(
+            rows.group_by("age").agg(
+                curated=pl.len(),
+                drawn=(pl.col("copies") > 0).sum(),
+                copies=pl.col("copies").sum(),
+                most=pl.col("copies").max(),
+            ),
+            on="age",
+            how="left",
+        )
+        .fill_null(0)
+        .sort("age")
+    )
+    return BalanceReport(manifest, facts, classes, _notes(classes, int(left_out)))
+
+
+def _notes(classes: pl.DataFrame, left_out: int) -> list[str]:
+    notes = []
+    empty = classes.filter(pl.col("curated") == 0)["age"].to_list()
+    if empty:
+        notes.append(f"No curated record of {_ranges(empty)}: these classes stay empty.")
+    repeated = classes.filter(pl.col("most") > MANY_COPIES)
+    if len(repeated):
+        ages = _ranges(repeated["age"].to_list())
+        notes.append(
+            f"Over {MANY_COPIES} copies of a record at {ages} (up to {repeated['most'].max()}): a network learns"
+        )
+        notes[-1] += " such faces by heart; a smaller --per-class spreads less thin."
+    if left_out:
+        notes.append(f"{left_out:,} curated records claim an age outside 0-99 and are not drawn.")
+    return notes
+
+
+def _ranges(ages: list[int]) -> str:
+    """[0, 1, 2, 7] as `ages 0-2, 7`."""
+    runs: list[list[int]] = []
+    for age in ages:
+        if runs and age == runs[-1][1] + 1:
+            runs[-1][1] = age
+        else:
+            runs.append([age, age])
+    return "ages " + ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)

@@ -1,0 +1,72 @@
+"""agebench balance"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agebench.cli.render import Json, age_range, console, notes, print_json
+
+if TYPE_CHECKING:
+    from agebench.balance import BalanceReport
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench balance --per-class 5000 --dry-run")(balance)
+
+
+def balance(
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    per_class: Annotated[int, typer.Option(help="Pictures that every age class should have in an epoch.")] = 5000,
+    thin_ages: Annotated[str, typer.Option(help="Ages whose classes are thinned where they have more.")] = "20-60",
+    plan: Annotated[str | None, typer.Option(help="Name of the plan [per-class-N].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, store nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Plan how often each curated record is drawn, so that every age class has its share."""
+    ages = age_range(thin_ages)
+    from agebench.balance import plan_balance
+    from agebench.workflows.places import find_manifest
+
+    report = plan_balance(
+        find_manifest(manifest), per_class=per_class, thin_ages=ages, plan=plan, seed=seed, dry_run=dry_run
+    )
+    _render(report, json, dry_run)
+
+
+def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
+    out = console(as_json)
+    classes = report.classes
+    out.print(histogram(classes["curated"].to_list(), classes["copies"].to_list()))
+    stored = "not stored" if dry_run else f"stored in {report.manifest}"
+    thinned = int((classes["curated"] - classes["drawn"]).sum())
+    out.print(
+        f"Plan {report.facts.plan}: {int(classes['curated'].sum()):,} curated records become {report.total:,} pictures an "
+        f"epoch ({thinned:,} records thinned away, seed {report.facts.seed}); {stored}"
+    )
+    notes(report.notes, out)
+    if as_json:
+        rows = classes.select("age", "curated", "drawn", "copies").to_dicts()
+        document = {"command": "balance", "plan": report.facts.plan, "per_class": report.facts.per_class}
+        print_json(document | {"classes": rows, "total": report.total, "notes": report.notes})
+
+
+def histogram(before: list[int], after: list[int], width: int = 36) -> str:
+    """Bars by five years of age, before and after, as text for a terminal."""
+    groups = [(f"{a:>2}-{a + 4}", sum(before[a : a + 5]), sum(after[a : a + 5])) for a in range(0, len(before), 5)]
+    while len(groups) > 1 and groups[-1][1] == groups[-1][2] == 0:
+        groups.pop()
+    most = max(max(b, a) for _, b, a in groups) or 1
+    lines = [f"{'ages':>5}  {'curated':>9}  {'':<{width}}  {'an epoch':>9}"]
+    for name, was, now in groups:
+        bars = f"{_bar(was, most, width):<{width}}"
+        lines.append(f"{name:>5}  {was:>9,}  [dim]{bars}[/]  {now:>9,}  [green]{_bar(now, most, width)}[/]")
+    return "\n".join(lines)
+
+
+def _bar(value: int, most: int, width: int) -> str:
+    """A bar in eighths of a character; what is there is never drawn as nothing."""
+    eighths = max(round(8 * width * value / most), 1 if value else 0)
+    return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]

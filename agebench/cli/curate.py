@@ -1,0 +1,98 @@
+"""agebench curate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, duration, notes, print_json, progress
+
+if TYPE_CHECKING:
+    from agebench.workflows.curate import CurateForecast, CurateReport
+
+DETECTORS = ("auto", "insightface", "yuface", "mtcnn", "none")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench curate fg-net --root data/fg-net")(curate)
+
+
+def curate(
+    dataset: Annotated[str, typer.Argument(help="imdb-wiki, fg-net, morph, cacd, utkface, or a card of your own.")],
+    root: Annotated[Path | None, typer.Option(help="Folder of the release [data/DATASET].")] = None,
+    manifest: Annotated[Path | None, typer.Option(help="File to build [manifests/DATASET.duckdb].")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Curation recipe, by name or file [the card's].")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help=f"{', '.join(DETECTORS)} [the one used before, else auto].", show_default=False)
+    ] = None,
+    detector_model: Annotated[
+        str | None, typer.Option(help="insightface detector: an ONNX file, or a pack's folder or name.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [one a core].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
+    json: Json = False,
+) -> None:
+    """Build the manifest of a release and give every record a verdict with a reason."""
+    if detector is not None and detector not in DETECTORS:
+        raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    from agebench.workflows import curate as workflow
+
+    settings = {
+        "root": root,
+        "manifest": manifest,
+        "recipe": recipe,
+        "detector": detector,
+        "detector_model": Path(detector_model) if detector_model else None,
+        "workers": workers,
+    }
+    if dry_run:
+        _render_forecast(workflow.forecast(dataset, **settings), json)  # type: ignore[arg-type]
+        return
+    with progress(f"observing {dataset}", "pictures") as advance:
+        report = workflow.curate(
+            dataset,
+            on_progress=lambda p: advance(p.done, p.total),
+            **settings,  # type: ignore[arg-type]
+        )
+    _render(report, json)
+
+
+def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
+    out = console(as_json)
+    time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
+    out.print(
+        f"Would look at {forecast.pending:,} of {forecast.records:,} records with {forecast.detector or 'no detector'}{time}, "
+        f"judge all by {forecast.recipe}, and write {forecast.manifest}. Nothing was written."
+    )
+    notes(forecast.notes, out)
+    if as_json:
+        print_json({"command": "curate", "dry_run": True, **forecast.__dict__})
+
+
+def _render(report: CurateReport, as_json: bool) -> None:
+    from rich.table import Table
+
+    out = console(as_json)
+    table = Table(title=f"{report.dataset} by {report.recipe}", title_justify="left", box=None, pad_edge=False)
+    for name, justify in (("step", "left"), ("verdict", "left"), ("records", "right"), ("", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for step, verdict, records, status in report.funnel.select("step", "verdict", "records", "status").iter_rows():
+        if status == "not run":
+            table.add_row(step, verdict, "not run", "", style="yellow")
+        elif records or verdict in (None, "keep"):
+            share = f"{records / max(report.records, 1):.1%}"
+            style = {"reject": "red", "review": "yellow", "keep": "bold green", None: "bold"}[verdict]
+            table.add_row(step, verdict or "", f"{records:,}", share, style=style)
+    out.print(table)
+    out.print(
+        f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
+        f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "
+        f"{report.detector or 'no detector'}, {report.reused:,} known before; {report.seconds:.1f} s; {report.manifest}"
+    )
+    notes(report.notes, out)
+    if as_json:
+        keys = ("dataset", "manifest", "recipe", "detector", "records", "observed", "reused", "unreadable", "kept")
+        keys += ("review", "rejected", "reasons", "not_run", "seconds", "notes")
+        print_json({"command": "curate", **{key: getattr(report, key) for key in keys}})

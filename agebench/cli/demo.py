@@ -1,0 +1,7 @@
+"""agebench demo"""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    pass

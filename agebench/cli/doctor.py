@@ -1,0 +1,34 @@
+"""agebench doctor"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import typer
+
+from agebench.cli.render import Json, console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench doctor")(doctor)
+
+
+def doctor(json: Json = False) -> None:
+    """Say what is installed, which detectors and devices work, what is missing and how to get it."""
+    from rich.table import Table
+
+    from agebench.workflows.doctor import examine
+
+    findings = examine()
+    out = console(json)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    styles = {"ok": "green", "missing": "yellow", "broken": "bold red"}
+    for f in findings:
+        table.add_row(f.what, f"[{styles[f.state]}]{f.state}[/]", f.detail.replace("[", r"\["))
+    out.print(table)
+    broken = [f.what for f in findings if f.state == "broken"]
+    out.print(f"Broken: {', '.join(broken)}" if broken else "Everything that the commands need is here.")
+    if json:
+        print_json({"command": "doctor", "findings": [dataclasses.asdict(f) for f in findings], "broken": broken})
+    if broken:
+        raise typer.Exit(3)

@@ -1,0 +1,70 @@
+"""agebench evaluate"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agebench.cli.render import Json, console, print_json, progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agebench.workflows.evaluate import Evaluation
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench evaluate RUN --on fg-net")(evaluate)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="Run, by id, the start of an id, or folder.")],
+    on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest here].")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Measure a finished run on test sets; the predictions are kept with the run."""
+    from agebench.train.runs import find_run
+    from agebench.workflows import evaluate as workflow
+
+    found = find_run(run, runs)
+    manifests = workflow.find_test_manifests(on or [])
+    with progress("cropping", "faces") as crops, progress("predicting", "faces") as predictions:
+        results = workflow.evaluate(found, manifests, on_crops=crops, on_predict=predictions)
+    render_evaluations(results, console(json))
+    if json:
+        print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})
+
+
+def render_evaluations(results: list[Evaluation], out: Console) -> None:
+    from rich.table import Table
+
+    if not results:
+        out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable", ""):
+        table.add_column(name, justify="left" if name in ("test set", "") else "right")
+    for e in results:
+        words = {True: "the set of the card", False: "not the set of the card", None: "count as the card's"}
+        remark = words[e.matches_card]
+        if e.matches_card is False and e.records != e.expected:
+            remark += f" ({e.records:,} records, not {e.expected:,})"
+        if e.overlap:
+            remark += f"; {e.overlap:,} pictures were trained on"
+        table.add_row(
+            e.name, f"{e.n:,}", _number(e.mae), f"{e.ci95[0]:.2f} to {e.ci95[1]:.2f}" if e.ci95 else "-",
+            f"{e.cs5:.1%}" if e.cs5 is not None else "-", f"{e.undetected:,}", f"{e.unreadable:,}", remark,
+        )  # fmt: skip
+    out.print(table)
+
+
+def evaluation_json(e: Evaluation) -> dict[str, Any]:
+    return dataclasses.asdict(e)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

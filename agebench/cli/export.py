@@ -1,0 +1,46 @@
+"""agebench export"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, print_json
+
+ROWS = ("verdicts", "curated", "plan", "funnel", "faces")
+FORMATS = ("csv", "parquet", "jsonl")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench export --rows verdicts --out verdicts.csv")(export)
+
+
+def export(
+    rows: Annotated[str, typer.Option(help=f"What to export: {', '.join(ROWS)}.")],
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    plan: Annotated[str | None, typer.Option(help="Which plan, for --rows plan [the newest].")] = None,
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else csv].")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
+    json: Json = False,
+) -> None:
+    """Write rows of a manifest as CSV, Parquet or JSON lines."""
+    if rows not in ROWS:
+        raise typer.BadParameter(f"unknown rows '{rows}'; expected one of {', '.join(ROWS)}.", param_hint="--rows")
+    ending = out.suffix.lstrip(".").lower() if out else ""
+    kind = format or (ending if ending in FORMATS else "csv")
+    if kind not in FORMATS:
+        raise typer.BadParameter(
+            f"unknown format '{kind}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
+        )
+    if json and out is None:
+        raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
+    from agebench.workflows.export import export_rows
+    from agebench.workflows.places import find_manifest
+
+    count = export_rows(find_manifest(manifest), rows, kind, out, plan)
+    if out is not None:
+        console(json).print(f"{count:,} rows of {rows} written to {out}")
+    if json:
+        print_json({"command": "export", "rows": rows, "format": kind, "out": out, "count": count})

@@ -1,0 +1,47 @@
+"""agebench predict"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench predict photo.jpg")(predict)
+
+
+def predict(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.", metavar="PICTURE...")],
+    run: Annotated[str | None, typer.Option(help="Run, by id or folder [the newest complete one].")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Estimate the age of every face in some pictures."""
+    from rich.table import Table
+
+    from agebench.train.runs import find_run
+    from agebench.workflows import predict as workflow
+
+    found = find_run(run, runs) if run else workflow.newest_run(runs)
+    faces = workflow.predict(pictures, found)
+    out = console(json)
+    table = Table(box=None, pad_edge=False)
+    for name in ("picture", "face", "age, years", "spread", ""):
+        table.add_column(name, justify="right" if name in ("age, years", "spread") else "left")
+    for f in faces:
+        where = f"{f.box[0]:.0f},{f.box[1]:.0f} {f.box[2]:.0f}x{f.box[3]:.0f}" if f.box else "whole picture"
+        if f.fault:
+            table.add_row(f.picture, "-", "-", "-", f.fault, style="red")
+        else:
+            table.add_row(f.picture, where, f"{f.age:.1f}", f"{f.spread:.1f}", "" if f.box else "no face found")
+    out.print(table)
+    out.print(f"by {found.id}")
+    if json:
+        print_json({"command": "predict", "run": found.id, "faces": [dataclasses.asdict(f) for f in faces]})
+    if faces and all(f.fault for f in faces):
+        raise typer.Exit(1)

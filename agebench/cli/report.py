@@ -1,0 +1,7 @@
+"""agebench report"""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    pass

@@ -1,0 +1,28 @@
+"""agebench show"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command("show", epilog="Example: agebench show imdb-wiki-paper")(show)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a card or recipe, as `agebench ls` lists it.")],
+    json: Json = False,
+) -> None:
+    """Print a card or recipe."""
+    from agebench.workflows.listing import find_declaration
+
+    kind, path = find_declaration(name)
+    text = path.read_text(encoding="utf-8")
+    if json:
+        print_json({"command": "show", "kind": kind, "name": path.stem, "text": text})
+    else:
+        print(text, end="")

@@ -1,0 +1,52 @@
+"""agebench status"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, print_json
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench status")(status)
+
+
+def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"), json: Json = False) -> None:
+    """Say what is here - manifests, plans, runs - what is stale, and which command comes next."""
+    from rich.table import Table
+
+    from agebench.workflows.status import status as look
+
+    found = look(runs)
+    out = console(json)
+    if found.manifests:
+        table = Table(box=None, pad_edge=False)
+        for name in ("manifest", "records", "kept", "review", "rejected", "recipe", "plans", ""):
+            table.add_column(name, justify="right" if name in ("records", "kept", "review", "rejected") else "left")
+        for m in found.manifests:
+            table.add_row(
+                str(m.path), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}", m.recipe or "-",
+                ", ".join(m.plans) or "-", "; ".join(m.problems), style="yellow" if m.problems else None,
+            )  # fmt: skip
+        out.print(table)
+    else:
+        out.print("No manifest in manifests/.")
+    if found.runs:
+        table = Table(box=None, pad_edge=False)
+        for name in ("run", "state", "evaluated on"):
+            table.add_column(name)
+        for r in found.runs:
+            table.add_row(r.id, "complete" if r.complete else "unfinished", ", ".join(r.evaluated) or "-")
+        out.print(table)
+    else:
+        out.print(f"No run in {runs}/.")
+    waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
+    if waiting:
+        out.print(f"Releases not curated yet: {', '.join(waiting)}")
+    out.print(f"Next: [bold]{found.next_command}[/] ({found.why})")
+    if json:
+        print_json({"command": "status", **dataclasses.asdict(found)})

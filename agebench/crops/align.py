@@ -1,0 +1,62 @@
+"""Alignment: the similarity transform that takes five landmarks to where the template has them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ALIGNMENT_VERSION = 1  # raise when any crop changes: crops of other versions are made again
+WHOLE_PICTURE = -1  # the face_no of a picture in which no face was found
+
+# The five points of ArcFace's 112-pixel template (Deng et al. 2019; insightface `arcface_dst`): eyes, nose, mouth
+# corners, left as seen in the picture first.
+ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+SHRINK = 0.72  # ArcFace cuts hair and chin off; they tell age, so the template is drawn in about the middle
+
+
+def template(size: int) -> NDArray[np.float64]:
+    """Where the five landmarks lie in a crop of `size` pixels: (5, 2) x, y."""
+    return ((ARCFACE / 112.0 - 0.5) * SHRINK + 0.5) * size
+
+
+def similarity(landmarks: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to the template.
+
+    Least squares over the five points; in two dimensions the problem is linear in (a, b, tx, ty).
+    """
+    target = template(size)
+    rows = np.zeros((10, 4))
+    rows[0::2] = np.c_[landmarks[:, 0], -landmarks[:, 1], np.ones(5), np.zeros(5)]
+    rows[1::2] = np.c_[landmarks[:, 1], landmarks[:, 0], np.zeros(5), np.ones(5)]
+    (a, b, tx, ty), *_ = np.linalg.lstsq(rows, target.ravel(), rcond=None)
+    return np.array([[a, -b, tx], [b, a, ty]])
+
+
+def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
+
+    What lies outside the picture is black. Raises ValueError where the five points are one.
+    """
+    matrix = similarity(landmarks, size)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if not np.isfinite(scale) or scale < 1e-4:
+        raise ValueError("the landmarks span no area")
+    if scale < 0.5:  # linear interpolation would skip pixels: reduce by areas first
+        height, width = rgb.shape[:2]
+        small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
+        rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        matrix = similarity(landmarks * [small[0] / width, small[1] / height], size)
+    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
+
+
+def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The whole picture in the middle of a black square: (size, size, 3) uint8."""
+    height, width = rgb.shape[:2]
+    scale = size / max(height, width)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((size, size, 3), np.uint8)
+    left, top = (size - small[0]) // 2, (size - small[1]) // 2
+    canvas[top : top + small[1], left : left + small[0]] = cv2.resize(rgb, small, interpolation=method)
+    return canvas

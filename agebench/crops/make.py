@@ -1,0 +1,140 @@
+"""Making the crops that are missing, over worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from agebench.crops.align import WHOLE_PICTURE, align, similarity, whole_picture
+from agebench.crops.shards import CropStore, Encoding, Key, encode
+from agebench.errors import Interrupted
+from agebench.pictures import Locator, decode, read_bytes
+from agebench.pool import Crashed, run_batches
+
+BATCH = 64
+SHARD_BYTES = 64 * 2**20
+
+
+class Wish(NamedTuple):
+    """One crop to make: of which file, and which face of it. `landmarks`: ten numbers, or None for the whole picture."""
+
+    part: str
+    path: str
+    sha256: str
+    face_no: int
+    landmarks: tuple[float, ...] | None
+
+
+def wishes(rows: pl.DataFrame) -> list[Wish]:
+    """One wish a different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole picture."""
+    frame = (
+        rows.select("part", "path", "sha256", pl.col("face_no").fill_null(WHOLE_PICTURE), "landmarks")
+        .filter(pl.col("sha256").is_not_null())
+        .unique(["sha256", "face_no"], keep="first", maintain_order=True)
+    )
+    return [
+        Wish(part, path, sha256, face_no, tuple(landmarks) if landmarks is not None else None)
+        for part, path, sha256, face_no, landmarks in frame.iter_rows()
+    ]
+
+
+def make_crops(
+    wanted: Sequence[Wish],
+    folders: Mapping[str, Path],
+    store: CropStore,
+    *,
+    encoding: Encoding,
+    workers: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[Wish, str]]:
+    """Make the wanted crops that the store lacks; those that cannot be made, with the fault.
+
+    Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
+    """
+    missing = [wish for wish in wanted if (wish.sha256, wish.face_no) not in store.places]
+    failed: list[tuple[Wish, str]] = []
+    keys: list[Key] = []
+    images: list[bytes] = []
+    done = held = 0
+
+    def flush() -> None:
+        nonlocal held
+        if keys:
+            store.add(keys, images, encoding)
+            keys.clear()
+            images.clear()
+            held = 0
+
+    if not missing:
+        return failed
+    batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
+    enough = max(1, min(workers, -(-len(missing) // BATCH)))
+    results = run_batches(
+        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, encoding)
+    )
+    try:
+        for result in results:
+            outcomes = [(result.item, None, "crashed")] if isinstance(result, Crashed) else result
+            for wish, image, fault in outcomes:
+                done += 1
+                if image is None:
+                    failed.append((wish, fault or "unknown"))
+                    continue
+                keys.append((wish.sha256, wish.face_no))
+                images.append(image)
+                held += len(image)
+            if held > SHARD_BYTES:
+                flush()
+            if on_progress:
+                on_progress(done, len(missing))
+        flush()
+    except KeyboardInterrupt as error:
+        flush()
+        raise Interrupted(
+            f"Stopped after {done:,} of {len(missing):,} crops; they are kept.", "The same command goes on from here."
+        ) from error
+    finally:
+        results.close()
+    return failed
+
+
+_setting: tuple[Locator, int, Encoding] | None = None
+
+
+def set_up(folders: dict[str, Path], size: int, encoding: Encoding) -> None:
+    """Runs once in every worker process."""
+    global _setting
+    _setting = (Locator(folders), size, encoding)
+
+
+def crop_batch(batch: Sequence[Wish]) -> list[tuple[Wish, bytes | None, str | None]]:
+    """(wish, encoded crop, fault) of every wish."""
+    if _setting is None:
+        raise RuntimeError("set_up has not run in this process")
+    return [(wish, *_crop(wish, *_setting)) for wish in batch]
+
+
+def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
+    place, fault = locator.find(wish.part, wish.path)
+    if place is None:
+        return None, fault
+    data, fault = read_bytes(place)
+    if fault:
+        return None, fault
+    if hashlib.sha256(data).hexdigest() != wish.sha256:
+        return None, "changed since it was observed"
+    points = None if wish.landmarks is None else np.asarray(wish.landmarks, dtype=np.float64).reshape(5, 2)
+    picture, fault = decode(data, sha256=wish.sha256)
+    if picture is None:
+        return None, fault
+    if points is None:
+        return encode(whole_picture(picture.rgb, size), encoding), None
+    matrix = similarity(points, size)
+    if not np.isfinite(matrix).all() or np.hypot(matrix[0, 0], matrix[1, 0]) < 1e-4:
+        return encode(whole_picture(picture.rgb, size), encoding), None
+    return encode(align(picture.rgb, points * picture.scale, size), encoding), None

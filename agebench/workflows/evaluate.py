@@ -1,0 +1,153 @@
+"""evaluate: a run's predictions on test sets, kept with the run, and the errors that come of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from agebench.bench.metrics import cumulative_score, mae, mae_interval
+from agebench.errors import Missing, StorageError, UsageError
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.plans import test_rows
+from agebench.manifest.records import folders_of
+from agebench.recipes import Card, load_card
+from agebench.train.predict import predict_ages
+from agebench.train.runs import Run
+from agebench.workflows.crops import Advance, crop_records
+from agebench.workflows.places import existing_manifests, find_manifest, manifest_of
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One test set: counts, MAE in years with its 95 % interval, and whether the set is the one that it is named for."""
+
+    name: str  # of the predictions' file
+    dataset: str
+    manifest: str
+    n: int
+    undetected: int
+    unreadable: int
+    mae: float | None
+    ci95: tuple[float, float] | None
+    cs5: float | None
+    matches_card: bool | None
+    records: int  # in the manifest, before the protocol drew its subset
+    expected: int  # records that the card says the set has
+    overlap: int  # pictures that were trained on too
+    detector: str | None
+    predictions_sha256: str
+
+
+def test_manifests(exclude: str = "") -> list[Path]:
+    """Manifests in `manifests/` whose card has the role *test*, but for one dataset."""
+    return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
+
+
+def find_test_manifests(names: list[str]) -> list[Path]:
+    """The manifests behind `--on`, or all test manifests that exist. Raises Missing (exit 3) where there are none."""
+    if names:
+        return [find_manifest(name) for name in names]
+    found = test_manifests()
+    if not found:
+        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
+    return found
+
+
+def evaluate(
+    run: Run, manifests: list[Path], *, on_crops: Advance | None = None, on_predict: Advance | None = None
+) -> list[Evaluation]:
+    """Predict every record of each set's protocol and keep the predictions in the run.
+
+    Raises UsageError for a set without protocol, and what reading manifests, runs and pictures raises.
+    """
+    return [_evaluate(run, path, on_crops, on_predict) for path in manifests]
+
+
+def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advance | None) -> Evaluation:
+    with open_manifest(path) as con:
+        card = load_card(get_meta(con, "dataset") or "")
+        if card.protocol is None:
+            raise UsageError(
+                f"{path} is of {card.name}, whose card has no [protocol]: it is no test set.",
+                f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
+            )
+        rows = test_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
+        records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
+        labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
+        folders = folders_of(con)
+    readable = rows.filter(pl.col("error").is_null())
+    cropped = crop_records(
+        readable, folders, dataset=card.name, detector=detector, crop=run.recipe.crop, on_progress=on_crops
+    )
+    ages, _ = predict_ages(run, cropped.pictures, range(len(cropped.records)), on_progress=on_predict)
+    seen = set(pl.read_parquet(run.path / "records.parquet", columns=["sha256"])["sha256"].to_list())
+    predictions = cropped.records.select(
+        "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)),
+        "sha256", "face_no", trained_on=pl.col("sha256").is_in(list(seen)),
+    )  # fmt: skip
+    name = card.name if path.resolve() == manifest_of(card.name).resolve() else path.stem
+    digest = _keep(run, name, predictions)
+    errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
+    result = Evaluation(
+        name=name,
+        dataset=card.name,
+        manifest=str(path),
+        n=len(predictions),
+        undetected=int(predictions["face_no"].null_count()),
+        unreadable=len(rows) - len(predictions),
+        mae=mae(errors),
+        ci95=mae_interval(errors, predictions["subject_id"].to_list()),
+        cs5=cumulative_score(errors, 5),
+        matches_card=matches_card(card, records, labels),
+        records=records,
+        expected=card.expected.records,
+        overlap=int(predictions["trained_on"].sum()),
+        detector=detector,
+        predictions_sha256=digest,
+    )
+    _write(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
+    return result
+
+
+def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
+    """Whether a manifest holds the set that its card describes; None where the count agrees and there is no proof."""
+    if records != card.expected.records:
+        return False
+    return None if card.expected.labels is None else labels == card.expected.labels
+
+
+def kept_evaluations(run_path: Path) -> list[Evaluation]:
+    """What a run was evaluated on, from the files beside its predictions."""
+    found = []
+    for path in sorted((run_path / "predictions").glob("*.json")):
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if facts.get("ci95") is not None:
+            facts["ci95"] = tuple(facts["ci95"])
+        found.append(Evaluation(**facts))
+    return found
+
+
+def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
+    """Write `predictions/<name>.parquet` whole; its SHA-256."""
+    import hashlib
+
+    predictions.write_parquet(buffer := io.BytesIO())
+    data = buffer.getvalue()
+    _write(run.path / "predictions" / f"{name}.parquet", data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_suffix(path.suffix + ".tmp")
+        beside.write_bytes(data)
+        beside.rename(path)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error}.", "Free some space and run it again.") from error

@@ -1,0 +1,58 @@
+"""export: rows of a manifest in the formats of other tools."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from agebench.errors import NothingCurated, StorageError, UsageError, nearest
+from agebench.manifest import open_manifest
+from agebench.manifest.exports import curated_rows, face_rows, plan_rows, verdict_rows
+from agebench.manifest.plans import plans
+from agebench.manifest.verdicts import funnel
+
+
+def export_rows(manifest: Path, rows: str, kind: str, out: Path | None, plan: str | None = None) -> int:
+    """Write `rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl; their number.
+
+    To standard output where `out` is None. Raises UsageError for an unknown plan, StorageError.
+    """
+    with open_manifest(manifest) as con:
+        if rows == "plan":
+            names = [facts.plan for facts in plans(con)]
+            if not names:
+                raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
+            if plan is not None and plan not in names:
+                raise UsageError(f"{manifest} has no plan '{plan}'. {nearest(plan, names)}")
+            frame = plan_rows(con, plan or names[0])
+        else:
+            read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
+            frame = read(con)
+    data = _encoded(frame, kind)
+    if out is None:
+        sys.stdout.buffer.write(data)
+        return len(frame)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = out.with_name(out.name + ".tmp")
+        beside.write_bytes(data)
+        beside.rename(out)
+    except OSError as error:
+        raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
+    return len(frame)
+
+
+def _encoded(frame: pl.DataFrame, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        frame.write_parquet(buffer)
+    elif kind == "jsonl":
+        frame.write_ndjson(buffer)
+    else:
+        lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List | pl.Array)]
+        frame = frame.with_columns(pl.col(name).cast(pl.List(pl.Utf8)).list.join(" ") for name in lists)
+        frame.write_csv(buffer)
+    return buffer.getvalue()

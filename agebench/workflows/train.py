@@ -1,0 +1,158 @@
+"""train: crop what is missing, train, evaluate on every test manifest that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agebench.errors import NothingCurated, StalePlan, UsageError, nearest
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans, training_rows
+from agebench.manifest.records import folders_of
+from agebench.recipes import ModelRecipe, load_card, load_model_recipe
+from agebench.train.data import TrainingData
+from agebench.train.runs import Run, train_run
+from agebench.workflows.crops import Advance, crop_records
+from agebench.workflows.evaluate import Evaluation, evaluate, test_manifests
+from agebench.workflows.places import find_manifest
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class TrainSetting:
+    """What a training is about to do, for the first line that people read."""
+
+    recipe: ModelRecipe
+    why: str
+    manifest: Path
+    plan: PlanFacts | None
+    records: int
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training made."""
+
+    run: Run
+    setting: TrainSetting
+    train_records: int
+    steps: int
+    seconds: float
+    evaluated: list[Evaluation]
+    notes: list[str] = field(default_factory=list)
+
+
+def train(
+    model: str | None = None,
+    *,
+    manifest: str | None = None,
+    plan: str | None = None,
+    runs_dir: Path = RUNS,
+    changes: dict[str, Any] | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    on_setting: Callable[[TrainSetting], None] | None = None,
+    on_crops: Advance | None = None,
+    on_step: Callable[[int, int, float, float], None] | None = None,
+    on_predict: Advance | None = None,
+) -> TrainReport:
+    """Train a model recipe on a manifest's curated records and evaluate the run on every test manifest that exists.
+
+    Without `plan` the newest one is used, and every curated record once where there is none.
+    Raises UsageError, ManifestNotFound, NothingCurated, StalePlan, RecipeError, RunError, Interrupted, StorageError.
+    """
+    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
+    recipe = load_model_recipe(
+        model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes
+    )
+    path = find_manifest(manifest)
+    notes: list[str] = []
+    with open_manifest(path) as con:
+        dataset, detector = get_meta(con, "dataset") or "", get_meta(con, "detector")
+        fingerprint = curated_fingerprint(con)
+        facts = _plan(plans(con), plan, path, fingerprint)
+        rows = training_rows(con, facts.plan if facts else None)
+        folders = folders_of(con)
+        provenance = {
+            "dataset": dataset,
+            "manifest": str(path),
+            "curated_fingerprint": fingerprint,
+            "curation_recipe": get_meta(con, "recipe"),
+            "curation_recipe_digest": get_meta(con, "recipe_digest"),
+            "label_fingerprint": get_meta(con, "label_fingerprint"),
+            "detector": detector,
+            "plan": facts.__dict__ if facts else None,
+        }
+    if rows.is_empty():
+        raise NothingCurated(
+            f"{path} has no curated record of an age from 0 to 99.",
+            "`agebench curate` prints which check took how many.",
+        )
+    drawn = rows.filter(rows["copies"] > 0)
+    setting = TrainSetting(recipe, why, path, facts, len(drawn))
+    if on_setting:
+        on_setting(setting)
+    cropped = crop_records(drawn, folders, dataset=dataset, detector=detector, crop=recipe.crop, on_progress=on_crops)
+    if cropped.records.is_empty():
+        raise NothingCurated(
+            f"No picture of the {len(drawn):,} curated records of {path} could be read ({_listed(cropped.faults)}).",
+            "Bring the pictures back, or run `agebench curate` again with `--root`.",
+        )
+    if cropped.faults:
+        notes.append(
+            f"Left out what could not be cropped: {_listed(cropped.faults)}. `agebench curate` renews the manifest."
+        )
+    if cropped.damaged_shards:
+        notes.append(f"{cropped.damaged_shards} damaged crop shard(s) were made again.")
+    whole = int(drawn["face_no"].null_count())
+    if whole:
+        notes.append(f"{whole:,} curated records have no face and are learnt from the whole picture.")
+    data = TrainingData.from_records(cropped.pictures, range(len(cropped.records)), cropped.records.drop("landmarks"))
+    run = train_run(
+        recipe, data, runs_dir=runs_dir, seed=seed, provenance=provenance, resume=resume, on_progress=on_step
+    )
+    evaluated = evaluate(run, test_manifests(exclude=dataset), on_crops=on_crops, on_predict=on_predict)
+    return TrainReport(
+        run, setting, len(cropped.records), recipe.train.steps, float(run.card.get("seconds", 0.0)), evaluated, notes
+    )
+
+
+def trained_on(card: dict[str, Any]) -> str:
+    """One sentence on what a run was trained on, from its card."""
+    known = card.get("provenance", {})
+    title = load_card(known["dataset"]).title if known.get("dataset") else "unknown records"
+    plan = known.get("plan")
+    how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
+    records = int(card.get("train_records", 0))
+    return f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}"
+
+
+def _plan(found: list[PlanFacts], wanted: str | None, manifest: Path, fingerprint: str) -> PlanFacts | None:
+    """The plan to use: the one that is named, else the newest. Raises UsageError, StalePlan."""
+    if wanted is None and not found:
+        return None
+    names = [facts.plan for facts in found]
+    if wanted is not None and wanted not in names:
+        raise UsageError(
+            f"{manifest} has no plan '{wanted}'. {nearest(wanted, names)}", "`agebench balance` makes plans."
+        )
+    facts = found[0] if wanted is None else found[names.index(wanted)]
+    if facts.curated != fingerprint:
+        raise StalePlan(
+            f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
+            f"`agebench balance --manifest {manifest} --per-class {facts.per_class} --plan {facts.plan}` renews it.",
+        )
+    return facts
+
+
+def _listed(faults: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {fault.replace('_', ' ')}" for fault, n in sorted(faults.items())) or "no fault told"
+
+
+def _accelerator() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
