@@ -6,6 +6,7 @@ Everything here is a function of (seed, step), so that a resumed training sees w
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -145,6 +146,11 @@ class _Reader:
         return torch.from_numpy(read(self.pictures, rows)), torch.from_numpy(ages)
 
 
+def _leave_interrupts_to_the_training(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal, and the training still needs the batches of its last step
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _as_read(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch
 
@@ -163,6 +169,7 @@ def loader(pictures: Pictures, batches: Batches, workers: int, pin: bool) -> Dat
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=_as_read,  # type: ignore[arg-type]
         num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_the_training,
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
     )

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import pickle
 import signal
 import threading
 import time
@@ -82,8 +83,7 @@ def fit(
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
     if checkpoint.exists():
-        # weights_only: a checkpoint is data and can run no code
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        state = _load(checkpoint)
         done, val_mae, spent = state["step"], state["val_mae"], state["seconds"]
         bare.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
@@ -180,6 +180,17 @@ def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabr
     network.train(training)
     error = cast(Tensor, fabric.all_reduce(error, reduce_op="sum"))
     return error.item() / len(examples.rows)
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    try:
+        # weights_only: a checkpoint is data and can run no code
+        return cast(dict[str, Any], torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(
+            f"The checkpoint {checkpoint} cannot be read: {str(error).partition('. ')[0] or 'it is cut off'}.",
+            f"Remove {checkpoint.parent} to begin this run anew, or train without --resume.",
+        ) from error
 
 
 def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -120,6 +121,34 @@ def test_ctrl_c_ends_the_step_and_keeps_a_checkpoint(tmp_path, data):
     (left,) = list_runs(tmp_path)
     state = torch.load(left.path / "checkpoint" / "state.pt", weights_only=True)
     assert state["step"] == 4
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_reader_processes_and_still_keeps_a_checkpoint(tmp_path):
+    program = KILLED.format(tests=str(Path(__file__).parent), runs=str(tmp_path), threads=1).replace(
+        "tiny()", "tiny(workers=2, steps=1000, checkpoint_every=1000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        for _ in range(600):
+            if any("step" in p.read_text() for p in tmp_path.glob("*/metrics.jsonl")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=30)[1].decode()
+    finally:
+        process.kill()
+    assert "Stopped after step" in told
+    assert len(list(tmp_path.glob("*/checkpoint/state.pt"))) == 1
+
+
+def test_a_checkpoint_that_is_none_is_refused_and_runs_no_code(tmp_path, data):
+    with pytest.raises(Interrupted):
+        train_run(tiny(), data, runs_dir=tmp_path, on_progress=stop_at(2))
+    (state,) = tmp_path.glob("*/checkpoint/state.pt")
+    for content in (b"", b"half", pickle.dumps(Path)):
+        state.write_bytes(content)
+        with pytest.raises(RunError, match="cannot be read"):
+            train_run(tiny(), data, runs_dir=tmp_path, resume=True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, data):
