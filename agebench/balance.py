@@ -84,10 +84,11 @@ def _notes(classes: pl.DataFrame, left_out: int) -> list[str]:
     repeated = classes.filter(pl.col("most") > MANY_COPIES)
     if len(repeated):
         ages = _ranges(repeated["age"].to_list())
+        most = int(repeated["most"].to_numpy().max())
         notes.append(
-            f"Over {MANY_COPIES} copies of a record at {ages} (up to {repeated['most'].max()}): a network learns"
+            f"Over {MANY_COPIES} copies of a record at {ages} (up to {most}): a network learns such faces by heart; "
+            "a smaller --per-class spreads less thin."
         )
-        notes[-1] += " such faces by heart; a smaller --per-class spreads less thin."
     if left_out:
         notes.append(f"{left_out:,} curated records claim an age outside 0-99 and are not drawn.")
     return notes

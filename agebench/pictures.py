@@ -30,7 +30,7 @@ FAULTS = {
     "truncated": "its data end early or are damaged",
     "crashed": "decoding it ended the worker process",
 }
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000

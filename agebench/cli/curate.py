@@ -93,6 +93,8 @@ def _render(report: CurateReport, as_json: bool) -> None:
     )
     notes(report.notes, out)
     if as_json:
-        keys = ("dataset", "manifest", "recipe", "detector", "records", "observed", "reused", "unreadable", "kept")
-        keys += ("review", "rejected", "reasons", "not_run", "seconds", "notes")
+        keys = (
+            "dataset", "manifest", "recipe", "detector", "records", "observed", "reused", "unreadable", "kept",
+            "review", "rejected", "reasons", "not_run", "seconds", "notes",
+        )  # fmt: skip
         print_json({"command": "curate", **{key: getattr(report, key) for key in keys}})

@@ -77,11 +77,11 @@ NOT_NUMBERS = {
 def observers_run(con: duckdb.DuckDBPyConnection) -> set[Observer]:
     """Which observers have looked at any picture of this manifest."""
     run: set[Observer] = {"release"}
-    if con.execute("SELECT 1 FROM content LIMIT 1").fetchone():
+    if con.execute("SELECT 1 FROM content LIMIT 1").fetchall():
         run.add("files")
-    if con.execute("SELECT 1 FROM observed WHERE observer = 'image' LIMIT 1").fetchone():
+    if con.execute("SELECT 1 FROM observed WHERE observer = 'image' LIMIT 1").fetchall():
         run.add("image")
     detector = get_meta(con, "detector")
-    if detector and con.execute("SELECT 1 FROM observed WHERE observer = ? LIMIT 1", [f"faces:{detector}"]).fetchone():
+    if detector and con.execute("SELECT 1 FROM observed WHERE observer = ? LIMIT 1", [f"faces:{detector}"]).fetchall():
         run.add("faces")
     return run

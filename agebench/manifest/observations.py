@@ -23,7 +23,7 @@ IMAGE_FIELDS = [
 ]  # fmt: skip
 FACE_FIELDS = [
     ("x", pa.float64()), ("y", pa.float64()), ("w", pa.float64()), ("h", pa.float64()), ("score", pa.float64()),
-    ("sharpness", pa.float64()), ("landmarks", pa.list_(pa.float32(), 10)),
+    ("sharpness", pa.float64()), ("landmarks", pa.list_(pa.float32())),
 ]  # fmt: skip
 PART_SCHEMA = pa.schema(
     [

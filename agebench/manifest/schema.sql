@@ -24,7 +24,8 @@ CREATE TABLE image (
 );
 CREATE TABLE face (
     sha256 VARCHAR NOT NULL, detector VARCHAR NOT NULL, face_no INTEGER NOT NULL,
-    x DOUBLE, y DOUBLE, w DOUBLE, h DOUBLE, score DOUBLE, sharpness DOUBLE, landmarks FLOAT[10]
+    x DOUBLE, y DOUBLE, w DOUBLE, h DOUBLE, score DOUBLE, sharpness DOUBLE,
+    landmarks FLOAT[] -- ten numbers; DuckDB 2.0 reads garbage where a LEFT JOIN leaves a FLOAT[10] empty
 );
 CREATE TABLE age_estimate (
     sha256 VARCHAR NOT NULL, face_no INTEGER, estimator VARCHAR NOT NULL, age DOUBLE, spread DOUBLE
@@ -71,7 +72,7 @@ WHERE e IS NOT NULL;
 -- largest.
 CREATE VIEW meant_face AS
 WITH candidate AS (
-    SELECT record_id, sha256, f.face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.landmarks,
+    SELECT record_id, sha256, f.face_no, f.w * f.h AS area,
            greatest(0, least(f.x + f.w, e.x + e.w) - greatest(f.x, e.x))
            * greatest(0, least(f.y + f.h, e.y + e.h) - greatest(f.y, e.y)) AS shared,
            shared / (f.w * f.h + e.w * e.h - shared) AS overlap,
@@ -79,13 +80,17 @@ WITH candidate AS (
                AS offset_
     FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
     LEFT JOIN expected_face e USING (record_id)
+),
+chosen AS (
+    SELECT record_id, sha256, face_no, overlap, offset_
+    FROM candidate
+    QUALIFY row_number() OVER (
+        PARTITION BY record_id ORDER BY CASE WHEN overlap >= 0.2 THEN overlap ELSE 0 END DESC, area DESC, face_no) = 1
 )
-SELECT record_id, sha256, face_no, x, y, w, h, score, sharpness, landmarks,
+SELECT record_id, sha256, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.landmarks,
        overlap AS box_overlap, offset_ AS box_offset,
        CASE WHEN overlap >= 0.2 THEN 'release box' ELSE 'largest' END AS face_chosen_by
-FROM candidate
-QUALIFY row_number() OVER (
-    PARTITION BY record_id ORDER BY CASE WHEN overlap >= 0.2 THEN overlap ELSE 0 END DESC, w * h DESC, face_no) = 1;
+FROM chosen JOIN face_in_force f USING (sha256, face_no);
 
 -- Records whose files hold the very same bytes. The one that stays is first: a plausible age before none, then order.
 CREATE VIEW exact_copy AS

@@ -87,8 +87,8 @@ def query(
 
 def get_meta(con: duckdb.DuckDBPyConnection, key: str) -> str | None:
     """One value of the table `meta`."""
-    row = con.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-    return None if row is None else str(row[0])
+    rows = con.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchall()
+    return str(rows[0][0]) if rows else None
 
 
 def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:

@@ -22,7 +22,7 @@ def list_declarations() -> dict[str, list[dict[str, Any]]]:
         for name, path in sorted(resources.available(kind).items()):
             yours = not path.is_relative_to(resources.shipped_folder(kind))
             try:
-                title, valid = LOADERS[kind](name).title, True
+                title, valid = str(getattr(LOADERS[kind](name), "title", "")), True
             except RecipeError as error:
                 title, valid = error.message.splitlines()[0], False
             found[kind].append({"name": name, "title": title, "yours": yours, "valid": valid})
