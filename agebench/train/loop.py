@@ -15,6 +15,7 @@ import pickle
 import signal
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,11 +185,13 @@ def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabr
 
 def _load(checkpoint: Path) -> dict[str, Any]:
     try:
+        if not zipfile.is_zipfile(checkpoint):  # torch would take it for its older format, a bare pickle
+            raise pickle.UnpicklingError("it is no checkpoint, or is cut off")
         # weights_only: a checkpoint is data and can run no code
         return cast(dict[str, Any], torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise RunError(
-            f"The checkpoint {checkpoint} cannot be read: {str(error).partition('. ')[0] or 'it is cut off'}.",
+            f"{checkpoint} cannot be read: {str(error).splitlines()[0]}.",
             f"Remove {checkpoint.parent} to begin this run anew, or train without --resume.",
         ) from error
 
