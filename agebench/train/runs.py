@@ -18,23 +18,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-import torch
-from lightning_fabric import Fabric
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.recipes import ModelRecipe, digest
-from agebench.train.data import TrainingData, check_size, validation_mask
 from agebench.train.files import write_whole
-from agebench.train.loop import Examples, Progress, fit, make_network
-from agebench.train.network import ResidualNetwork
+
+if TYPE_CHECKING:  # listing runs must not wait seconds for torch
+    import torch
+    from lightning_fabric import Fabric
+
+    from agebench.train.data import TrainingData
+    from agebench.train.loop import Progress
+    from agebench.train.network import ResidualNetwork
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
@@ -79,13 +78,24 @@ def train_run(
     Raises Missing where there is nothing to resume, NothingCurated where there is nothing to train on, RecipeError
     where the pictures have another size, RunError where training diverges, Interrupted at Ctrl-C, StorageError.
     """
+    import numpy as np
+    import polars as pl
+    from lightning_fabric import Fabric
+    from safetensors.torch import save
+
+    from agebench.train.data import check_size, validation_mask
+    from agebench.train.loop import Examples, fit
+
+    def examples(mask: np.ndarray[Any, Any]) -> Examples:
+        return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     if fabric is None:
         fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
         fabric.launch()
     validating = validation_mask(data.groups, recipe.train.validation, seed)
-    train = _examples(data, ~validating & (data.copies > 0))
-    validation = _examples(data, validating & (data.copies > 0))
+    train = examples(~validating & (data.copies > 0))
+    validation = examples(validating & (data.copies > 0))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
     identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint()}
@@ -117,7 +127,7 @@ def train_run(
         trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
         if fabric.is_global_zero:
             write_whole(folder / WEIGHTS, save(trained.weights))
-            card |= {"finished": _now(), "seconds": round(trained.seconds, 1), "val_mae": trained.val_mae}
+            card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
             _write_json(folder / CARD, card)
             (folder / "predictions").mkdir(exist_ok=True)
             shutil.rmtree(folder / "checkpoint", ignore_errors=True)
@@ -187,8 +197,12 @@ def find_run(name_or_path: str, runs_dir: Path) -> Run:
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> ResidualNetwork:
     """The run's network with its weights, in evaluation mode. Raises RunError where they are not the committed ones."""
-    wrong = [name for name in changed_files(run) if name == WEIGHTS]
-    if wrong:
+    import torch
+    from safetensors.torch import load_file
+
+    from agebench.train.loop import make_network
+
+    if WEIGHTS in changed_files(run):
         raise RunError(f"{run.path / WEIGHTS} is not what the run committed.", "Restore it, or train again.")
     network = make_network(run.recipe)
     network.load_state_dict(load_file(run.path / WEIGHTS))
@@ -199,10 +213,6 @@ def changed_files(run: Run) -> list[str]:
     """The files of a complete run that are missing, or are not what its marker says they were."""
     sums = _sums(run.path)
     return [name for name, sha256 in sums.items() if _sha256(run.path / name) != sha256]
-
-
-def _examples(data: TrainingData, mask: np.ndarray[Any, Any]) -> Examples:
-    return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
 
 
 def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
@@ -251,6 +261,11 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 def _check_weights(path: Path, recipe: ModelRecipe) -> None:
     """Names and shapes from the file's header against the recipe's network; reads no weights."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from agebench.train.loop import make_network
+
     with torch.device("meta"):
         expected = {name: list(value.shape) for name, value in make_network(recipe).state_dict().items()}
     try:
@@ -293,6 +308,8 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware(fabric: Fabric) -> dict[str, Any]:
+    import torch
+
     device = fabric.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {

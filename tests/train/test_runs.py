@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,6 +114,11 @@ def test_a_folder_that_is_not_there_is_missing(tmp_path):
     with pytest.raises(Missing, match="no run in"):
         load_run(tmp_path / "nothing")
     assert list_runs(tmp_path / "nothing") == []
+
+
+def test_listing_runs_does_not_wait_for_torch():
+    program = "import sys, agebench.train.runs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_broken_card_is_named(copied):
