@@ -43,8 +43,8 @@ def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
     stored = "not stored" if dry_run else f"stored in {report.manifest}"
     thinned = int((classes["curated"] - classes["drawn"]).sum())
     out.print(
-        f"Plan {report.facts.plan}: {int(classes['curated'].sum()):,} curated records become {report.total:,} pictures an "
-        f"epoch ({thinned:,} records thinned away, seed {report.facts.seed}); {stored}"
+        f"Plan {report.facts.plan}: {int(classes['curated'].sum()):,} curated records become {report.total:,} pictures "
+        f"an epoch ({thinned:,} records thinned away, seed {report.facts.seed}); {stored}"
     )
     notes(report.notes, out)
     if as_json:

@@ -10,6 +10,8 @@ import typer
 from agebench.cli.render import Json, console, duration, notes, print_json, progress
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from agebench.workflows.curate import CurateForecast, CurateReport
 
 DETECTORS = ("auto", "insightface", "yuface", "mtcnn", "none")
@@ -63,18 +65,18 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
     out = console(as_json)
     time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
     out.print(
-        f"Would look at {forecast.pending:,} of {forecast.records:,} records with {forecast.detector or 'no detector'}{time}, "
-        f"judge all by {forecast.recipe}, and write {forecast.manifest}. Nothing was written."
+        f"Would look at {forecast.pending:,} of {forecast.records:,} records with "
+        f"{forecast.detector or 'no detector'}{time}, judge all by {forecast.recipe}, and write {forecast.manifest}. Nothing was written."
     )
     notes(forecast.notes, out)
     if as_json:
         print_json({"command": "curate", "dry_run": True, **forecast.__dict__})
 
 
-def _render(report: CurateReport, as_json: bool) -> None:
+def funnel_table(report: CurateReport) -> Table:
+    """The funnel: how many records each check takes, in order; checks that took none are left out."""
     from rich.table import Table
 
-    out = console(as_json)
     table = Table(title=f"{report.dataset} by {report.recipe}", title_justify="left", box=None, pad_edge=False)
     for name, justify in (("step", "left"), ("verdict", "left"), ("records", "right"), ("", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
@@ -85,7 +87,12 @@ def _render(report: CurateReport, as_json: bool) -> None:
             share = f"{records / max(report.records, 1):.1%}"
             style = {"reject": "red", "review": "yellow", "keep": "bold green", None: "bold"}[verdict]
             table.add_row(step, verdict or "", f"{records:,}", share, style=style)
-    out.print(table)
+    return table
+
+
+def _render(report: CurateReport, as_json: bool) -> None:
+    out = console(as_json)
+    out.print(funnel_table(report))
     out.print(
         f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
         f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "

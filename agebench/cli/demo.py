@@ -1,7 +1,81 @@
 """agebench demo"""
 
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from agebench.cli.balance import histogram
+from agebench.cli.curate import funnel_table
+from agebench.cli.evaluate import evaluation_json, render_evaluations
+from agebench.cli.render import Json, console, duration, print_json, progress
+from agebench.cli.train import StepProgress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agebench.workflows.demo import DemoReport
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command(epilog="Example: agebench demo --small")(demo)
+
+
+def demo(
+    small: Annotated[bool, typer.Option("--small", help="A tenth of the pictures: about a minute.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("agebench-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the drawn faces, the plan and the training.")] = 0,
+    json: Json = False,
+) -> None:
+    """Do the whole way - curate, balance, train, report - on a synthetic release of drawn faces."""
+    from agebench.workflows import demo as workflow
+
+    console_ = console(json)
+    began = time.monotonic()
+    with progress("drawing", "pictures") as advance, StepProgress() as steps:
+        report = workflow.demo(
+            out,
+            workflow.SMALL if small else workflow.FULL,
+            seed=seed,
+            on_stage=lambda text: console_.print(f"[bold]{text}[/]"),
+            on_progress=advance,
+            on_step=steps,
+        )
+    _render(report, console_)
+    console_.print(f"\n[bold yellow]{workflow.SAYING}[/]")
+    console_.print(f"Everything is in {out}/ ({duration(time.monotonic() - began)}); `agebench status` there goes on.")
+    if json:
+        print_json(
+            {
+                "command": "demo", "folder": out, "kept": report.curated.kept, "review": report.curated.review,
+                "rejected": report.curated.rejected, "faults": report.caught.to_dicts(), "run": report.trained.run.id,
+                "evaluated": [evaluation_json(e) for e in report.trained.evaluated], "drawn": True,
+            }
+        )  # fmt: skip
+
+
+def _render(report: DemoReport, out: Console) -> None:
+    from rich.table import Table
+
+    from agebench.bench.render import as_rich
+
+    out.print()
+    out.print(funnel_table(report.curated))
+    table = Table(
+        title="Injected faults, and what became of their records", title_justify="left", box=None, pad_edge=False
+    )
+    for name in ("fault", "records", "rejected", "to review", "kept"):
+        table.add_column(name, justify="left" if name == "fault" else "right")
+    for row in report.caught.iter_rows(named=True):
+        table.add_row(row["fault"], *(f"{row[key]:,}" for key in ("records", "reject", "review", "keep")))
+    out.print()
+    out.print(table)
+    out.print()
+    out.print(histogram(report.balanced.classes["curated"].to_list(), report.balanced.classes["copies"].to_list()))
+    out.print()
+    render_evaluations(report.trained.evaluated, out)
+    out.print()
+    out.print(as_rich(report.tables.tables))

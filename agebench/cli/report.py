@@ -1,7 +1,75 @@
 """agebench report"""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from agebench.cli.render import Json, console, print_json
+
+FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
+ENDINGS = {"md": "markdown", "tex": "latex", "html": "html", "htm": "html", "csv": "csv", "json": "json"}
 
 
 def register(app: typer.Typer) -> None:
-    pass
+    app.command(epilog="Example: agebench report --tables 2,3 --format markdown")(report)
+
+
+def report(
+    tables: Annotated[str | None, typer.Option(help="Numbers of the paper's tables, as in 2,3 [all].")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else rich].")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compute every measured number again from its kept predictions.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print MAE tables: the published rows beside what was measured here, each number with where it comes from."""
+    numbers = _numbers(tables) if tables else None
+    kind = format or (ENDINGS.get(out.suffix.lstrip(".").lower(), "markdown") if out else "rich")
+    if kind not in FORMATS:
+        raise typer.BadParameter(
+            f"unknown format '{kind}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
+        )
+    if kind == "rich" and out is not None:
+        raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    from agebench.bench.render import as_rich, render
+    from agebench.bench.tables import tables_json
+    from agebench.errors import StorageError
+    from agebench.workflows.report import report as make
+
+    found = make(numbers, runs, verify=verify)
+    on_error_stream = json or (out is None and kind != "rich")
+    talk = console(on_error_stream)
+    if kind == "rich":
+        talk.print(as_rich(found.tables))
+    elif out is None and not json:
+        print(render(found.tables, kind), end="")  # type: ignore[arg-type]
+    elif out is not None:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            beside = out.with_name(out.name + ".tmp")
+            beside.write_text(render(found.tables, kind), encoding="utf-8")  # type: ignore[arg-type]
+            beside.rename(out)
+        except OSError as error:
+            raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
+        talk.print(f"Tables {', '.join(str(t.number) for t in found.tables)} written to {out}")
+    for line in found.verified:
+        talk.print(f"[green]verified[/] {line}")
+    for line in found.problems:
+        talk.print(f"[red]wrong[/] {line}")
+    if json:
+        document = tables_json(found.tables)
+        print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() for part in parts):
+        raise typer.BadParameter(f"'{text}' is no list of tables; expected numbers like 2,3.", param_hint="--tables")
+    return list(dict.fromkeys(int(part) for part in parts))

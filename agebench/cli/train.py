@@ -48,8 +48,8 @@ def train(
     def say(setting: TrainSetting) -> None:
         how = f"plan {setting.plan.plan}" if setting.plan else "each curated record once (no plan)"
         out.print(
-            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of {setting.manifest}, {how}, "
-            f"{setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
+            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of {setting.manifest}, "
+            f"{how}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
         )
 
     with (

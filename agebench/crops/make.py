@@ -21,7 +21,7 @@ SHARD_BYTES = 64 * 2**20
 
 
 class Wish(NamedTuple):
-    """One crop to make: of which file, and which face of it. `landmarks`: ten numbers, or None for the whole picture."""
+    """One crop to make. `landmarks`: ten numbers, or None for the whole picture."""
 
     part: str
     path: str

@@ -44,5 +44,6 @@ def face_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     return query(
         con,
         f"""SELECT part, path, detector, face_no, x, y, w, h, score, {points}
-            FROM record JOIN content USING (part, path) JOIN face_in_force USING (sha256) ORDER BY record_id, face_no""",
+            FROM record JOIN content USING (part, path) JOIN face_in_force USING (sha256)
+            ORDER BY record_id, face_no""",
     )

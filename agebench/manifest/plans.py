@@ -28,15 +28,16 @@ class PlanFacts:
 
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     """Hash over the curated records and their ages: what a plan or a run was made from."""
-    sql = "SELECT md5(coalesce(string_agg(part || '/' || path || '=' || age, chr(10) ORDER BY record_id), '')) FROM curated"
+    rows = "string_agg(part || '/' || path || '=' || age, chr(10) ORDER BY record_id)"
+    sql = f"SELECT md5(coalesce({rows}, '')) FROM curated"
     return str(con.execute(sql).fetchall()[0][0])
 
 
 def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tuple[int, int], seed: int) -> pl.DataFrame:
     """The 5000 rule as rows: record_id, age, copies; curated records of ages 0 to 99 only.
 
-    A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at random
-    to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is md5(seed, part,
+    A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at
+    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is md5(seed, part,
     path): the same seed gives the same plan on any machine.
     """
     return query(
@@ -94,7 +95,7 @@ def training_rows(con: duckdb.DuckDBPyConnection, plan: str | None) -> pl.DataFr
     )
 
 
-def test_rows(
+def protocol_rows(
     con: duckdb.DuckDBPyConnection, *, records: int | None, seed: int, ages: tuple[int, int] | None
 ) -> pl.DataFrame:
     """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.

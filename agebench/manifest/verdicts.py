@@ -50,7 +50,8 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
             try:
                 con.execute(
                     f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, "
-                    f"try_cast({check.value_sql} AS DOUBLE) FROM now_evidence WHERE ({check.predicate}) ORDER BY record_id",
+                    f"try_cast({check.value_sql} AS DOUBLE) "
+                    f"FROM now_evidence WHERE ({check.predicate}) ORDER BY record_id",
                     [check.name, check.verdict],
                 )
             except duckdb.InterruptException as error:

@@ -53,7 +53,7 @@ def pending_files(known: pl.DataFrame, folders: Mapping[str, Path], seen: list[p
         complete = complete | pl.all_horizontal(pl.col("sha256").is_in(s.implode()) for s in seen)
     todo = frame.filter(~(same & complete)).unique(["part", "path"], maintain_order=True)
     files = list(todo.select("part", "path", "now_bytes", "now_mtime", "fault").iter_rows())
-    return files, len(frame) - len(files)
+    return files, int(frame.select((same & complete).sum()).item())
 
 
 def observe(

@@ -19,7 +19,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CroppedRecords:
-    """Records with a crop each: `pictures[i]` is the face of row i of `records`. `faults`: what could not be cropped."""
+    """Records with a crop each: `pictures[i]` is the face of row i of `records`. `faults`: what has none, and why."""
 
     records: pl.DataFrame
     pictures: CropPictures

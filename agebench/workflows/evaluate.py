@@ -14,7 +14,7 @@ import polars as pl
 from agebench.bench.metrics import cumulative_score, mae, mae_interval
 from agebench.errors import Missing, StorageError, UsageError
 from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.plans import test_rows
+from agebench.manifest.plans import protocol_rows
 from agebench.manifest.records import folders_of
 from agebench.recipes import Card, load_card
 from agebench.train.predict import predict_ages
@@ -25,7 +25,7 @@ from agebench.workflows.places import existing_manifests, find_manifest, manifes
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One test set: counts, MAE in years with its 95 % interval, and whether the set is the one that it is named for."""
+    """One test set: counts, MAE in years with its 95 % interval, and whether it is the set that its name says."""
 
     name: str  # of the predictions' file
     dataset: str
@@ -44,7 +44,7 @@ class Evaluation:
     predictions_sha256: str
 
 
-def test_manifests(exclude: str = "") -> list[Path]:
+def manifests_for_testing(exclude: str = "") -> list[Path]:
     """Manifests in `manifests/` whose card has the role *test*, but for one dataset."""
     return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
 
@@ -53,7 +53,7 @@ def find_test_manifests(names: list[str]) -> list[Path]:
     """The manifests behind `--on`, or all test manifests that exist. Raises Missing (exit 3) where there are none."""
     if names:
         return [find_manifest(name) for name in names]
-    found = test_manifests()
+    found = manifests_for_testing()
     if not found:
         raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
     return found
@@ -77,7 +77,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
                 f"{path} is of {card.name}, whose card has no [protocol]: it is no test set.",
                 f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
             )
-        rows = test_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
+        rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
         records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
         labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
         folders = folders_of(con)

@@ -15,7 +15,7 @@ from agebench.recipes import ModelRecipe, load_card, load_model_recipe
 from agebench.train.data import TrainingData
 from agebench.train.runs import Run, train_run
 from agebench.workflows.crops import Advance, crop_records
-from agebench.workflows.evaluate import Evaluation, evaluate, test_manifests
+from agebench.workflows.evaluate import Evaluation, evaluate, manifests_for_testing, matches_card
 from agebench.workflows.places import find_manifest
 
 RUNS = Path("runs")
@@ -78,6 +78,7 @@ def train(
         folders = folders_of(con)
         provenance = {
             "dataset": dataset,
+            "records": int(con.execute("SELECT count(*) FROM record").fetchall()[0][0]),
             "manifest": str(path),
             "curated_fingerprint": fingerprint,
             "curation_recipe": get_meta(con, "recipe"),
@@ -114,7 +115,7 @@ def train(
     run = train_run(
         recipe, data, runs_dir=runs_dir, seed=seed, provenance=provenance, resume=resume, on_progress=on_step
     )
-    evaluated = evaluate(run, test_manifests(exclude=dataset), on_crops=on_crops, on_predict=on_predict)
+    evaluated = evaluate(run, manifests_for_testing(exclude=dataset), on_crops=on_crops, on_predict=on_predict)
     return TrainReport(
         run, setting, len(cropped.records), recipe.train.steps, float(run.card.get("seconds", 0.0)), evaluated, notes
     )
@@ -123,7 +124,13 @@ def train(
 def trained_on(card: dict[str, Any]) -> str:
     """One sentence on what a run was trained on, from its card."""
     known = card.get("provenance", {})
-    title = load_card(known["dataset"]).title if known.get("dataset") else "unknown records"
+    title = "unknown records"
+    if known.get("dataset"):
+        dataset = load_card(known["dataset"])
+        title = dataset.title
+        if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
+            title += f" in layout only (not the release: {known.get('records', 0):,} records, "
+            title += f"the card says {dataset.expected.records:,})"
     plan = known.get("plan")
     how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
     records = int(card.get("train_records", 0))

@@ -1,0 +1,95 @@
+"""demo: the whole main job on releases that the program draws itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from agebench.balance import BalanceReport, plan_balance
+from agebench.demo import caught, draw_releases
+from agebench.manifest import open_manifest
+from agebench.manifest.exports import verdict_rows
+from agebench.workflows.curate import CurateReport, curate
+from agebench.workflows.places import manifest_of
+from agebench.workflows.report import Report, report
+from agebench.workflows.train import RUNS, TrainReport, train
+
+TEST_SETS = ("fg-net", "morph", "cacd")
+SAYING = (
+    "These numbers are of drawn faces: they show that every step works, and say nothing about photographs. "
+    "The columns are not FG-NET, MORPH and CACD, and the tables mark them so."
+)
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo draws and trains."""
+
+    records: int
+    per_class: int
+    steps: int
+
+
+FULL = DemoSize(records=1200, per_class=20, steps=400)
+SMALL = DemoSize(records=160, per_class=4, steps=40)
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo did. caught: fault, records, reject, review, keep of the injected faults."""
+
+    folder: Path
+    curated: CurateReport
+    caught: pl.DataFrame
+    balanced: BalanceReport
+    trained: TrainReport
+    tables: Report
+
+
+def demo(
+    folder: Path,
+    size: DemoSize,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int, float, float], None] | None = None,
+) -> DemoReport:
+    """Draw releases in `folder`, then curate, balance, train, evaluate and report there, as the commands would.
+
+    What an earlier demo drew there with the same seed and size is used again. Raises what the stages raise.
+    """
+
+    def stage(what: str) -> None:
+        if on_stage:
+            on_stage(what)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        stage(
+            f"Drawing five releases in {folder}/data: {size.records:,} records of IMDB-WIKI's layout with known faults"
+        )
+        drawn = draw_releases(Path(), records=size.records, seed=seed, on_progress=on_progress)
+        stage("agebench curate imdb-wiki (then fg-net, morph, cacd), with the real face detector")
+        curated = curate("imdb-wiki", root=drawn.roots["imdb-wiki"], workers=workers)
+        for name in TEST_SETS:
+            curate(name, root=drawn.roots[name], workers=workers)
+        with open_manifest(manifest_of("imdb-wiki")) as con:
+            faults = caught(pl.read_csv(drawn.truth), verdict_rows(con))
+        stage(f"agebench balance --per-class {size.per_class}")
+        balanced = plan_balance(manifest_of("imdb-wiki"), per_class=size.per_class, seed=seed)
+        stage(f"agebench train neighborhood-quick --set train.steps={size.steps}")
+        trained = train(
+            "neighborhood-quick",
+            manifest="imdb-wiki",
+            changes={"train.steps": size.steps, "train.warmup": size.steps // 10, "train.average": 0.98},
+            seed=seed,
+            on_step=on_step,
+        )
+        tables = report([2, 3], RUNS)
+    return DemoReport(folder, curated, faults, balanced, trained, tables)

@@ -1,0 +1,160 @@
+"""report: published tables beside what was measured here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench import resources
+from agebench.bench.metrics import mae
+from agebench.bench.published import Published, load_published
+from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
+from agebench.errors import AgebenchError, UsageError
+from agebench.recipes import load_card, load_model_recipe
+from agebench.train.runs import Listed, changed_files, list_runs, load_run
+from agebench.workflows.evaluate import Evaluation, kept_evaluations
+from agebench.workflows.places import manifest_of
+from agebench.workflows.train import trained_on
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables, and what was found when the numbers behind them were checked."""
+
+    tables: list[Table]
+    verified: list[str]
+    problems: list[str]
+
+
+def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -> Report:
+    """The published tables with these numbers (None: all) and the newest complete runs under them.
+
+    With `verify` every measured number is computed again from the predictions kept with its run, and the run's weights
+    are hashed. Raises UsageError for a table that is not published, RecipeError for a broken `published.toml`.
+    """
+    published = load_published()
+    known = [table.number for table in published.table]
+    for number in numbers or []:
+        if number not in known:
+            raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
+    complete = [listed for listed in list_runs(runs_dir) if listed.complete]
+    evaluations = {listed.id: kept_evaluations(listed.path) for listed in complete}
+    summaries = [_summary(listed, evaluations[listed.id]) for listed in complete]
+    tables = build_tables(published, summaries, _columns(published), numbers=numbers, waiting=list(_waiting()))
+    verified: list[str] = []
+    problems: list[str] = []
+    if verify:
+        for listed in complete:
+            for good, text in _verify(listed, evaluations[listed.id]):
+                (verified if good else problems).append(text)
+    return Report(tables, verified, problems)
+
+
+def _columns(published: Published) -> list[Column]:
+    """The columns of the published tables, with the dataset behind each."""
+    datasets: dict[str, str] = {}
+    for name in resources.available("manifests"):
+        try:
+            card = load_card(name)
+        except AgebenchError:
+            continue
+        if card.protocol is not None:
+            datasets.setdefault(card.protocol.column, card.name)
+    names = list(dict.fromkeys(column for table in published.table for column in table.columns))
+    return [
+        Column(name, datasets.get(name, name.lower()), manifest_of(datasets.get(name, name.lower())).is_file())
+        for name in names
+    ]
+
+
+def _waiting() -> Iterator[Waiting]:
+    """Model recipes that fill rows: those named as the tables' own come first."""
+    for name in sorted(resources.available("models"), key=lambda n: (n.endswith("-published"), n)):
+        try:
+            recipe = load_model_recipe(name)
+        except AgebenchError:
+            continue
+        yield Waiting(recipe.name, recipe.label, recipe.tables)
+
+
+def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
+    card = listed.card
+    recipe = card.get("recipe", {})
+    ordered = sorted(evaluations, key=lambda e: e.name != e.dataset)
+    return RunSummary(
+        id=listed.id,
+        model=str(card.get("model", "?")),
+        label=str(recipe.get("label", card.get("model", "?"))),
+        tables=list(recipe.get("tables", [])),
+        trained_on=f"Trained on {trained_on(card)}",
+        seed=int(card.get("seed", 0)),
+        finished=str(card.get("finished") or ""),
+        data=str(card.get("data_fingerprint", "")),
+        results=[_result(evaluation) for evaluation in ordered],
+        settings=_settings(recipe),
+    )
+
+
+def _result(evaluation: Evaluation) -> Result:
+    protocol = load_card(evaluation.dataset).protocol
+    return Result(
+        column=protocol.column if protocol else evaluation.dataset,
+        n=evaluation.n,
+        mae=evaluation.mae,
+        ci95=evaluation.ci95,
+        cs5=evaluation.cs5,
+        matches_card=evaluation.matches_card,
+        records=evaluation.records,
+        expected=evaluation.expected,
+        undetected=evaluation.undetected,
+        unreadable=evaluation.unreadable,
+        overlap=evaluation.overlap,
+    )
+
+
+def _settings(recipe: dict[str, Any]) -> str:
+    """What was changed of the recipe that goes by this name here, as `train.steps = 200`."""
+    try:
+        ours = dict(_flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
+    except AgebenchError:
+        return ""
+    return ", ".join(f"{key} = {value}" for key, value in _flat(recipe) if key in ours and ours[key] != value)
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[bool, str]]:
+    try:
+        changed = changed_files(load_run(listed.path))
+    except AgebenchError as error:
+        yield False, error.message
+        return
+    if changed:
+        yield False, f"{listed.id}: {', '.join(changed)} changed since the run was committed"
+    for evaluation in evaluations:
+        path = listed.path / "predictions" / f"{evaluation.name}.parquet"
+        if not path.is_file():
+            yield False, f"{listed.id}: the predictions on {evaluation.name} are gone"
+            continue
+        if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
+            yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
+            continue
+        rows = pl.read_parquet(path, columns=["age", "predicted"])
+        again = mae((rows["predicted"] - rows["age"]).to_numpy())
+        same = again is not None and evaluation.mae is not None and abs(again - evaluation.mae) < 1e-9
+        yield (
+            same,
+            f"{listed.id} on {evaluation.name}: MAE {again} of {len(rows):,} predictions"
+            + ("" if same else f", not {evaluation.mae} as kept"),
+        )
