@@ -1,0 +1,168 @@
+"""Tables in six formats: for the terminal, Markdown, LaTeX, HTML, CSV and JSON. pandas writes them."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import pandas as pd
+import rich.table
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from agebench.bench.tables import Table, tables_json
+
+Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
+WRITTEN = ("markdown", "latex", "html", "csv", "json")
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "–": "--", "±": r"$\pm$", "[": "{[}", "]": "{]}",
+        '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
+    }
+)  # fmt: skip
+CODE = r"\texttt{{}}"
+MARKDOWN = str.maketrans({c: "\\" + c for c in "\\|*_<>[]`#~$"})
+
+
+def render(tables: Sequence[Table], form: Format) -> str:
+    """The tables as text in one of the written formats (all but `rich`, which is `as_rich`)."""
+    if form == "json":
+        return json.dumps(tables_json(tables), ensure_ascii=False, indent=2) + "\n"
+    if form == "csv":
+        return _long(tables).to_csv(index=False)
+    if form == "markdown":
+        return "\n".join(_markdown(table) for table in tables)
+    if form == "latex":
+        return "% needs the packages booktabs and textcomp\n" + "\n".join(_latex(table) for table in tables)
+    if form == "html":
+        body = "\n".join(_html(table) for table in tables)
+        head = '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>MAE</title></head>'
+        return f"{head}\n<body>\n{body}</body>\n</html>\n"
+    raise ValueError(f"no written format '{form}', expected one of {', '.join(WRITTEN)}")
+
+
+def as_rich(tables: Sequence[Table]) -> RenderableType:
+    """The tables for a terminal."""
+    parts: list[RenderableType] = []
+    for table in tables:
+        frame = as_frame(table)
+        grid = rich.table.Table(title=Text(caption(table)), title_justify="left")
+        for name in frame.columns:
+            grid.add_column(Text(name), justify="left", overflow="fold")
+        sources = [row.source for row in table.rows]
+        for i, row in enumerate(frame.itertuples(index=False)):
+            grid.add_row(
+                *(Text(str(value)) for value in row), end_section=sources[i : i + 2] == ["published", "measured"]
+            )
+        parts += [
+            grid,
+            *(Text(f"{mark} {sentence}") for mark, sentence in table.footnotes),
+            *map(Text, table.hints),
+            Text(),
+        ]
+    return Group(*parts)
+
+
+def caption(table: Table) -> str:
+    """The table's heading, with the unit."""
+    return f"Table {table.number}. {table.title}. MAE in years; measured ones with their 95 % interval and count."
+
+
+def as_frame(table: Table) -> pd.DataFrame:
+    """The table as texts: Method, Source, and its columns."""
+    rows = [
+        [_line(row.method) + "".join(row.marks), row.source, *(row.text(column) for column in table.columns)]
+        for row in table.rows
+    ]
+    return pd.DataFrame(rows, columns=["Method", "Source", *table.columns], dtype=str)
+
+
+def _long(tables: Sequence[Table]) -> pd.DataFrame:
+    """One row a number: for spreadsheets and scripts."""
+    names = [
+        "table",
+        "method",
+        "source",
+        "run",
+        "column",
+        "mae",
+        "ci95_low",
+        "ci95_high",
+        "n",
+        "seeds",
+        "spread",
+        "note",
+    ]
+    rows = []
+    for table in tables:
+        for row in table.rows:
+            for column in table.columns:
+                cell = row.cells[column]
+                low, high = (cell.ci95 or (None, None)) if cell else (None, None)
+                values = [cell.mae, low, high, cell.n, cell.seeds, cell.spread, cell.note] if cell else [None] * 7
+                rows.append([table.number, _line(row.method), row.source, row.run, column, *values])
+    return pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _markdown(table: Table) -> str:
+    frame = _escaped(table, _markdown_text)
+    lines = [f"**{caption(table).translate(MARKDOWN)}**", "", frame.to_markdown(index=False, disable_numparse=True), ""]
+    lines += [
+        f"- {mark.translate(MARKDOWN)} {_commands(sentence, _markdown_text, '`{}`')}"
+        for mark, sentence in table.footnotes
+    ]
+    lines += [f"- {_commands(hint, _markdown_text, '`{}`')}" for hint in table.hints]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(table: Table) -> str:
+    styled = _escaped(table, _latex_text).style.hide(axis="index")
+    text = styled.to_latex(
+        hrules=True, caption=caption(table).translate(LATEX), label=f"tab:mae-{table.number}", position="htbp",
+        column_format="ll" + "r" * len(table.columns), environment="table",
+    )  # fmt: skip
+    notes = [f"{mark} {sentence}" for mark, sentence in table.footnotes] + table.hints
+    small = "".join(f"\\par {_commands(note, _latex_text, CODE)}\n" for note in notes)
+    return str(text).replace("\\end{table}", "{\\footnotesize\n" + small + "}\n\\end{table}")
+
+
+def _html(table: Table) -> str:
+    text = (
+        _escaped(table, _html_text)
+        .style.hide(axis="index")
+        .to_html(table_uuid=f"mae-{table.number}", caption=_html_text(caption(table)), exclude_styles=True)
+    )
+    notes = [f"{mark} {sentence}" for mark, sentence in table.footnotes] + table.hints
+    return f"{text}\n" + "".join(f"<p>{_commands(note, _html_text, '<code>{}</code>')}</p>\n" for note in notes)
+
+
+def _escaped(table: Table, escape: Callable[[str], str]) -> pd.DataFrame:
+    frame = as_frame(table).map(escape)
+    frame.columns = [escape(name) for name in frame.columns]
+    return frame
+
+
+def _commands(sentence: str, escape: Callable[[str], str], code: str) -> str:
+    """A sentence with what stands between backquotes put into `code`, where `{}` is."""
+    parts = sentence.split("`")
+    return "".join(code.replace("{}", escape(part)) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _markdown_text(text: str) -> str:
+    return text.translate(MARKDOWN)
+
+
+def _latex_text(text: str) -> str:
+    return text.translate(LATEX)
+
+
+def _html_text(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,309 @@
+"""Tables of MAE: the published rows as cited, then the measured rows with everything that qualifies them.
+
+A number measured on another set than the column's name says is marked in its cell, whatever it looks like.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agebench.bench.published import Published, PublishedTable
+
+NOT_THE_SET = "†"
+NO_PROOF = "‡"
+EMPTY = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A test set as a column of the tables: the card's protocol column and name; curated: its manifest is here."""
+
+    name: str
+    dataset: str
+    curated: bool = True
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A model recipe that could fill a row of the tables with these numbers."""
+
+    model: str
+    label: str
+    tables: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave on one test set. mae and ci95 in years; cs5 a share 0..1.
+
+    records is what the manifest holds, expected what the card says the set holds, overlap how many of the test
+    pictures were trained on. matches_card is None where the count agrees and the card has no fingerprint.
+    """
+
+    column: str
+    n: int
+    mae: float | None
+    ci95: tuple[float, float] | None
+    cs5: float | None
+    matches_card: bool | None
+    records: int
+    expected: int
+    undetected: int = 0
+    unreadable: int = 0
+    overlap: int = 0
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A complete run, in plain data.
+
+    finished orders runs (ISO time). settings: what was changed of the shipped recipe, in words; such runs have a row of
+    their own. data: fingerprint of what was trained on; runs of one recipe, settings and data differ in the seed only.
+    trained_on: a sentence on it.
+    """
+
+    id: str
+    model: str
+    label: str
+    tables: Sequence[int]
+    trained_on: str
+    seed: int
+    finished: str
+    data: str
+    results: Sequence[Result]
+    settings: str = ""
+
+    def on(self, column: str) -> Result | None:
+        found = [result for result in self.results if result.column == column and _is_number(result.mae)]
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number: MAE in years. spread: the standard deviation over `seeds` seeds. runs: where it comes from."""
+
+    mae: float
+    n: int | None = None
+    ci95: tuple[float, float] | None = None
+    seeds: int = 1
+    spread: float | None = None
+    runs: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    note: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The number with its unit, interval, count and marks; a published number alone."""
+        if self.n is None:
+            return f"{self.mae:.2f}"
+        spread = f" ± {self.spread:.2f}" if self.spread is not None else ""
+        details = [f"{self.seeds} seeds"] if self.seeds > 1 else []
+        if self.ci95 is not None:
+            details.append(f"{self.ci95[0]:.2f}–{self.ci95[1]:.2f}")
+        details.append(f"n = {self.n:,}")
+        return f"{self.mae:.2f}{spread} years ({'; '.join(details)}){''.join(self.marks)}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method. cells: column → number, or None; blanks: column → the mark of a footnote on how to fill it."""
+
+    method: str
+    source: Literal["published", "measured"]
+    run: str | None
+    cells: dict[str, Cell | None]
+    marks: tuple[str, ...] = ()
+    blanks: dict[str, str] = field(default_factory=dict)
+
+    def text(self, column: str) -> str:
+        cell = self.cells.get(column)
+        return cell.text if cell is not None else EMPTY + self.blanks.get(column, "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """footnotes: (mark, sentence). hints: commands that would measure what has no row yet."""
+
+    number: int
+    title: str
+    columns: list[str]
+    rows: list[Row]
+    footnotes: list[tuple[str, str]]
+    hints: list[str]
+
+
+class Footnotes:
+    """Sentences with their marks: the same sentence, the same mark."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, str] = {}
+        self.letters = 0
+
+    def mark(self, sentence: str, sign: str = "") -> str:
+        """The mark of a sentence: a letter in brackets, or the sign (with a number where it has several sentences)."""
+        if sentence not in self.marks:
+            if sign:
+                others = sum(mark.startswith(sign) for mark in self.marks.values())
+                self.marks[sentence] = f"{sign}{others + 1 if others else ''}"
+            else:
+                self.marks[sentence] = f"[{_letters(self.letters)}]"
+                self.letters += 1
+        return self.marks[sentence]
+
+    def listed(self) -> list[tuple[str, str]]:
+        return [(mark, sentence) for sentence, mark in self.marks.items()]
+
+
+def build_tables(
+    published: Published, runs: Sequence[RunSummary], columns: Sequence[Column], *,
+    numbers: Sequence[int] | None = None, waiting: Sequence[Waiting] = (),
+) -> list[Table]:  # fmt: skip
+    """The published tables (those with `numbers`, else all) with the measured rows of `runs` under the printed ones.
+
+    A row a recipe and its settings; in each cell the newest run, or the mean and spread over the seeds of that run's
+    recipe and data. waiting: recipes that may have no run yet, for the hints. Pure: the same input, the same tables.
+    """
+    chosen = [table for table in published.table if numbers is None or table.number in numbers]
+    return [_build(published, table, runs, columns, waiting) for table in chosen]
+
+
+def tables_json(tables: Sequence[Table]) -> dict[str, Any]:
+    """The document of `report --json`."""
+    return {"command": "report", "tables": [_table_json(table) for table in tables]}
+
+
+def _build(
+    published: Published, table: PublishedTable, runs: Sequence[RunSummary], columns: Sequence[Column],
+    waiting: Sequence[Waiting],
+) -> Table:  # fmt: skip
+    notes = Footnotes()
+    rows = []
+    for printed in table.row:
+        citation = published.citation(printed, table)
+        cells = {c.name: Cell(printed.mae[c.name], note=citation) if c.name in printed.mae else None for c in columns}
+        rows.append(Row(printed.method, "published", None, cells, (notes.mark(citation + "."),)))
+    families: dict[tuple[str, str, str], list[RunSummary]] = {}
+    for run in sorted(runs, key=lambda run: (run.finished, run.id), reverse=True):
+        if table.number in run.tables:
+            families.setdefault((run.label, run.model, run.settings), []).append(run)
+    for _, family in sorted(families.items()):
+        rows.append(_measured(family, columns, notes))
+    ran = {run.model for run in runs}
+    hints = [
+        f"`agebench train {recipe.model}` measures '{recipe.label}'."
+        for recipe in waiting
+        if table.number in recipe.tables and recipe.model not in ran
+    ]
+    return Table(table.number, table.title, [c.name for c in columns], rows, notes.listed(), hints)
+
+
+def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footnotes) -> Row:
+    """The row of one recipe and its settings; `family` are its runs, newest first."""
+    newest = family[0]
+    origin = notes.mark(_origin(newest))
+    cells: dict[str, Cell | None] = {}
+    blanks: dict[str, str] = {}
+    for column in columns:
+        with_result = [run for run in family if run.on(column.name) is not None]
+        if with_result:
+            cells[column.name] = _cell(with_result, column.name, newest, notes)
+        else:
+            cells[column.name] = None
+            blanks[column.name] = notes.mark(_how_to_fill(newest, column))
+    method = newest.label + (f" ({newest.settings})" if newest.settings else "")
+    return Row(method, "measured", newest.id, cells, (origin,), blanks)
+
+
+def _cell(runs: list[RunSummary], column: str, newest: RunSummary, notes: Footnotes) -> Cell:
+    first = runs[0]
+    by_seed: dict[int, RunSummary] = {}
+    for run in runs:
+        if run.data == first.data:
+            by_seed.setdefault(run.seed, run)
+    used = list(by_seed.values())
+    results = [result for run in used if (result := run.on(column)) is not None]
+    errors = [result.mae for result in results if result.mae is not None]
+    result = results[0]
+    remarks: list[tuple[str, str]] = []
+    for each in results:
+        remarks += _remarks(each, column)
+    if first.id != newest.id:
+        remarks.append((_origin(first), ""))
+    if len(used) > 1:
+        seeds = ", ".join(f"{run.id} (seed {run.seed}): {mae:.2f}" for run, mae in zip(used, errors, strict=True))
+        remarks.append((f"Mean and standard deviation over {len(used)} seeds: {seeds}.", ""))
+    marked = dict.fromkeys((notes.mark(sentence, sign), sentence) for sentence, sign in remarks)
+    return Cell(
+        mae=statistics.fmean(errors),
+        n=result.n,
+        ci95=result.ci95 if len(used) == 1 else None,
+        seeds=len(used),
+        spread=statistics.stdev(errors) if len(used) > 1 else None,
+        runs=tuple(run.id for run in used),
+        marks=tuple(mark for mark, _ in marked),
+        note=" ".join(f"{mark} {sentence}" for mark, sentence in marked) or None,
+    )
+
+
+def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
+    """What a reader must know of a number, as (sentence, sign)."""
+    remarks = []
+    if result.matches_card is False:
+        if result.records != result.expected:
+            why = f"{result.records:,} records, the card says {result.expected:,}"
+        else:
+            why = "as many records as the card says, but other labels"
+        remarks.append((f"Not the real {column}: {why}.", NOT_THE_SET))
+    elif result.matches_card is None:
+        remarks.append((f"{column}: the count is the card's; there is no fingerprint to check.", NO_PROOF))
+    if result.overlap:
+        remarks.append((f"{result.overlap:,} of the {result.n:,} test pictures were trained on.", ""))
+    if result.undetected:
+        sentence = (
+            f"{result.undetected:,} of {result.n:,} pictures without a detected face, predicted from the whole picture."
+        )
+        remarks.append((sentence, ""))
+    if result.unreadable:
+        remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} are left out.", ""))
+    return remarks
+
+
+def _origin(run: RunSummary) -> str:
+    return f"{run.trained_on.rstrip('.')}. Run {run.id}, seed {run.seed}."
+
+
+def _how_to_fill(run: RunSummary, column: Column) -> str:
+    evaluate = f"`agebench evaluate {run.id} --on {column.dataset}` fills it"
+    return f"{evaluate}." if column.curated else f"{evaluate}, after `agebench curate {column.dataset}`."
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def _letters(number: int) -> str:
+    """a, b, … z, aa, ab, …"""
+    head = _letters(number // 26 - 1) if number >= 26 else ""
+    return head + chr(ord("a") + number % 26)
+
+
+def _table_json(table: Table) -> dict[str, Any]:
+    rows = [
+        {
+            "method": row.method,
+            "source": row.source,
+            "run": row.run,
+            "cells": {
+                name: None if cell is None else {
+                    "mae": cell.mae, "n": cell.n, "ci95": list(cell.ci95) if cell.ci95 else None, "note": cell.note,
+                }
+                for name, cell in row.cells.items()
+            },
+        }
+        for row in table.rows
+    ]  # fmt: skip
+    return {"table": table.number, "title": table.title, "columns": table.columns, "rows": rows}
