@@ -66,7 +66,8 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
     time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
     out.print(
         f"Would look at {forecast.pending:,} of {forecast.records:,} records with "
-        f"{forecast.detector or 'no detector'}{time}, judge all by {forecast.recipe}, and write {forecast.manifest}. Nothing was written."
+        f"{forecast.detector or 'no detector'}{time}, judge all by {forecast.recipe}, "
+        f"and write {forecast.manifest}. Nothing was written."
     )
     notes(forecast.notes, out)
     if as_json:

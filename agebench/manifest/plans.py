@@ -37,8 +37,8 @@ def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tupl
     """The 5000 rule as rows: record_id, age, copies; curated records of ages 0 to 99 only.
 
     A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at
-    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is md5(seed, part,
-    path): the same seed gives the same plan on any machine.
+    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is
+    md5(seed, part, path): the same seed gives the same plan on any machine.
     """
     return query(
         con,
