@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow lint format bench wheel wheel-check clean
+.PHONY: help setup demo test test-slow lint format bench wheel wheel-check pythons clean
 
 help:
 	@echo "make demo         set up, then the whole main job on drawn faces (minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-slow    the tests that take minutes each"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        benchmarks, as ratios measured side by side"
+	@echo "make pythons      resolve wheels for Python 3.11 to 3.13"
 	@echo "make wheel-check  build the wheel, install it alone, run the small demo from an empty folder"
 
 setup: $(VENV)/.installed
@@ -51,6 +52,11 @@ wheel-check: wheel
 	$(PYTHON) -m venv build/alone/venv
 	build/alone/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd build/alone/empty && ../venv/bin/agebench demo --small
+
+pythons: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for v in 3.11 3.12 3.13; do $(BIN)/uv pip compile --quiet --no-header --only-binary :all: --python-version $$v \
+		-c constraints.txt pyproject.toml -o build/resolved-$$v.txt && echo "Python $$v: every dependency has a wheel"; done
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

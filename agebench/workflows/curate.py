@@ -109,8 +109,9 @@ def curate(
             detector=s.detector.name if s.detector else None,
             detector_choice=json.dumps(dataclasses.asdict(s.detector)) if s.detector else None,
         )
-        files, reused = _pending(con, s)
     remove_parts(s.manifest, leftover)
+    with open_manifest(s.manifest) as con:
+        files, reused = _pending(con, s)
     if files:
         observe(
             files,
@@ -120,12 +121,19 @@ def curate(
             workers=workers or os.cpu_count() or 1,
             on_progress=on_progress,
         )
+    # Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
+    # insert) that its own open transaction had written.
     with open_manifest(s.manifest, write=True) as con:
         folded = fold_parts(con, s.manifest)
+        if folded:
+            set_meta(con, judged_at=None)
+    remove_parts(s.manifest, folded)
+    with open_manifest(s.manifest, write=True) as con:
+        set_meta(con, picture_fingerprint=picture_fingerprint(con))
         connect_groups(con)
         checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
         verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
-        set_meta(con, picture_fingerprint=picture_fingerprint(con))
+    with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)
         report = CurateReport(
             dataset=s.card.name,
@@ -145,7 +153,6 @@ def curate(
             funnel=verdicts.funnel(con),
             notes=s.notes,
         )
-    remove_parts(s.manifest, folded)
     if files and report.unreadable == report.records:
         report.notes.append(
             f"No picture could be read: looked in {', '.join(map(str, s.release.folders.values()))}. "
