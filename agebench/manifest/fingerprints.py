@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from pathlib import PurePosixPath
 
 import duckdb
@@ -12,10 +13,11 @@ import polars as pl
 def label_fingerprint(records: pl.DataFrame) -> str:
     """SHA-256 over the sorted (file stem in lower case, age) of `records` (columns `path`, `age`).
 
-    The same for every copy of a dataset, wherever it lies and however its folders are named.
+    The same for every copy of a dataset, wherever it lies, however its folders are named, and whether its disk keeps
+    accents composed (NFC) or decomposed.
     """
     lines = sorted(
-        f"{PurePosixPath(path).stem.lower()}\t{'' if age is None else age}"
+        f"{_stem(path)}\t{'' if age is None else age}"
         for path, age in zip(records["path"].to_list(), records["age"].to_list(), strict=True)
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -24,5 +26,9 @@ def label_fingerprint(records: pl.DataFrame) -> str:
 def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     """SHA-256 over the sorted (file stem in lower case, SHA-256 of the file) of all records of a manifest."""
     rows = con.execute("SELECT path, sha256 FROM record LEFT JOIN content USING (part, path)").fetchall()
-    lines = sorted(f"{PurePosixPath(path).stem.lower()}\t{sha256 or ''}" for path, sha256 in rows)
+    lines = sorted(f"{_stem(path)}\t{sha256 or ''}" for path, sha256 in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _stem(path: str) -> str:
+    return unicodedata.normalize("NFC", PurePosixPath(path).stem).lower()
