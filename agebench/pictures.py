@@ -34,6 +34,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_BYTES = 256 * 2**20
 MAX_PIXELS = 100_000_000
 MAX_SIDE = 30_000
+ORIENTATION = 0x0112  # EXIF tag
 
 
 @dataclass
@@ -46,10 +47,10 @@ class Locator:
 
     def find(self, part: str, path: str) -> tuple[str | None, str | None]:
         """(file, None) for a path that stays inside its part's folder, else (None, fault)."""
-        if part not in self.folders:
+        if part not in self.folders or not path:
             return None, "missing"
         pieces = path.replace("\\", "/").split("/")
-        if not path or path[0] in "/\\" or ".." in pieces or "\0" in path or path[1:2] == ":":
+        if path[0] in "/\\" or ".." in pieces or "\0" in path or path[1:2] == ":":
             return None, "outside_release"
         folder = self.folders[part]
         root = self._roots.setdefault(part, os.path.realpath(folder))
@@ -57,7 +58,10 @@ class Locator:
         parent = os.path.dirname(file)  # noqa: PTH120
         real = self._parents.get(parent)
         if real is None:
-            real = self._parents[parent] = os.path.realpath(parent)
+            try:
+                real = self._parents[parent] = os.path.realpath(parent)
+            except ValueError:  # a lone surrogate is no file name
+                return None, "missing"
         if real != root and not real.startswith(root + os.sep):
             return None, "outside_release"
         return file, None
@@ -101,12 +105,13 @@ def read_bytes(file: str) -> tuple[bytes, str | None]:
     """The bytes of a file found by `Locator`, and a fault where they cannot be had."""
     try:
         with os.fdopen(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as handle:
-            return handle.read(MAX_BYTES + 1), None
+            data = handle.read(MAX_BYTES + 1)
+            return (data, None) if len(data) <= MAX_BYTES else (b"", "file_too_large")
     except PermissionError:
         return b"", "no_permission"
     except IsADirectoryError:
         return b"", "not_a_file"
-    except OSError:
+    except (OSError, ValueError):  # missing, a name too long, a lone surrogate
         return b"", "missing"
 
 
@@ -131,16 +136,16 @@ def decode(data: bytes, *, at_least: int | None = None, sha256: str | None = Non
                 share = at_least / max(width, height)
                 image.draft("RGB", (max(1, round(width * share)), max(1, round(height * share))))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.size[0] != image.size[0]:
+            if image.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # those that turn the picture by a quarter
                 width, height = height, width
+            upright = ImageOps.exif_transpose(image)
             rgb = np.asarray(_on_black(upright).convert("RGB"))
     except Image.DecompressionBombError:
         return None, "absurd_dimensions"
     except UnidentifiedImageError:
         return None, "not_a_picture"
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError):
-        return None, "truncated"  # what Pillow's readers raise on damaged data
+    except Exception:  # noqa: BLE001 - Pillow's readers raise what they like on damaged data (struct.error, zlib.error)
+        return None, "truncated"
     digest = sha256 or hashlib.sha256(data).hexdigest()
     return Picture(digest, name, width, height, channels, rgb, rgb.shape[1] / width), None
 
