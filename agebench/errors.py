@@ -84,6 +84,10 @@ class StorageError(AgebenchError, OSError):
     """The disk is full or the folder cannot be written."""
 
 
+class WorkersFailed(AgebenchError, RuntimeError):
+    """The worker processes cannot be started."""
+
+
 class Interrupted(AgebenchError, KeyboardInterrupt):
     """The user stopped the run; the message says what was kept."""
 

@@ -12,6 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
+from agebench.errors import WorkersFailed
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -44,15 +46,19 @@ def run_batches(
     under_way: dict[Future[Result], Sequence[Item]] = {}
     try:
         while True:
-            while len(under_way) < 3 * workers and (batch := next(waiting, None)) is not None:
-                under_way[pool.submit(work, batch)] = batch
-            if not under_way:
+            unsent: list[Sequence[Item]] = []
+            while not unsent and len(under_way) < 3 * workers and (batch := next(waiting, None)) is not None:
+                try:
+                    under_way[pool.submit(work, batch)] = batch
+                except BrokenProcessPool:  # a worker died since we last looked
+                    unsent.append(batch)
+            if not under_way and not unsent:
                 return
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            done = wait(under_way, return_when=FIRST_COMPLETED).done if not unsent else set(under_way)
+            if unsent or any(isinstance(future.exception(), BrokenProcessPool) for future in done):
                 finished = [f for f in under_way if f.done() and f.exception() is None]
                 yield from (future.result() for future in finished)
-                again = [batch for future, batch in under_way.items() if future not in finished]
+                again = [batch for future, batch in under_way.items() if future not in finished] + unsent
                 under_way = {}
                 pool.shutdown(wait=False, cancel_futures=True)
                 yield from _one_by_one(work, again, setup, setup_args)
@@ -73,16 +79,30 @@ def _one_by_one(
 ) -> Iterator[Result | Crashed[Item]]:
     pool = _pool(1, setup, setup_args)
     try:
+        _check_that_it_starts(pool)
         for batch in batches:
             for item in batch:
                 try:
-                    yield pool.submit(work, [item]).result()
+                    result: Result | Crashed[Item] = pool.submit(work, [item]).result()
                 except BrokenProcessPool:
                     pool.shutdown(wait=False)
                     pool = _pool(1, setup, setup_args)
-                    yield Crashed(item)
+                    _check_that_it_starts(pool)
+                    result = Crashed(item)
+                yield result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
+    """Items must not be blamed where no worker process gets as far as doing work."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool as error:
+        raise WorkersFailed(
+            "The worker processes end while they start (out of memory, or a library that cannot be loaded).",
+            "`agebench doctor` looks for what is broken; `--workers 1` needs the least memory.",
+        ) from error
 
 
 def _pool(workers: int, setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> ProcessPoolExecutor:
