@@ -8,16 +8,41 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
-import click
 import typer
+import typer.core
 
 from agebench.errors import AgebenchError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+
+# The base of wrong usage, in whichever click this typer brings: since 0.20 or so a copy of its own.
+_ClickException: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+class _Stopped(Exception):
+    """Carries a Ctrl-C past Typer, which would turn it into a bare exit status and lose what was kept."""
+
+    def __init__(self, cause: KeyboardInterrupt) -> None:
+        told = isinstance(cause, AgebenchError)
+        self.kind = type(cause).__name__ if told else "Interrupted"
+        self.message = cause.message if isinstance(cause, AgebenchError) else "Stopped."
+        self.next_step = cause.next_step if isinstance(cause, AgebenchError) else "The same command goes on from here."
+
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Stopped(error) from error
+
+
 app = typer.Typer(
     name="agebench",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -77,13 +102,16 @@ def main() -> None:
         status = app(arguments, standalone_mode=False)
     except AgebenchError as error:
         status = _fail(arguments, type(error).__name__, error.message, error.next_step, error.exit_status, debug)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        status = 2
-    except click.ClickException as error:
+    except _ClickException as error:
         name = type(error).__name__
-        status = _fail(arguments, name, error.format_message(), _help_of(error), 2, debug)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+        if name == "NoArgsIsHelpError":
+            error.show()
+            status = 2
+        else:
+            status = _fail(arguments, name, error.format_message(), _help_of(error), 2, debug)
+    except _Stopped as stop:
+        status = _fail(arguments, stop.kind, stop.message, stop.next_step, 130, debug)
+    except (KeyboardInterrupt, typer.Abort):
         status = _fail(arguments, "Interrupted", "Stopped.", "The same command goes on from here.", 130, debug)
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,6 +142,6 @@ def _fail(arguments: list[str], kind: str, message: str, next_step: str, status:
     return status
 
 
-def _help_of(error: click.ClickException) -> str:
+def _help_of(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     return f"`{context.command_path} --help` tells more." if context else "`agebench --help` tells more."
