@@ -7,6 +7,7 @@ and every node of its tree must be of a known kind.
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,7 +17,7 @@ import duckdb
 
 from agebench.errors import RecipeError, nearest
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS, Observer
-from agebench.manifest.verdicts import CompiledCheck
+from agebench.manifest.verdicts import CompiledCheck, dry_run
 from agebench.recipes import Check, CurationRecipe
 
 NODES = {"CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "OPERATOR", "CASE", "BETWEEN", "CAST", "FUNCTION"}
@@ -30,19 +31,12 @@ FUNCTIONS = {
     "ends_with", "prefix", "suffix", "~~", "!~~", "~~*", "!~~*", "like_escape", "year", "month", "day", "bit_count",
     "xor", "coalesce", "ifnull", "nullif",
 }  # fmt: skip
+WORDS = {name for name in FUNCTIONS if name.isidentifier()}
 TYPES = {
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UBIGINT",
-    "FLOAT",
-    "DOUBLE",
-    "BOOLEAN",
-    "VARCHAR",
-    "DATE",
-}
+    "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "BOOLEAN", "BOOL",
+    "VARCHAR", "TEXT", "STRING", "DATE",
+}  # fmt: skip
+NUMBER_FORMAT = re.compile(r"\.([0-9])([f%])")
 
 
 def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) -> list[CompiledCheck]:
@@ -51,31 +45,49 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     `observed` are the observers that have run; a check that needs another is compiled as not running.
     Raises RecipeError that lists all mistakes.
     """
-    compiled, mistakes = [], []
+    compiled: list[CompiledCheck] = []
+    mistakes: list[str] = []
     for check in recipe.check:
-        try:
-            compiled.append(_compile(check, observed))
-        except RecipeError as error:
-            mistakes.append(f"check '{check.name}': {error.message}")
+        made, wrong = _compile(check, observed)
+        mistakes += [f"check '{check.name}': {mistake}" for mistake in wrong]
+        compiled += [made] if made else []
     if mistakes:
         raise RecipeError(f"{place} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
     return compiled
 
 
-def _compile(check: Check, observed: set[Observer]) -> CompiledCheck:
-    columns = expression_columns(check.predicate, check.verdict)
+def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | None, list[str]]:
+    """The check, or every mistake in it: of its predicate, its value, its reason, and then of their types."""
+    mistakes: list[str] = []
+    columns: list[str] = []
+    reason = ""
+    try:
+        columns = expression_columns(check.predicate, check.verdict)
+    except RecipeError as error:
+        mistakes.append(error.message)
     value = check.value or next((c for c in columns if c not in NOT_NUMBERS), "NULL")
-    expression_columns(value, "value")
+    try:
+        expression_columns(value, "value")
+    except RecipeError as error:
+        mistakes.append(error.message)
+    try:
+        reason = reason_sql(check.reason)
+    except RecipeError as error:
+        mistakes.append(error.message)
+    if mistakes:
+        return None, mistakes
     observers = frozenset(COLUMNS[c].observer for c in columns)
-    return CompiledCheck(
+    compiled = CompiledCheck(
         name=check.name,
         verdict=check.verdict,
         predicate=check.predicate,
-        reason_sql=reason_sql(check.reason),
-        value_sql=f"({value})",
+        reason_sql=reason,
+        value_sql=value,
         observers=observers,
         runs=observers <= observed,
     )
+    wrong = dry_run(compiled)
+    return (None, [f"{check.verdict} = {check.predicate!r}: {wrong}"]) if wrong else (compiled, [])
 
 
 def expression_columns(expression: str, key: str) -> list[str]:
@@ -96,8 +108,10 @@ def expression_columns(expression: str, key: str) -> list[str]:
     if node.get("where_clause") or node.get("from_table", {}).get("type") != "EMPTY":
         raise RecipeError(f"{key} = {expression!r} is not one SQL expression.")
     columns: list[str] = []
-    for inner in _nodes(node["select_list"][0]):
-        _allow(inner, expression, key, columns)
+    refused = [_refusal(inner, columns) for inner in _nodes(node["select_list"][0])]
+    mistakes = list(dict.fromkeys(text for text in refused if text))
+    if mistakes:
+        raise RecipeError(f"{key} = {expression!r}: {' '.join(mistakes)}")
     return columns
 
 
@@ -118,26 +132,39 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(child)
 
 
-def _allow(node: Mapping[str, Any], expression: str, key: str, columns: list[str]) -> None:
-    """Refuse a node that is not known to be harmless; collect the column that it names."""
+def _refusal(node: Mapping[str, Any], columns: list[str]) -> str | None:
+    """Why a node is refused, or None where it is known to be harmless; collects the column that it names."""
     kind = node["class"]
-    where = f"{key} = {expression!r}"
+    if kind == "TYPE":  # judged with its cast
+        return None
     if kind not in NODES:
-        raise RecipeError(f"{where}: {kind.lower().replace('_', ' ')} is not allowed in a check.")
+        return f"{kind.lower().replace('_', ' ')} is not allowed in a check."
     if kind == "OPERATOR" and node["type"] not in OPERATORS:
-        raise RecipeError(f"{where}: {node['type'].lower()} is not allowed in a check.")
-    if kind == "CAST" and str(node["cast_type"].get("id", "")) not in TYPES:
-        raise RecipeError(f"{where}: a cast to {node['cast_type'].get('id')} is not allowed in a check.")
+        return f"{node['type'].lower()} is not allowed in a check."
+    if kind == "CAST" and _cast_type(node) not in TYPES:
+        return f"a cast to {_cast_type(node)} is not allowed in a check."
     if kind == "FUNCTION":
         name = str(node["function_name"]).lower()
-        if name not in FUNCTIONS or node.get("schema") or node.get("catalog"):
-            raise RecipeError(f"{where}: the function {name}() is not allowed in a check. {nearest(name, FUNCTIONS)}")
+        plain = not (node.get("schema") or node.get("catalog") or node.get("distinct") or node.get("filter"))
+        if name not in FUNCTIONS or not plain or (node.get("order_bys") or {}).get("orders"):
+            return f"the function {name}() is not allowed in a check. {nearest(name, WORDS)}"
     if kind == "COLUMN_REF":
-        names = node["column_names"]
-        if len(names) != 1 or names[0] not in COLUMNS:
-            raise RecipeError(f"{where}: no column '{'.'.join(names)}'. {nearest('.'.join(names), COLUMNS)}")
-        if names[0] not in columns:
-            columns.append(names[0])
+        name = ".".join(node["column_names"])
+        if len(node["column_names"]) != 1 or name not in COLUMNS:
+            return f"no column '{name}'. {nearest(name.rpartition('.')[2], COLUMNS)}"
+        if name not in columns:
+            columns.append(name)
+    return None
+
+
+def _cast_type(node: Mapping[str, Any]) -> str:
+    """The type of a cast as DuckDB's parser gives it: before 2.0 resolved, since then as written."""
+    if "cast_type" in node:
+        return str(node["cast_type"].get("id", ""))
+    written = node["type_expr"]
+    plain = not (written.get("children") or written.get("schema") or written.get("catalog"))
+    name = str(written.get("type_name", "")).upper()
+    return name if plain else f"{name} of another kind"
 
 
 def reason_sql(template: str) -> str:
@@ -162,12 +189,16 @@ def reason_sql(template: str) -> str:
 
 
 def _formatted(name: str, spec: str, conversion: str | None, template: str) -> str:
-    digits, kind = spec[1:-1], spec[-1:]
-    if spec == "" and conversion is None:
+    if conversion is None and spec == "":
         return f"CAST({name} AS VARCHAR)"
+    if conversion is not None or (spec != "," and not NUMBER_FORMAT.fullmatch(spec)):
+        raise RecipeError(
+            f"reason = {template!r}: the format of '{name}' is not known; use {{x}}, .1f, .0% or a comma."
+        )
+    if name in NOT_NUMBERS:
+        raise RecipeError(f"reason = {template!r}: '{name}' is no number, so it takes no format.")
     if spec == ",":
-        return f"format('{{:,}}', CAST({name} AS BIGINT))"
-    if spec[0] == "." and digits.isdigit() and kind in {"f", "%"}:
-        number = f"CAST({name} AS DOUBLE)" if kind == "f" else f"100 * CAST({name} AS DOUBLE)"
-        return f"format('{{:.{int(digits)}f}}{'%' if kind == '%' else ''}', {number})"
-    raise RecipeError(f"reason = {template!r}: the format ':{spec}' is not known; use .1f, .0% or a comma.")
+        return f"format('{{:,}}', try_cast({name} AS BIGINT))"
+    percent = spec[2] == "%"
+    number = f"{'100 * ' if percent else ''}CAST({name} AS DOUBLE)"
+    return f"format('{{:.{spec[1]}f}}{'%' if percent else ''}', {number})"

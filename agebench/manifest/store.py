@@ -27,6 +27,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "storage_compatibility_version": "v1.2.0",  # the oldest that holds all types used here, for people's own tools
 }
 
+# What DuckDB raises where a full disk stops a write: at once, at the commit, or when it spills to disk.
+CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
+
 
 @contextmanager
 def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -40,7 +43,8 @@ def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBP
     try:
         _check_version(con, path)
         if not write:
-            yield con
+            with _damage(path):
+                yield con
             return
         con.execute("BEGIN")
         with storage_errors(path):
@@ -70,11 +74,16 @@ def create_or_open(path: Path, dataset: str) -> None:
     con = _connect(beside, read_only=False)
     try:
         with storage_errors(path):
-            con.execute(resources.files("agebench.manifest").joinpath("schema.sql").read_text(encoding="utf-8"))
+            con.execute(schema_sql())
             set_meta(con, schema_version=str(SCHEMA_VERSION), dataset=dataset)
     finally:
         con.close()
     beside.rename(path)
+
+
+def schema_sql() -> str:
+    """The tables and views of a manifest."""
+    return resources.files("agebench.manifest").joinpath("schema.sql").read_text(encoding="utf-8")
 
 
 def query(
@@ -112,10 +121,25 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except AgebenchError:
         raise
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, *CANNOT_WRITE) as error:
         raise StorageError(
             f"Cannot write {path}: {str(error).splitlines()[0]}.",
             "Free some space or mend the permissions, and run the command again: what was finished is kept.",
+        ) from error
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn what DuckDB raises on a damaged file, or on a stranger's view of other files, into a sentence."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InternalException, duckdb.SerializationException) as error:
+        raise ManifestError(
+            f"{path} is damaged: {str(error).splitlines()[0]}", "Move it away and run `agebench curate` again."
+        ) from error
+    except duckdb.PermissionException as error:
+        raise ManifestError(
+            f"{path} is not as agebench made it: {str(error).splitlines()[0]}", "Do not trust it; build it anew."
         ) from error
 
 
@@ -155,10 +179,13 @@ def _holder(text: str) -> str:
 
 
 def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if not {"meta", "record"} <= tables:
+    try:
+        tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        version = (get_meta(con, "schema_version") or "0") if {"meta", "record"} <= tables else None
+    except duckdb.Error:  # somebody else's table of that name
+        version = None
+    if version is None:
         raise ManifestError(f"{path} is a DuckDB file but no manifest.", "Name another with `--manifest`.")
-    version = get_meta(con, "schema_version") or "0"
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
         raise ManifestError(
             f"{path} has schema version {version}; this agebench reads up to {SCHEMA_VERSION}.", "Upgrade agebench."

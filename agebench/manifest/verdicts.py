@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 import duckdb
 import polars as pl
 
 from agebench.errors import RecipeError
-from agebench.manifest.store import query, set_meta
+from agebench.manifest.store import CONFIG, query, schema_sql, set_meta
 
 JUDGING_SECONDS = 120.0
 
@@ -26,6 +27,34 @@ class CompiledCheck:
     value_sql: str
     observers: frozenset[str]  # whose facts it reads
     runs: bool  # False: one of them has not run, so it says nothing
+
+    # The line breaks keep a comment at an expression's end from swallowing what follows it.
+    @property
+    def condition_sql(self) -> str:
+        return f"({self.predicate}\n)"
+
+    @property
+    def number_sql(self) -> str:
+        return f"try_cast(({self.value_sql}\n) AS DOUBLE)"
+
+
+def dry_run(check: CompiledCheck) -> str | None:
+    """What DuckDB finds wrong with a check whose names are valid, such as the square root of a word; else None."""
+    sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
+    try:
+        _no_evidence().execute(sql)
+    except duckdb.Error as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+@cache
+def _no_evidence() -> duckdb.DuckDBPyConnection:
+    """An empty manifest in memory that can reach nothing, to bind checks against."""
+    con = duckdb.connect(config=CONFIG)
+    con.execute(schema_sql())
+    con.execute("CREATE TABLE no_evidence AS SELECT * FROM evidence")
+    return con
 
 
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
@@ -49,9 +78,8 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
                 continue
             try:
                 con.execute(
-                    f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, "
-                    f"try_cast({check.value_sql} AS DOUBLE) "
-                    f"FROM now_evidence WHERE ({check.predicate}) ORDER BY record_id",
+                    f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, {check.number_sql} "
+                    f"FROM now_evidence WHERE {check.condition_sql} ORDER BY record_id",
                     [check.name, check.verdict],
                 )
             except duckdb.InterruptException as error:
