@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from agebench.errors import Missing
+from agebench.errors import Missing, UsageError
 
 Kind = Literal["insightface", "yuface", "mtcnn"]
 MIN_SCORE = 0.5
@@ -51,8 +51,11 @@ def choose_detector(kind: str, model: Path | None = None, home: Path | None = No
     """The detector behind `--detector` and `--detector-model`.
 
     kind: `auto`, `insightface`, `yuface` or `mtcnn`. model: an ONNX file, a pack's folder, or a pack's name.
-    home: the folder that holds `.insightface`. Raises Missing (exit 3) where it is not installed or has no weights.
+    home: the folder that holds `.insightface`. Raises Missing (exit 3) where it is not installed or has no weights,
+    UsageError (exit 2) where the two contradict each other.
     """
+    if model is not None and kind not in ("auto", "insightface"):
+        raise UsageError(f"`--detector {kind}` and `--detector-model` contradict each other.", "Give one of them.")
     if kind == "auto":
         if model is not None:
             return _insightface(model, home)
@@ -101,7 +104,8 @@ def detect_faces(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[np.float
     short = min(small.shape[:2])
     if len(faces) == 0 or np.sqrt(faces[:, 2] * faces[:, 3]).max() < SMALL_FACE * short:
         faces = _merge(faces, _detect_with_margin(detector, small))
-    faces = faces[faces[:, 4] >= MIN_SCORE]
+    sound = np.isfinite(faces).all(axis=1) & (faces[:, 2] > 0) & (faces[:, 3] > 0)
+    faces = faces[sound & (faces[:, 4] >= MIN_SCORE)]
     faces[:, [0, 1, 2, 3, *range(5, 15)]] /= scale
     area = faces[:, 2] * faces[:, 3]
     return faces[np.lexsort((faces[:, 1], faces[:, 0], -area))]

@@ -16,7 +16,7 @@ import polars as pl
 import agebench
 from agebench import recipes, resources
 from agebench.curate import compile_recipe, connect_groups
-from agebench.errors import Missing, RecipeError
+from agebench.errors import Missing, RecipeError, UsageError
 from agebench.manifest import create_or_open, get_meta, open_manifest, set_meta, verdicts
 from agebench.manifest.evidence import COLUMNS, Observer, observers_run
 from agebench.manifest.fingerprints import picture_fingerprint
@@ -102,13 +102,9 @@ def curate(
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
         write_records(con, s.release.records, s.release.folders)
-        set_meta(
-            con,
-            card_digest=recipes.digest(s.card),
-            agebench_version=agebench.__version__,
-            detector=s.detector.name if s.detector else None,
-            detector_choice=json.dumps(dataclasses.asdict(s.detector)) if s.detector else None,
-        )
+        set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
+        if s.pictures:  # where there are none, the detector of an earlier run stays remembered
+            _put_in_force(con, s.detector)
     remove_parts(s.manifest, leftover)
     with open_manifest(s.manifest) as con:
         files, reused = _pending(con, s)
@@ -241,13 +237,16 @@ def _detector(manifest: Path, kind: str | None, model: Path | None) -> DetectorC
     """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work."""
     if kind == "none":
         if model is not None:
-            raise Missing("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
+            raise UsageError("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
         return None
     if kind is None and model is None and manifest.is_file():
         with open_manifest(manifest) as con:
             remembered = get_meta(con, "detector_choice")
         if remembered is not None:
-            choice = DetectorChoice(**json.loads(remembered))
+            facts = json.loads(remembered)
+            if facts is None:  # `--detector none`
+                return None
+            choice = DetectorChoice(**facts)
             try:
                 current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
                 load_detector(choice)
@@ -256,10 +255,24 @@ def _detector(manifest: Path, kind: str | None, model: Path | None) -> DetectorC
                     f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
                     "Bring it back, or name another with `--detector` (all pictures are looked at again).",
                 ) from error
+            if (current.name, current.version) != (choice.name, choice.version):
+                raise Missing(
+                    f"{manifest} was observed with {choice.name} (version {choice.version}); "
+                    f"here is {current.name} (version {current.version}).",
+                    "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
+                )
             return current
     choice = choose_detector(kind or ("insightface" if model else "auto"), model)
     load_detector(choice)
     return choice
+
+
+def _put_in_force(con: duckdb.DuckDBPyConnection, detector: DetectorChoice | None) -> None:
+    """Remember the detector. With another one the old verdicts fall: a run killed now leaves no faces behind them."""
+    name = detector.name if detector else None
+    if get_meta(con, "detector") != name:
+        set_meta(con, judged_at=None)
+    set_meta(con, detector=name, detector_choice=json.dumps(dataclasses.asdict(detector) if detector else None))
 
 
 def _pending(con: duckdb.DuckDBPyConnection, s: _Setting) -> tuple[list[File], int]:
