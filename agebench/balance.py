@@ -12,6 +12,7 @@ from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, draw_plan, now, write_plan
 
 MANY_COPIES = 50
+MOST_PER_CLASS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ def plan_balance(
     Raises UsageError for impossible numbers, NothingCurated, and what `open_manifest` raises.
     """
     low, high = thin_ages
-    if per_class < 1:
-        raise UsageError(f"--per-class is {per_class}; expected 1 or more.")
+    if not 1 <= per_class <= MOST_PER_CLASS:
+        raise UsageError(f"--per-class is {per_class}; expected 1 to {MOST_PER_CLASS:,}.")
     if not 0 <= low <= high <= 99:
         raise UsageError(f"--thin-ages is {low}-{high}; expected two ages between 0 and 99, the smaller first.")
     with open_manifest(manifest, write=not dry_run) as con:
         rows = draw_plan(con, per_class=per_class, thin_ages=thin_ages, seed=seed)
+        if rows.is_empty() and get_meta(con, "judged_at") is None:
+            raise NothingCurated(f"The curation of {manifest} was not finished.", "Run `agebench curate` again.")
         if rows.is_empty():
             raise NothingCurated(
                 f"{manifest} has no curated record of an age from 0 to 99 (recipe {get_meta(con, 'recipe')}).",

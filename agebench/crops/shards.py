@@ -60,7 +60,10 @@ class CropStore:
         self._places: dict[Key, tuple[int, int]] | None = None
         listing = folder / "index.json"
         if listing.is_file():
-            self.index = json.loads(listing.read_text(encoding="utf-8"))["shards"]
+            try:
+                self.index = json.loads(listing.read_text(encoding="utf-8"))["shards"]
+            except (ValueError, KeyError, TypeError):  # cut off by a power failure: all crops are made again
+                self.damaged.append(listing.name)
             for name, facts in list(self.index.items()):
                 if not _intact(folder / name, facts["sha256"]):
                     self.damaged.append(name)

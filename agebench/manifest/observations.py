@@ -88,7 +88,8 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
     for path in sorted(parts_folder(manifest).glob("*.arrow")):
         try:
             table = pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
-        except (pa.ArrowInvalid, OSError):
+            table.validate(full=True)
+        except (pa.ArrowException, OSError):
             folded.append(path)
             continue
         folded.append(path)

@@ -24,7 +24,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
 
     Verdicts of other records are dropped with them; what was observed stays, keyed by content.
     """
-    frame = records.select(RECORD_COLUMNS)
+    frame = records.select(RECORD_COLUMNS).with_columns(pl.col(pl.Float64).fill_nan(None))  # NaN > 0.4 is true in SQL
     digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
     places = json.dumps({part: str(folder) for part, folder in sorted(folders.items())})
     changed = get_meta(con, "records_digest") != digest
