@@ -162,6 +162,7 @@ class Augment(Strict):
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     rotate: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gray: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of draws without colours
 
 
 class Training(Strict):

@@ -17,7 +17,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
     how.flip: mirrored in half of the draws. how.crop: a square window whose side is 1 − crop to 1 of the picture's,
     anywhere inside, enlarged again. how.rotate: degrees either way. how.colour: brightness, contrast and saturation
-    each times 1 − colour to 1 + colour.
+    each times 1 − colour to 1 + colour, and each channel by half of that, as faded prints are tinted. how.gray: the
+    share of draws that lose their colours.
     """
     batch, device = len(pictures), pictures.device
 
@@ -30,6 +31,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     shift = draw(-1, 1, 2) * (1 - side).unsqueeze(1)
     angle = torch.deg2rad(draw(-how.rotate, how.rotate))
     brightness, contrast, saturation = draw(1 - how.colour, 1 + how.colour, 3).unbind(1)
+    tint = draw(1 - how.colour / 2, 1 + how.colour / 2, 3)
+    saturation = torch.where(draw(0, 1) < how.gray, 0.0, saturation)
 
     # one plane a colour, in which resampling and matrix products are several times faster on processors
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
@@ -40,8 +43,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
         values = _resample(values, window.view(batch, 2, 3))
     elif how.flip:
         values = torch.where(mirrored.view(-1, 1, 1, 1), values.flip(3), values)
-    if how.colour:
-        values = _recolour(values, brightness, contrast, saturation)
+    if how.colour or how.gray:
+        values = _recolour(values, brightness, contrast, saturation, tint)
     return values.permute(0, 2, 3, 1)
 
 
@@ -56,11 +59,13 @@ def _resample(values: Tensor, window: Tensor) -> Tensor:
     return F.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
 
 
-def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Brightness, contrast about the picture's mean luma, and saturation, as one 3×3 matrix and one offset each."""
+def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, tint: Tensor) -> Tensor:
+    """Saturation, contrast about the picture's mean luma, brightness, tint: one 3×3 matrix and one offset each."""
     luma = torch.tensor(LUMA, device=values.device)
     keep, gray = torch.eye(3, device=values.device), luma.expand(3, 3)  # every output channel gets the luma
+    gain = (brightness.unsqueeze(1) * tint).unsqueeze(2)
     matrix = saturation.view(-1, 1, 1) * keep + (1 - saturation).view(-1, 1, 1) * gray
-    offset = brightness * (1 - contrast) * (values.mean((2, 3)) @ luma)
-    scaled = (brightness * contrast).view(-1, 1, 1) * matrix
-    return torch.baddbmm(offset.view(-1, 1, 1), scaled, values.flatten(2)).clamp_(0, 255).view_as(values)
+    offset = gain * ((1 - contrast) * (values.mean((2, 3)) @ luma)).view(-1, 1, 1)
+    black = values.amax(1, keepdim=True) < 1  # what lies outside of the picture stays black
+    changed = torch.baddbmm(offset, gain * contrast.view(-1, 1, 1) * matrix, values.flatten(2)).view_as(values)
+    return changed.clamp_(0, 255).masked_fill_(black, 0)

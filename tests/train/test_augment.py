@@ -56,7 +56,23 @@ def test_a_crop_stays_inside_the_picture():
     assert left.max() > 3  # some windows are at the right
 
 
-def test_saturation_keeps_a_gray_picture_gray():
-    gray = PICTURES[..., :1].expand(-1, -1, -1, 3)
-    changed = augment(gray, Augment(flip=False, colour=0.5), dice())
-    assert (changed.amax(3) - changed.amin(3)).max() < 0.01
+def test_gray_draws_have_one_value_in_all_channels_up_to_the_tint():
+    changed = augment(PICTURES, Augment(flip=False, gray=0.5), dice())
+    flat = [bool((c.amax(2) - c.amin(2)).max() < 0.01) for c in changed]
+    same = [bool((c - p.float()).abs().max() < 0.01) for c, p in zip(changed, PICTURES, strict=True)]
+    assert all(f != s for f, s in zip(flat, same, strict=True))
+    assert 3 <= sum(flat) <= 13
+
+
+def test_a_gray_picture_gets_one_tint_everywhere():
+    gray = torch.full((16, 8, 8, 3), 100, dtype=torch.uint8)
+    changed = augment(gray, Augment(flip=False, colour=0.3), dice())
+    assert (changed - changed[:, :1, :1]).abs().max() < 0.01
+    assert changed.std() > 5
+
+
+def test_what_lies_outside_of_a_picture_stays_black():
+    framed = PICTURES.clone()
+    framed[:, :8] = 0
+    changed = augment(framed, Augment(flip=False, colour=0.5), dice())
+    assert (changed[:, :8] == 0).all()
