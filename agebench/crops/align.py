@@ -23,14 +23,16 @@ def template(size: int) -> NDArray[np.float64]:
 def similarity(landmarks: NDArray[np.floating], size: int) -> NDArray[np.float64]:
     """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to the template.
 
-    Least squares over the five points; in two dimensions the problem is linear in (a, b, tx, ty).
+    Least squares over the five points, in closed form: with both sets about their centres, as complex numbers z and w,
+    the turn and scale are sum(conj(z) w) / sum(|z|²). Points that are one have no turn: their scale is 0.
     """
     target = template(size)
-    rows = np.zeros((10, 4))
-    rows[0::2] = np.c_[landmarks[:, 0], -landmarks[:, 1], np.ones(5), np.zeros(5)]
-    rows[1::2] = np.c_[landmarks[:, 1], landmarks[:, 0], np.zeros(5), np.ones(5)]
-    (a, b, tx, ty), *_ = np.linalg.lstsq(rows, target.ravel(), rcond=None)
-    return np.array([[a, -b, tx], [b, a, ty]])
+    centre, goal = landmarks.mean(axis=0), target.mean(axis=0)
+    z, w = (landmarks - centre) @ [1, 1j], (target - goal) @ [1, 1j]
+    spread = float((np.abs(z) ** 2).sum())
+    turn = complex((z.conj() * w).sum() / spread) if spread > 1e-6 else 0j
+    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.c_[linear, goal - linear @ centre]
 
 
 def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
