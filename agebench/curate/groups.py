@@ -19,6 +19,7 @@ def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
     keys = group_keys(con)
     n = len(keys)
     if n == 0:
+        write_groups(con, pl.DataFrame(schema={"record_id": pl.Int32, "group_id": pl.Int32}))
         return 0
     edges, size = [], n
     for name in ("subject_id", "sha256"):

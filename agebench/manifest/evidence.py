@@ -61,7 +61,7 @@ COLUMNS: dict[str, Column] = {
     "face_sharpness": Column("faces", "variance of the Laplacian of that face at 96 pixels on its long side"),
     "second_face_ratio": Column("faces", "size of the second largest face over the largest, 0 to 1"),
     "box_overlap": Column("faces", "intersection over union of that face with the release's own box, 0 to 1"),
-    "box_offset": Column("faces", "distance of their centres over half the box's mean side"),
+    "box_offset": Column("faces", "distance of their centres over the box's mean side"),
     "copies": Column("image", "records whose files hold the same bytes, this one included"),
     "copy_rank": Column("image", "1 for the one of them that stays, then 2, 3, …"),
     "copy_of": Column("image", "part/path of the one that stays"),

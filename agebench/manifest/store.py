@@ -150,6 +150,8 @@ def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(str(path), read_only=read_only, config=CONFIG)
         except duckdb.SerializationException as error:
             raise ManifestError(f"{path} was written by a newer DuckDB.", "Upgrade the package duckdb.") from error
+        except duckdb.PermissionException as error:  # a SQLite file and the like, for which DuckDB wants an extension
+            raise ManifestError(f"{path} is no manifest.", "Name another with `--manifest`.") from error
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             text = str(error)
             if "lock" not in text and "different configuration" not in text:

@@ -62,11 +62,11 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
 
     Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
     """
+    con.execute("CREATE TEMP TABLE now_evidence AS SELECT * FROM evidence")
     timer = threading.Timer(JUDGING_SECONDS, con.interrupt)
     timer.daemon = True
     timer.start()
     try:
-        con.execute("CREATE TEMP TABLE now_evidence AS SELECT * FROM evidence")
         con.execute("DELETE FROM verdict; DELETE FROM recipe_check")
         for position, check in enumerate(checks):
             status = "ran" if check.runs else "not run"
