@@ -1,9 +1,14 @@
-"""Where the test pictures are, and the skip (with its reason) where there are none."""
+"""Where the test pictures are, what happens where there are none, and what several folders of tests share."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import pytest
 
@@ -15,10 +20,54 @@ def _shared() -> Path | None:
     return next((c.resolve() for c in candidates if c.is_dir()), None)
 
 
+def without(what: str) -> NoReturn:
+    """Skip with the reason; fail where CI is set, because there a skipped test is one that nobody misses."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} (CI is set, so this is no skip)")
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of test data; skips where neither AGEBENCH_TEST_DATA nor ../shared/data exists."""
     folder = _shared()
     if folder is None:
-        pytest.skip("no test pictures: set AGEBENCH_TEST_DATA, or put them in ../shared/data")
+        without("no test pictures: set AGEBENCH_TEST_DATA, or put them in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def scrfd(shared: Path) -> Path:
+    """A SCRFD detector with landmarks as ONNX."""
+    file = shared.parent / "models" / "scrfd_500m_bnkps.onnx"
+    if not file.is_file():
+        without(f"no detector weights at {file.name} beside the test data")
+    return file
+
+
+@pytest.fixture(scope="session")
+def detector() -> str:
+    """yuface where it can be installed (CPython 3.11), else mtcnn."""
+    return "yuface" if importlib.util.find_spec("yuface") else "mtcnn"
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def agebench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Run a command line in this process: exit status, standard output, standard error."""
+    from agebench.cli import main
+
+    def run(*arguments: object, cwd: Path | None = None) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["agebench", *map(str, arguments)])
+        capsys.readouterr()
+        with contextlib.chdir(cwd or Path.cwd()), pytest.raises(SystemExit) as end:
+            main()
+        out, err = capsys.readouterr()
+        return Outcome(int(end.value.code or 0), out, err)
+
+    return run

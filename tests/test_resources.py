@@ -1,0 +1,53 @@
+"""Cards and recipes are found: the working directory first, then what ships; unknown names get the nearest ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agebench.errors import UsageError
+from agebench.resources import KINDS, Kind, available, find, shipped_folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_something_of_every_kind_ships(kind: Kind, tmp_path: Path) -> None:
+    found = available(kind, tmp_path)
+    assert found
+    assert all(path.is_relative_to(shipped_folder(kind)) for path in found.values())
+
+
+def test_published_numbers_are_no_recipe(tmp_path: Path) -> None:
+    assert "published" not in available("models", tmp_path)
+
+
+def test_a_file_in_the_working_directory_wins(tmp_path: Path) -> None:
+    (tmp_path / "pipelines").mkdir()
+    mine = tmp_path / "pipelines" / "fg-net.toml"
+    mine.touch()
+    assert find("pipelines", "fg-net", tmp_path) == mine
+    assert find("pipelines", "morph", tmp_path).is_relative_to(shipped_folder("pipelines"))
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.touch()
+    assert find("models", str(mine)) == mine
+    with pytest.raises(UsageError, match="no file"):
+        find("models", str(tmp_path / "other.toml"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [("manifests", "fgnet", "fg-net"), ("manifests", "IMDB-WIKI", "imdb-wiki"),
+     ("pipelines", "imdb-wiki-papers", "imdb-wiki-paper"), ("models", "neighbourhood-34", "neighborhood-34")],
+)  # fmt: skip
+def test_an_unknown_name_gets_the_nearest(kind: Kind, name: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean .*'{near}'") as error:
+        find(kind, name)
+    assert error.value.exit_status == 2
+
+
+def test_a_name_near_to_none_gets_them_all() -> None:
+    with pytest.raises(UsageError, match="Known: cacd, fg-net, imdb-wiki, morph, utkface"):
+        find("manifests", "zzz")
