@@ -15,8 +15,9 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     """A changed copy of every picture; each picture is drawn for itself.
 
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
-    how.flip: mirrored in half of the draws. how.crop: a square window whose side is 1 − crop to 1 of the picture's,
-    anywhere inside, enlarged again. how.rotate: degrees either way. how.colour: brightness, contrast and saturation
+    how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop
+    of the picture's, its middle up to a quarter of `crop` off; black outside. Faces are as often larger as smaller:
+    with larger ones only, the network is off by years on faces of the size that it then meets. how.rotate: degrees either way. how.colour: brightness, contrast and saturation
     each times 1 − colour to 1 + colour, and each channel by half of that, as faded prints are tinted. how.gray: the
     share of draws that lose their colours.
     """
@@ -27,8 +28,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
 
     # everything is drawn whether used or not, so that one setting does not change the draws of another
     mirrored = draw(0, 1) < (0.5 if how.flip else 0.0)
-    side = draw(1 - how.crop, 1)
-    shift = draw(-1, 1, 2) * (1 - side).unsqueeze(1)
+    side = draw(1 - how.crop, 1 + how.crop)
+    shift = draw(-how.crop / 2, how.crop / 2, 2)  # of −1..1
     angle = torch.deg2rad(draw(-how.rotate, how.rotate))
     brightness, contrast, saturation = draw(1 - how.colour, 1 + how.colour, 3).unbind(1)
     tint = draw(1 - how.colour / 2, 1 + how.colour / 2, 3)
@@ -56,7 +57,7 @@ def _resample(values: Tensor, window: Tensor) -> Tensor:
     y = (torch.arange(height, device=values.device) * 2 + 1) / height - 1
     places = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)])
     grid = (window @ places).view(batch, 2, height, width).permute(0, 2, 3, 1)
-    return F.grid_sample(values, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="zeros", align_corners=False)
 
 
 def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, tint: Tensor) -> Tensor:

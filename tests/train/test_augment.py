@@ -47,13 +47,22 @@ def test_a_crop_of_nothing_beside_a_rotation_of_nothing_is_the_picture():
     assert (barely - PICTURES.float()).abs().max() < 0.1
 
 
-def test_a_crop_stays_inside_the_picture():
-    ramp = torch.arange(32, dtype=torch.uint8).view(1, 1, 32, 1).expand(64, 32, 32, 3)
-    changed = augment(ramp, Augment(flip=False, crop=0.25), dice())
-    left, right = changed[:, 0, 0, 0], changed[:, 0, -1, 0]
-    assert (right - left).min() >= 31 * 0.75 - 1
-    assert (right - left).max() <= 31
-    assert left.max() > 3  # some windows are at the right
+def test_crops_enlarge_and_reduce_faces_alike_and_show_black_outside():
+    white = torch.full((400, 32, 32, 3), 255, dtype=torch.uint8)
+    changed = augment(white, Augment(flip=False, crop=0.25), dice())
+    shown = (changed[..., 0] > 127).float().mean((1, 2)).sqrt()  # the side of the picture that is seen
+    assert shown.min() == pytest.approx(1 / 1.25, abs=0.04)
+    assert 0.3 < (shown < 0.99).float().mean() < 0.75
+    assert (changed == 0).any()
+
+
+def test_crops_are_off_the_middle_as_often_one_way_as_the_other():
+    dot = torch.zeros(400, 33, 33, 3, dtype=torch.uint8)
+    dot[:, 15:18, 15:18] = 255
+    weight = augment(dot, Augment(flip=False, crop=0.25), dice()).mean(3)
+    across = (weight.sum(1) * torch.arange(33)).sum(1) / weight.sum((1, 2)) - 16
+    assert abs(across.mean()) < 0.3
+    assert 1 < across.abs().max() <= 0.25 / 4 * 33 / 0.75 + 0.5
 
 
 def test_gray_draws_have_one_value_in_all_channels_up_to_the_tint():
