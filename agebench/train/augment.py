@@ -15,11 +15,12 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     """A changed copy of every picture; each picture is drawn for itself.
 
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
-    how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop
-    of the picture's, its middle up to a quarter of `crop` off; black outside. Faces are as often larger as smaller:
-    with larger ones only, the network is off by years on faces of the size that it then meets. how.rotate: degrees either way. how.colour: brightness, contrast and saturation
-    each times 1 − colour to 1 + colour, and each channel by half of that, as faded prints are tinted. how.gray: the
-    share of draws that lose their colours.
+    how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
+    picture's, its middle up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
+    brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, as faded
+    prints are tinted. how.gray: the share of draws that lose their colours.
+
+    Crops enlarge and reduce alike: a network that met enlarged faces only is years off on those it is asked about.
     """
     batch, device = len(pictures), pictures.device
 
