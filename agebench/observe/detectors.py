@@ -100,12 +100,11 @@ def detect_faces(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[np.float
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    faces = detector(np.ascontiguousarray(small))
+    faces = _sound(detector(np.ascontiguousarray(small)))
     short = min(small.shape[:2])
     if len(faces) == 0 or np.sqrt(faces[:, 2] * faces[:, 3]).max() < SMALL_FACE * short:
         faces = _merge(faces, _detect_with_margin(detector, small))
-    sound = np.isfinite(faces).all(axis=1) & (faces[:, 2] > 0) & (faces[:, 3] > 0)
-    faces = faces[sound & (faces[:, 4] >= MIN_SCORE)]
+    faces = faces[faces[:, 4] >= MIN_SCORE]
     faces[:, [0, 1, 2, 3, *range(5, 15)]] /= scale
     area = faces[:, 2] * faces[:, 3]
     return faces[np.lexsort((faces[:, 1], faces[:, 0], -area))]
@@ -120,13 +119,18 @@ def _detect_with_margin(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[n
     scale = min(1.0, LONG_SIDE / max(padded.shape[:2]))
     if scale < 1:
         padded = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    faces = detector(np.ascontiguousarray(padded))
+    faces = _sound(detector(np.ascontiguousarray(padded)))
     faces[:, [0, 1, 2, 3, *range(5, 15)]] /= scale
     faces[:, [0, 5, 7, 9, 11, 13]] -= dx
     faces[:, [1, 6, 8, 10, 12, 14]] -= dy
     centre = faces[:, :2] + faces[:, 2:4] / 2
     inside = (centre >= 0).all(axis=1) & (centre[:, 0] <= width) & (centre[:, 1] <= height)
     return faces[inside]
+
+
+def _sound(faces: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Faces with an area and finite numbers: evidence holds no NaN and no square roots of negative areas."""
+    return faces[np.isfinite(faces).all(axis=1) & (faces[:, 2] > 0) & (faces[:, 3] > 0)]
 
 
 def _merge(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -46,7 +46,7 @@ def pending_files(known: pl.DataFrame, folders: Mapping[str, Path], seen: list[p
         & pl.col("bytes").eq_missing(pl.col("now_bytes"))
         & pl.col("mtime_ns").eq_missing(pl.col("now_mtime"))
         & (pl.col("fault").is_null() | pl.col("fault").eq_missing(pl.col("error")))
-        & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]))
+        & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]).fill_null(False))
     )
     complete = pl.col("error").is_not_null()
     if seen:

@@ -149,7 +149,7 @@ def curate(
             funnel=verdicts.funnel(con),
             notes=s.notes,
         )
-    if files and report.unreadable == report.records:
+    if s.pictures and report.unreadable == report.records:
         report.notes.append(
             f"No picture could be read: looked in {', '.join(map(str, s.release.folders.values()))}. "
             "`--root` names another folder; a recipe without picture checks (imdb-wiki-dir) judges labels alone."
