@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, age_range, console, notes, print_json
+from agebench.cli.render import Json, age_range, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from agebench.balance import BalanceReport
@@ -40,11 +40,11 @@ def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
     out = console(as_json)
     classes = report.classes
     out.print(histogram(classes["curated"].to_list(), classes["copies"].to_list()))
-    stored = "not stored" if dry_run else f"stored in {report.manifest}"
+    stored = "not stored" if dry_run else f"stored in {plain(report.manifest)}"
     thinned = int((classes["curated"] - classes["drawn"]).sum())
     out.print(
-        f"Plan {report.facts.plan}: {int(classes['curated'].sum()):,} curated records become {report.total:,} pictures "
-        f"an epoch ({thinned:,} records thinned away, seed {report.facts.seed}); {stored}"
+        f"Plan {plain(report.facts.plan)}: {int(classes['curated'].sum()):,} curated records become "
+        f"{report.total:,} pictures an epoch ({thinned:,} records thinned away, seed {report.facts.seed}); {stored}"
     )
     notes(report.notes, out)
     if as_json:

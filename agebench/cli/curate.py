@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, duration, notes, print_json, progress
+from agebench.cli.render import Json, console, duration, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +67,7 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
     out.print(
         f"Would look at {forecast.pending:,} of {forecast.records:,} records with "
         f"{forecast.detector or 'no detector'}{time}, judge all by {forecast.recipe}, "
-        f"and write {forecast.manifest}. Nothing was written."
+        f"and write {plain(forecast.manifest)}. Nothing was written."
     )
     notes(forecast.notes, out)
     if as_json:
@@ -97,7 +97,8 @@ def _render(report: CurateReport, as_json: bool) -> None:
     out.print(
         f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
         f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "
-        f"{report.detector or 'no detector'}, {report.reused:,} known before; {report.seconds:.1f} s; {report.manifest}"
+        f"{report.detector or 'no detector'}, {report.reused:,} known before; {report.seconds:.1f} s; "
+        f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
     if as_json:

@@ -11,7 +11,7 @@ import typer
 from agebench.cli.balance import histogram
 from agebench.cli.curate import funnel_table
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, console, duration, print_json, progress
+from agebench.cli.render import Json, console, duration, plain, print_json, progress
 from agebench.cli.train import StepProgress
 
 if TYPE_CHECKING:
@@ -40,13 +40,15 @@ def demo(
             out,
             workflow.SMALL if small else workflow.FULL,
             seed=seed,
-            on_stage=lambda text: console_.print(f"[bold]{text}[/]"),
+            on_stage=lambda text: console_.print(f"[bold]{plain(text)}[/]"),
             on_progress=advance,
             on_step=steps,
         )
     _render(report, console_)
     console_.print(f"\n[bold yellow]{workflow.SAYING}[/]")
-    console_.print(f"Everything is in {out}/ ({duration(time.monotonic() - began)}); `agebench status` there goes on.")
+    console_.print(
+        f"Everything is in {plain(out)}/ ({duration(time.monotonic() - began)}); `agebench status` there goes on."
+    )
     if json:
         print_json(
             {

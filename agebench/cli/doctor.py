@@ -6,7 +6,7 @@ import dataclasses
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def doctor(json: Json = False) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     styles = {"ok": "green", "missing": "yellow", "broken": "bold red"}
     for f in findings:
-        table.add_row(f.what, f"[{styles[f.state]}]{f.state}[/]", f.detail.replace("[", r"\["))
+        table.add_row(f.what, f"[{styles[f.state]}]{f.state}[/]", plain(f.detail))
     out.print(table)
     broken = [f.what for f in findings if f.state == "broken"]
     out.print(f"Broken: {', '.join(broken)}" if broken else "Everything that the commands need is here.")

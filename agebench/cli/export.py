@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, plain, print_json
 
 ROWS = ("verdicts", "curated", "plan", "funnel", "faces")
 FORMATS = ("csv", "parquet", "jsonl")
@@ -36,11 +37,14 @@ def export(
         )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
-    from agebench.workflows.export import export_rows
+    from agebench.workflows.export import exported, write_export
     from agebench.workflows.places import find_manifest
 
-    count = export_rows(find_manifest(manifest), rows, kind, out, plan)
-    if out is not None:
-        console(json).print(f"{count:,} rows of {rows} written to {out}")
+    data, count = exported(find_manifest(manifest), rows, kind, plan)
+    if out is None:
+        sys.stdout.buffer.write(data)
+    else:
+        write_export(data, out)
+        console(json).print(f"{count:,} rows of {rows} written to {plain(out)}")
     if json:
         print_json({"command": "export", "rows": rows, "format": kind, "out": out, "count": count})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def ls(json: Json = False) -> None:
         table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False, show_header=False)
         for row in rows:
             table.add_row(
-                row["name"], row["title"], "yours" if row["yours"] else "", style=None if row["valid"] else "red"
+                row["name"], plain(row["title"]), "yours" if row["yours"] else "", style=None if row["valid"] else "red"
             )
         out.print(table)
         out.print()

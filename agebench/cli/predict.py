@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -36,9 +36,9 @@ def predict(
     for f in faces:
         where = f"{f.box[0]:.0f},{f.box[1]:.0f} {f.box[2]:.0f}x{f.box[3]:.0f}" if f.box else "whole picture"
         if f.fault:
-            table.add_row(f.picture, "-", "-", "-", f.fault, style="red")
+            table.add_row(plain(f.picture), "-", "-", "-", f.fault, style="red")
         else:
-            table.add_row(f.picture, where, f"{f.age:.1f}", f"{f.spread:.1f}", "" if f.box else "no face found")
+            table.add_row(plain(f.picture), where, f"{f.age:.1f}", f"{f.spread:.1f}", "" if f.box else "no face found")
     out.print(table)
     out.print(f"by {found.id}")
     if json:

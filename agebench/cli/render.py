@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
@@ -32,11 +33,12 @@ def print_json(document: dict[str, Any]) -> None:
 def notes(lines: list[str], out: Console) -> None:
     """Things that people should know, one a line."""
     for line in lines:
-        out.print(f"[yellow]note:[/] {_plain(line)}")
+        out.print(f"[yellow]note:[/] {plain(line)}")
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def plain(text: object) -> str:
+    """Text that strangers chose, such as a file's name, so that rich prints its brackets as they are."""
+    return escape(str(text))
 
 
 @contextmanager

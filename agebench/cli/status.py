@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +29,8 @@ def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("r
             table.add_column(name, justify="right" if name in ("records", "kept", "review", "rejected") else "left")
         for m in found.manifests:
             table.add_row(
-                str(m.path), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}", m.recipe or "-",
-                ", ".join(m.plans) or "-", "; ".join(m.problems), style="yellow" if m.problems else None,
+                plain(m.path), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}", m.recipe or "-",
+                plain(", ".join(m.plans) or "-"), plain("; ".join(m.problems)), style="yellow" if m.problems else None,
             )  # fmt: skip
         out.print(table)
     else:
@@ -40,13 +40,13 @@ def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("r
         for name in ("run", "state", "evaluated on"):
             table.add_column(name)
         for r in found.runs:
-            table.add_row(r.id, "complete" if r.complete else "unfinished", ", ".join(r.evaluated) or "-")
+            table.add_row(plain(r.id), "complete" if r.complete else "unfinished", ", ".join(r.evaluated) or "-")
         out.print(table)
     else:
-        out.print(f"No run in {runs}/.")
+        out.print(f"No run in {plain(runs)}/.")
     waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
     if waiting:
         out.print(f"Releases not curated yet: {', '.join(waiting)}")
-    out.print(f"Next: [bold]{found.next_command}[/] ({found.why})")
+    out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, console, duration, notes, print_json, progress
+from agebench.cli.render import Json, console, duration, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainSetting
@@ -46,10 +46,10 @@ def train(
     out = console(json)
 
     def say(setting: TrainSetting) -> None:
-        how = f"plan {setting.plan.plan}" if setting.plan else "each curated record once (no plan)"
+        how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
         out.print(
-            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of {setting.manifest}, "
-            f"{how}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
+            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of "
+            f"{plain(setting.manifest)}, {how}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
         )
 
     with (
@@ -61,7 +61,7 @@ def train(
             model, manifest=manifest, plan=plan, runs_dir=runs, changes=changes, seed=seed, resume=resume,
             on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
         )  # fmt: skip
-    out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {report.run.path}")
+    out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {plain(report.run.path)}")
     validation = report.run.card.get("val_mae")
     if validation is not None:
         out.print(

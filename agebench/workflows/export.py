@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import sys
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -15,10 +15,10 @@ from agebench.manifest.plans import plans
 from agebench.manifest.verdicts import funnel
 
 
-def export_rows(manifest: Path, rows: str, kind: str, out: Path | None, plan: str | None = None) -> int:
-    """Write `rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl; their number.
+def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
+    """`rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl, and their number.
 
-    To standard output where `out` is None. Raises UsageError for an unknown plan, StorageError.
+    Raises UsageError for an unknown plan, NothingCurated where there is none.
     """
     with open_manifest(manifest) as con:
         if rows == "plan":
@@ -31,18 +31,20 @@ def export_rows(manifest: Path, rows: str, kind: str, out: Path | None, plan: st
         else:
             read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
             frame = read(con)
-    data = _encoded(frame, kind)
-    if out is None:
-        sys.stdout.buffer.write(data)
-        return len(frame)
+    return _encoded(frame, kind), len(frame)
+
+
+def write_export(data: bytes, out: Path) -> None:
+    """Write an export whole or not at all. Raises StorageError."""
+    beside = out.with_name(out.name + ".tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        beside = out.with_name(out.name + ".tmp")
         beside.write_bytes(data)
         beside.rename(out)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
-    return len(frame)
 
 
 def _encoded(frame: pl.DataFrame, kind: str) -> bytes:
