@@ -1,0 +1,124 @@
+"""What the commands leave and show: exports, listings, copies, status, doctor, and the folder's own recipes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+Run = Callable
+COLUMNS = {
+    "verdicts": ["part", "path", "age", "verdict", "reasons", "label_suspicion"],
+    "plan": ["part", "path", "age", "copies"],
+    "faces": ["part", "path", "detector", "face_no", "x", "y", "w", "h", "score",
+              *(f"l{axis}{i}" for i in range(5) for axis in "xy")],
+    "curated": ["record_id", "part", "path", "age", "subject_id", "group_id", "sha256", "face_no", "landmarks"],
+    "funnel": ["step", "verdict", "records"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", COLUMNS)
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_export_writes_every_kind_of_rows_in_every_format(workshop: Path, agebench: Run, rows: str, kind: str) -> None:
+    out = workshop / "deep" / f"rows.{kind}"
+    done = agebench("export", "--rows", rows, "--out", out, "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    assert (found["rows"], found["format"]) == (rows, kind)
+    read = {"csv": pl.read_csv, "parquet": pl.read_parquet, "jsonl": pl.read_ndjson}[kind]
+    frame = read(out)
+    assert [c for c in COLUMNS[rows] if c not in frame.columns] == []
+    assert len(frame) == found["count"] > 0
+    if rows == "verdicts":
+        assert len(frame) == 60
+        assert set(frame["verdict"]) <= {"keep", "review", "reject"}
+        rejected = frame.filter(pl.col("verdict") == "reject")
+        assert (rejected["reasons"].str.len_chars() > 0).all()
+    if rows == "faces":
+        inside = (frame["lx0"] >= frame["x"] - frame["w"]) & (frame["lx0"] <= frame["x"] + 2 * frame["w"])
+        assert inside.all()
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_export_goes_to_standard_output_as_csv(workshop: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    import contextlib
+    import sys
+
+    from agebench.cli import main
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(sys, "argv", ["agebench", "export", "--rows", "plan"])
+    with contextlib.chdir(workshop), pytest.raises(SystemExit) as end:
+        main()
+    patch.undo()
+    assert end.value.code == 0
+    frame = pl.read_csv(io.BytesIO(capfdbinary.readouterr().out))
+    assert frame.columns[:4] == COLUMNS["plan"]
+
+
+def test_export_of_a_plan_that_was_never_made_names_the_command(workshop: Path, agebench: Run) -> None:
+    done = agebench("export", "--rows", "plan", "--manifest", "fg-net", cwd=workshop)
+    assert done.status == 1
+    assert "agebench balance" in done.err
+
+
+def test_ls_lists_what_ships_and_what_is_yours(workshop: Path, agebench: Run) -> None:
+    assert agebench("cp", "imdb-wiki-paper", "my-rules", cwd=workshop).status == 0
+    (workshop / "pipelines" / "broken.toml").write_text("name = 3")
+    found = json.loads(agebench("ls", "--json", cwd=workshop).out)
+    rows = {row["name"]: row for row in found["pipelines"]}
+    assert rows["my-rules"]["yours"] is True
+    assert rows["imdb-wiki-paper"]["yours"] is False
+    assert rows["broken"]["valid"] is False
+    assert {row["name"] for row in found["manifests"]} >= {"imdb-wiki", "fg-net", "morph", "cacd", "utkface"}
+    assert "my-rules" in agebench("ls", cwd=workshop).out
+
+
+def test_a_copied_recipe_is_valid_and_used(workshop: Path, agebench: Run) -> None:
+    assert agebench("cp", "imdb-wiki-paper", "my-rules", cwd=workshop).status == 0
+    done = agebench("curate", "imdb-wiki", "--recipe", "my-rules", "--json", cwd=workshop)
+    assert json.loads(done.out)["recipe"] == "my-rules"
+    again = agebench("cp", "imdb-wiki-paper", "my-rules", cwd=workshop)
+    assert (again.status, "exists already" in again.err) == (2, True)
+
+
+def test_show_prints_the_file(workshop: Path, agebench: Run) -> None:
+    assert 'name = "fg-net"' in agebench("show", "fg-net", cwd=workshop).out
+
+
+def test_status_names_the_next_command(tmp_path: Path, workshop: Path, agebench: Run) -> None:
+    empty = json.loads(agebench("status", "--json", cwd=tmp_path).out)
+    assert empty["next_command"] == "agebench demo --small"
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert {m["dataset"] for m in found["manifests"]} == {"imdb-wiki", "fg-net", "morph", "cacd"}
+    assert [m["problems"] for m in found["manifests"]] == [[]] * 4
+    assert found["next_command"] == "agebench curate utkface"
+    (workshop / "manifests" / "junk.duckdb").write_text("junk")
+    with_junk = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert any("no manifest" in p for m in with_junk["manifests"] for p in m["problems"])
+
+
+def test_doctor_tries_the_detectors(agebench: Run, detector: str, tmp_path: Path) -> None:
+    done = agebench("doctor", "--json", cwd=tmp_path)
+    found = json.loads(done.out)
+    states = {f["what"]: f["state"] for f in found["findings"]}
+    assert states[f"detector {detector}"] == "ok"
+    assert states["detector auto"] == "ok"
+    assert (done.status == 0) == (found["broken"] == [])
+
+
+def test_a_recipe_without_pictures_judges_labels_alone(workshop: Path, agebench: Run) -> None:
+    for picture in (workshop / "data" / "imdb-wiki").rglob("*.jpg"):
+        picture.unlink()
+    before = json.loads(agebench("status", "--json", cwd=workshop).out)["manifests"]
+    done = agebench("curate", "imdb-wiki", "--recipe", "imdb-wiki-dir", "--json", cwd=workshop)
+    found = json.loads(done.out)
+    assert found["observed"] == 0
+    assert set(found["reasons"]) == {"low_face_score", "second_face", "age_out_of_range"}
+    assert any("labels alone" in note for note in found["notes"])
+    after = json.loads(agebench("status", "--json", cwd=workshop).out)["manifests"]
+    assert [m["detector"] for m in before] == [m["detector"] for m in after]  # it stays remembered

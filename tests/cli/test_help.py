@@ -1,0 +1,80 @@
+"""Help: quick, light, with an example for every command, and every example runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agebench.cli import app
+
+COMMANDS = sorted(c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands)
+EXAMPLES = {
+    c.name or getattr(c.callback, "__name__", ""): re.findall(r"agebench [^\n;]+", c.epilog or "")
+    for c in app.registered_commands
+}
+HEAVY = ("torch", "pandas", "polars", "duckdb", "cv2", "numpy", "pyarrow", "scipy", "insightface")
+MAIN = "import sys; from agebench.cli import main; sys.argv = ['agebench', *sys.argv[1:]]"
+
+
+def test_every_command_of_the_surface_is_there() -> None:
+    expected = {"curate", "balance", "train", "evaluate", "report", "predict", "export", "status", "ls", "show", "cp",
+                "demo", "doctor"}  # fmt: skip
+    assert expected <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["curate", "--help"], ["train", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"{MAIN}\ntry: main()\nexcept SystemExit: pass\nprint('|', *[m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.rpartition("|")[2].split() == [], done.stderr
+
+
+def test_help_is_there_at_once() -> None:
+    """0.5 s on an idle machine; the quickest of several, because others may be at work here."""
+    took = []
+    for _ in range(4):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", f"{MAIN}; main()", "--help"], capture_output=True, check=True)
+        took.append(time.monotonic() - began)
+    assert min(took) < 1.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_commands_help_has_an_example(command: str, agebench: Callable) -> None:
+    assert EXAMPLES[command]
+    shown = agebench(command, "--help")
+    assert shown.status == 0
+    assert "Example: agebench" in " ".join(shown.out.split())
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "demo"])
+def test_every_example_runs(command: str, workshop: Path, run_id: str, agebench: Callable) -> None:
+    for example in EXAMPLES[command]:
+        words = [run_id if word == "RUN" else word for word in shlex.split(example)[1:]]
+        done = agebench(*words, cwd=workshop)
+        assert done.status == 0, (example, done.err)
+
+
+@pytest.mark.slow
+def test_the_demos_example_runs(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{MAIN}; main()", *shlex.split(EXAMPLES["demo"][0])[1:]],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "drawn faces" in done.stdout
+    assert "Table 3" in done.stdout
+
+
+def test_without_arguments_the_help_is_shown(agebench: Callable) -> None:
+    done = agebench()
+    assert done.status in {0, 2}
+    assert "curate" in done.out + done.err

@@ -1,0 +1,66 @@
+"""What a curation makes of known faults in real photographs, and of the published metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from agebench.manifest import open_manifest
+from agebench.manifest.exports import verdict_rows
+from agebench.workflows.curate import CurateReport, curate
+
+OWN_REASON = {
+    "absolute_path": "path_outside_release", "path_escape": "path_outside_release", "missing_file": "missing_file",
+    "empty_file": "empty_file", "truncated": "truncated", "one_pixel": "odd_size", "dob_zero": "impossible_birth_date",
+    "negative_age": "born_after_photo", "age_over_100": "age_out_of_range",
+}  # fmt: skip
+
+
+def check_shares(shared: Path, report: CurateReport) -> None:
+    truth = pl.read_csv(shared / "imdb-wiki-mini" / "truth.csv").rename({"full_path": "path"})
+    with open_manifest(report.manifest) as con:
+        both = truth.join(verdict_rows(con), on=["part", "path"])
+    assert len(both) == report.records == len(truth)
+
+    def share(fault: str | None, *verdicts: str) -> float:
+        rows = both.filter(pl.col("fault").is_null() if fault is None else pl.col("fault") == fault)
+        return float(rows["verdict"].is_in(verdicts).to_numpy().mean())
+
+    for fault, check in OWN_REASON.items():
+        rows = both.filter(pl.col("fault") == fault)
+        assert (rows["verdict"] == "reject").all(), fault
+        assert rows["reasons"].str.split(";").list.first().to_list() == [check] * len(rows)
+    assert share("no_face", "reject") >= 0.95
+    assert share("two_faces", "review", "reject") >= 0.90
+    assert share(None, "reject") <= 0.05
+    assert share(None, "review") <= 0.08
+    for _, group in both.filter(pl.col("fault") == "exact_duplicate").group_by("part", "duplicate_of"):
+        original = both.filter((pl.col("path") == group["duplicate_of"][0]) & (pl.col("part") == group["part"][0]))
+        members = pl.concat([original, group])
+        rejected = members["reasons"].str.contains("exact_duplicates")
+        assert int(rejected.sum()) == len(members) - 1
+    assert sum(report.funnel.filter(pl.col("step") != "records")["records"]) == report.records
+
+
+def test_known_faults_are_caught_and_faultless_records_kept(shared: Path, detector: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    report = curate("imdb-wiki", root=shared / "imdb-wiki-mini", manifest=path, detector=detector)
+    check_shares(shared, report)
+    again = curate("imdb-wiki", root=shared / "imdb-wiki-mini", manifest=path)
+    assert (again.observed, again.reused) == (0, report.records)
+    assert again.seconds < max(report.seconds / 10, 2.5)
+    assert (again.kept, again.reasons) == (report.kept, report.reasons)
+
+
+@pytest.mark.slow
+def test_known_faults_are_caught_with_scrfd_too(shared: Path, scrfd: Path, tmp_path: Path) -> None:
+    report = curate("imdb-wiki", root=shared / "imdb-wiki-mini", manifest=tmp_path / "a.duckdb", detector_model=scrfd)
+    check_shares(shared, report)
+
+
+def test_the_published_rule_keeps_38912_of_the_published_metadata(shared: Path, tmp_path: Path) -> None:
+    report = curate("imdb-wiki", root=shared / "real-metadata", manifest=tmp_path / "a.duckdb", recipe="imdb-wiki-dir")
+    assert (report.records, report.kept, report.review) == (62_328, 38_912, 0)
+    assert report.seconds < 15
