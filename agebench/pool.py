@@ -17,6 +17,7 @@ from agebench.errors import WorkersFailed
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) lets waits go on: look up now and then
 
 
 class Crashed(Generic[Item]):
@@ -49,12 +50,12 @@ def run_batches(
             unsent: list[Sequence[Item]] = []
             while not unsent and len(under_way) < 3 * workers and (batch := next(waiting, None)) is not None:
                 try:
-                    under_way[pool.submit(work, batch)] = batch
+                    under_way[_submit(pool, work, batch)] = batch
                 except BrokenProcessPool:  # a worker died since we last looked
                     unsent.append(batch)
             if not under_way and not unsent:
                 return
-            done = wait(under_way, return_when=FIRST_COMPLETED).done if not unsent else set(under_way)
+            done = set(under_way) if unsent else wait(under_way, WAKE_SECONDS, FIRST_COMPLETED).done
             if unsent or any(isinstance(future.exception(), BrokenProcessPool) for future in done):
                 finished = [f for f in under_way if f.done() and f.exception() is None]
                 yield from (future.result() for future in finished)
@@ -68,7 +69,7 @@ def run_batches(
                 del under_way[future]
                 yield future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        _end(pool)
 
 
 def _one_by_one(
@@ -83,7 +84,7 @@ def _one_by_one(
         for batch in batches:
             for item in batch:
                 try:
-                    result: Result | Crashed[Item] = pool.submit(work, [item]).result()
+                    result: Result | Crashed[Item] = _finished(_submit(pool, work, [item]))
                 except BrokenProcessPool:
                     pool.shutdown(wait=False)
                     pool = _pool(1, setup, setup_args)
@@ -91,13 +92,38 @@ def _one_by_one(
                     result = Crashed(item)
                 yield result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        _end(pool)
+
+
+def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
+    """Submit, which may start a worker, with Ctrl-C held back: the worker inherits that and starts undisturbed."""
+    held = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if held else set()
+    try:
+        return pool.submit(work, batch)
+    finally:
+        if held:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _finished(future: Future[Result]) -> Result:
+    while not wait([future], WAKE_SECONDS).done:
+        pass
+    return future.result()
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool at once: whoever stops a run does not wait for batches that nobody will read."""
+    workers = list((getattr(pool, "_processes", None) or {}).values())  # public from Python 3.14 on: terminate_workers
+    pool.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        worker.terminate()
 
 
 def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
     """Items must not be blamed where no worker process gets as far as doing work."""
     try:
-        pool.submit(os.getpid).result()
+        _finished(_submit(pool, len, ()))
     except BrokenProcessPool as error:
         raise WorkersFailed(
             "The worker processes end while they start (out of memory, or a library that cannot be loaded).",

@@ -49,6 +49,9 @@ def broken(batch):
 def no_start():
     os._exit(3)
 
+def linger_after_one(batch):
+    return batch[0] if batch == ["first"] else linger(batch)
+
 def linger(batch):
     with open(batch[0], "a") as handle:
         handle.write(f"{os.getpid()}\\n")
@@ -114,6 +117,48 @@ def test_memory_does_not_grow_with_the_number_of_batches(work: ModuleType) -> No
 def test_an_error_of_the_work_itself_is_raised(work: ModuleType) -> None:
     with pytest.raises(ValueError, match="no number"):
         list(run_batches(work.broken, batches(4), workers=1))
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_its_workers(work: ModuleType, tmp_path: Path) -> None:
+    log = tmp_path / "pids"
+    results = run_batches(work.linger_after_one, [["first"], [str(log)], [str(log)]], workers=1)
+    assert next(results) == "first"
+    wait_for(log.is_file, 30)
+    began = time.monotonic()
+    results.close()
+    [pid] = {int(line) for line in log.read_text().split()}
+    wait_for(lambda: not alive(pid), 10)
+    assert time.monotonic() - began < 15
+
+
+def test_ctrl_c_while_workers_start_prints_no_traceback_of_theirs(work: ModuleType, tmp_path: Path) -> None:
+    """A terminal sends it to the whole group of processes."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, threading, pool_work
+        from agebench.pool import run_batches
+        if __name__ == "__main__":
+            print("begun", flush=True)
+            try:
+                list(run_batches(pool_work.process, [[1]] * 200, workers=2))
+            except KeyboardInterrupt:
+                sys.exit(130)
+        """)
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    for pause in (0.02, 0.1, 0.3):
+        parent = subprocess.Popen(
+            [sys.executable, script], env=environment, start_new_session=True, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        time.sleep(pause)
+        os.killpg(parent.pid, signal.SIGINT)
+        _, err = parent.communicate(timeout=30)
+        assert parent.returncode == 130
+        assert "Traceback" not in err
 
 
 def test_workers_that_never_start_blame_no_item(work: ModuleType) -> None:
