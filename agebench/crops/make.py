@@ -120,8 +120,9 @@ def crop_batch(batch: Sequence[Wish]) -> list[tuple[Wish, bytes | None, str | No
 
 
 def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
-    place, fault = locator.find(wish.part, wish.path)
-    if place is None:
+    fault = locator.stat(wish.part, wish.path)[2]  # a link may have been put there since it was observed
+    place, _ = locator.find(wish.part, wish.path)
+    if place is None or fault:
         return None, fault
     data, fault = read_bytes(place)
     if fault:

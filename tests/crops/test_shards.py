@@ -205,6 +205,14 @@ def test_what_cannot_be_cropped_is_told_with_its_fault(pictures: Path, tmp_path:
     assert store.places == {}
 
 
+def test_a_link_put_in_a_pictures_place_is_not_followed_out(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    folder.mkdir()
+    (folder / "0.png").symlink_to(pictures / "0.png")
+    [(_, fault)] = make(folder, CropStore(tmp_path / "s", 64), [0])
+    assert fault == "outside_release"
+
+
 def test_landmarks_in_one_place_give_the_whole_picture(pictures: Path, tmp_path: Path) -> None:
     store = CropStore(tmp_path / "s", 64)
     [wish] = wanted(pictures, [2])
