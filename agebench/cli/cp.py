@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="Name of a card or recipe, as `agebench ls` lists it.")],
+    name: Annotated[
+        str, typer.Argument(help="Name as `agebench ls` lists it; pipelines/NAME where a card has it too.")
+    ],
     new_name: Annotated[str | None, typer.Argument(help="Name of the copy [the same].")] = None,
     json: Json = False,
 ) -> None:

@@ -27,7 +27,7 @@ def console(as_json: bool = False) -> Console:
 
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command."""
-    print(json.dumps(document, ensure_ascii=False, default=str, allow_nan=False))
+    print(json.dumps(document, default=str, allow_nan=False))  # ASCII: any terminal and any file name can bear it
 
 
 def notes(lines: list[str], out: Console) -> None:

@@ -30,9 +30,15 @@ def list_declarations() -> dict[str, list[dict[str, Any]]]:
 
 
 def find_declaration(name: str) -> tuple[Kind, Path]:
-    """The kind and file of a name; cards before curation recipes before model recipes. Raises UsageError."""
+    """The kind and file of a name, or of `pipelines/name` where a card has the same name; cards come before curation
+    recipes before model recipes. Raises UsageError."""
     names: set[str] = set()
+    folder, _, rest = name.rpartition("/")
+    if folder in KINDS:
+        name = rest.removesuffix(".toml")
     for kind in KINDS:
+        if folder in KINDS and folder != kind:
+            continue
         found = resources.available(kind)
         if name in found:
             return kind, found[name]
@@ -43,6 +49,7 @@ def find_declaration(name: str) -> tuple[Kind, Path]:
 def copy_declaration(name: str, new_name: str | None = None) -> Path:
     """Copy a card or recipe into the working directory under a name. Raises UsageError where that file exists."""
     kind, source = find_declaration(name)
+    name = source.stem
     new = new_name or name
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", new):
         raise UsageError(f"'{new}' is no name; expected lower-case letters, digits and dashes.")

@@ -86,6 +86,14 @@ def test_a_copied_recipe_is_valid_and_used(workshop: Path, agebench: Run) -> Non
     assert (again.status, "exists already" in again.err) == (2, True)
 
 
+def test_a_recipe_that_shares_its_name_with_a_card_is_reached_by_its_folder(workshop: Path, agebench: Run) -> None:
+    assert "[[check]]" in agebench("show", "pipelines/fg-net", cwd=workshop).out
+    assert "[protocol]" in agebench("show", "fg-net", cwd=workshop).out
+    assert agebench("cp", "pipelines/fg-net", cwd=workshop).status == 0
+    assert (workshop / "pipelines" / "fg-net.toml").is_file()
+    assert "'fg-net'" in agebench("show", "pipelines/fg-nett", cwd=workshop).err
+
+
 def test_show_prints_the_file(workshop: Path, agebench: Run) -> None:
     assert 'name = "fg-net"' in agebench("show", "fg-net", cwd=workshop).out
 
