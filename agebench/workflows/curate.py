@@ -24,8 +24,9 @@ from agebench.manifest.observations import fold_parts, remove_parts
 from agebench.manifest.records import known_files, seen_content, write_records
 from agebench.observe import DetectorChoice, Progress, choose_detector, load_detector, observe, pending_files
 from agebench.observe.engine import observer_versions
-from agebench.observe.worker import File, Observers
+from agebench.observe.worker import File, seconds_per_picture, set_up
 from agebench.pictures import Locator
+from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
 from agebench.workflows.places import manifest_of
 
@@ -186,12 +187,13 @@ def forecast(
     seconds = None
     if readable:
         sample = readable[:: max(1, len(readable) // 16)][:16]
-        observers = Observers(dict(s.release.folders), s.detector)
-        observers.look(sample[0])
-        began = time.monotonic()
-        for file in sample:
-            observers.look(file)
-        seconds = (time.monotonic() - began) / len(sample) * len(readable) / (workers or os.cpu_count() or 1)
+        # In a worker, because there the detector has one thread, as it will have.
+        timed = run_batches(
+            seconds_per_picture, [sample], workers=1, setup=set_up, setup_args=(dict(s.release.folders), s.detector)
+        )
+        rates = [rate for rate in timed if not isinstance(rate, Crashed)]
+        if rates:
+            seconds = sum(rates) / len(rates) * len(readable) / (workers or os.cpu_count() or 1)
     name = s.detector.name if s.detector else None
     return CurateForecast(s.card.name, s.manifest, s.recipe.name, name, len(records), len(files), seconds, s.notes)
 
