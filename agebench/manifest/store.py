@@ -47,7 +47,7 @@ def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBP
                 yield con
             return
         con.execute("BEGIN")
-        with storage_errors(path):
+        with _damage(path), storage_errors(path):
             yield con
             con.execute("COMMIT")
     finally:

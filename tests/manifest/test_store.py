@@ -181,8 +181,9 @@ def test_a_view_of_another_file_in_a_strangers_manifest_is_a_sentence(build: Bui
     con = duckdb.connect(str(path))
     con.execute(f"DROP VIEW judged CASCADE; CREATE VIEW judged AS SELECT content FROM read_text('{secret}')")
     con.close()
-    with pytest.raises(ManifestError, match="not as agebench made it"), open_manifest(path) as con:
-        con.execute("SELECT * FROM judged").fetchall()
+    for write in (False, True):
+        with pytest.raises(ManifestError, match="not as agebench made it"), open_manifest(path, write=write) as con:
+            con.execute("SELECT * FROM judged").fetchall()
 
 
 # --- full disks ------------------------------------------------------------------------------------------------
