@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,14 +48,3 @@ def workshop(_workshop: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run_id(workshop: Path) -> str:
     return next(p.name for p in (workshop / "runs").iterdir())
-
-
-@pytest.fixture
-def photos(workshop: Path) -> Callable[[str, bytes], Path]:
-    """Write a picture file into the workshop."""
-
-    def write(name: str, content: bytes) -> Path:
-        (workshop / name).write_bytes(content)
-        return workshop / name
-
-    return write
