@@ -129,6 +129,7 @@ class Network(Strict):
     widths: list[Annotated[int, Field(ge=1)]] = [64, 128, 256, 512]
     unit: Literal["post-activation", "pre-activation"] = "post-activation"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    oval: bool = False  # see the oval of the face only, not hair and background
     classes: Literal[100] = 100
 
     @model_validator(mode="after")

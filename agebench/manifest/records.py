@@ -26,7 +26,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     """
     frame = records.select(RECORD_COLUMNS).with_columns(pl.col(pl.Float64).fill_nan(None))  # NaN > 0.4 is true in SQL
     digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
-    places = json.dumps({part: str(folder) for part, folder in sorted(folders.items())})
+    places = json.dumps({part: str(folder.absolute()) for part, folder in sorted(folders.items())})
     changed = get_meta(con, "records_digest") != digest
     set_meta(con, folders=places)
     if not changed:

@@ -163,7 +163,9 @@ def fit(
 def make_network(recipe: ModelRecipe) -> ResidualNetwork:
     """The recipe's network, with new weights."""
     net = recipe.network
-    return ResidualNetwork(net.blocks, net.widths, dropout=net.dropout, unit=net.unit, classes=net.classes)
+    return ResidualNetwork(
+        net.blocks, net.widths, dropout=net.dropout, unit=net.unit, classes=net.classes, oval=net.oval
+    )
 
 
 @torch.inference_mode()

@@ -51,6 +51,7 @@ class ResidualNetwork(nn.Module):
 
     blocks, widths: blocks and filters of each stage; (3, 4, 6, 3) is the paper's 34-layer network, (2, 2, 2, 2) the
     18-layer one. dropout: the share that is dropped before the fully connected layer (the paper keeps 0.8).
+    oval: the network sees the oval of the face only (`face_oval`), not hair and background.
     The stem keeps the resolution (stride 1) and the pooling halves it: 224 → 112, then 56, 28, 14, 7 after the stages.
     """
 
@@ -61,8 +62,10 @@ class ResidualNetwork(nn.Module):
         dropout: float = 0.2,
         unit: Unit = "post-activation",
         classes: int = 100,
+        oval: bool = False,
     ) -> None:
         super().__init__()
+        self.oval = oval
         pre = unit == "pre-activation"
         first, last = widths[0], widths[-1]
         activated = (nn.BatchNorm2d(first), nn.ReLU(inplace=True))
@@ -84,6 +87,8 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB → (B, classes) raw scores, class k = age k in years."""
+        if self.oval:
+            x = x * face_oval(x.shape[2], x.shape[3], x.device, x.dtype)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
@@ -97,6 +102,14 @@ def normalise(pictures: Tensor) -> Tensor:
     """
     values = pictures.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
     return (values - 127.5).div_(128)
+
+
+def face_oval(height: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 inside the oval from hairline to chin of an aligned crop (`agebench.crops.align.template`), 0 outside: (H, W)."""
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+    inside = ((x - 0.5) / 0.35) ** 2 + ((y.unsqueeze(1) - 0.565) / 0.385) ** 2 < 1
+    return inside.to(dtype)
 
 
 def expected_age(logits: Tensor) -> Tensor:

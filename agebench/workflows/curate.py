@@ -106,6 +106,8 @@ def curate(
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         if s.pictures:  # where there are none, the detector of an earlier run stays remembered
             _put_in_force(con, s.detector)
+        if leftover:
+            set_meta(con, judged_at=None)
     remove_parts(s.manifest, leftover)
     with open_manifest(s.manifest) as con:
         files, reused = _pending(con, s)
@@ -151,10 +153,10 @@ def curate(
             notes=s.notes,
         )
     if s.pictures and report.unreadable == report.records:
-        report.notes.append(
-            f"No picture could be read: looked in {', '.join(map(str, s.release.folders.values()))}. "
-            "`--root` names another folder; a recipe without picture checks (imdb-wiki-dir) judges labels alone."
-        )
+        looked = ", ".join(map(str, s.release.folders.values()))
+        report.notes.append(f"No picture could be read: looked in {looked}. `--root` names another folder.")
+        if s.card.name == "imdb-wiki":
+            report.notes[-1] += " `--recipe imdb-wiki-dir` judges by labels and the release's own scores alone."
     return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
 
 

@@ -37,6 +37,7 @@ class Evaluation:
     ci95: tuple[float, float] | None
     cs5: float | None
     matches_card: bool | None
+    pictures_match: bool | None  # byte for byte; None where the card has no fingerprint of the pictures
     records: int  # in the manifest, before the protocol drew its subset
     expected: int  # records that the card says the set has
     overlap: int  # pictures that were trained on too
@@ -80,6 +81,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
         records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
         labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
+        pictures = get_meta(con, "picture_fingerprint")
         folders = folders_of(con)
     readable = rows.filter(pl.col("error").is_null())
     cropped = crop_records(
@@ -105,6 +107,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         ci95=mae_interval(errors, predictions["subject_id"].to_list()),
         cs5=cumulative_score(errors, 5),
         matches_card=matches_card(card, records, labels),
+        pictures_match=None if card.expected.pictures is None else pictures == card.expected.pictures,
         records=records,
         expected=card.expected.records,
         overlap=int(predictions["trained_on"].sum()),

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from agebench.train.network import ResidualNetwork, expected_age, normalise
+from agebench.crops import template
+from agebench.train.network import ResidualNetwork, expected_age, face_oval, normalise
 
 EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
 
@@ -102,3 +103,21 @@ def test_the_expected_age_weighs_every_age_by_its_probability():
     logits[0, 30], logits[0, 50] = 0.0, torch.log(torch.tensor(3.0))
     logits[1, 99] = 0.0
     assert expected_age(logits).tolist() == pytest.approx([45.0, 99.0])
+
+
+def test_a_network_with_the_oval_does_not_see_what_lies_around_the_face() -> None:
+    torch.manual_seed(0)
+    network = ResidualNetwork((1, 1), (8, 8), oval=True).eval()
+    pictures = torch.randn(2, 3, 64, 64)
+    oval = face_oval(64, 64, torch.device("cpu")).bool()
+    changed = torch.where(oval, pictures, torch.randn_like(pictures))
+    assert torch.equal(network(pictures), network(changed))
+    inside = torch.where(oval, torch.randn_like(pictures), pictures)
+    assert not torch.equal(network(pictures), network(inside))
+
+
+def test_the_oval_holds_the_landmarks_of_the_crop_template_and_leaves_the_corners_out() -> None:
+    oval = face_oval(224, 224, torch.device("cpu")).bool()
+    for x, y in template(224):
+        assert oval[round(y), round(x)]
+    assert not oval[[0, 0, -1, -1], [0, -1, 0, -1]].any()
