@@ -105,7 +105,7 @@ def normalise(pictures: Tensor) -> Tensor:
 
 
 def face_oval(height: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """1 inside the oval from hairline to chin of an aligned crop (`agebench.crops.align.template`), 0 outside: (H, W)."""
+    """1 inside the oval from hairline to chin of an aligned crop (as `agebench.crops` aligns), 0 outside: (H, W)."""
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
     inside = ((x - 0.5) / 0.35) ** 2 + ((y.unsqueeze(1) - 0.565) / 0.385) ** 2 < 1

@@ -76,9 +76,7 @@ def main() -> None:
     ideal = CORES / sum(parts.values())
     print(f"{len(names)} pictures of {folder.name}, {choice.name}, {CORES} cores")
     print("parts on one core, ms: " + ", ".join(f"{name} {1000 * cost:.2f}" for name, cost in parts.items()))
-    print(
-        f"engine {engine:.0f} pictures/s with start-up; cores / sum of the parts {ideal:.0f}: ratio {engine / ideal:.2f}"
-    )
+    print(f"engine {engine:.0f} pictures/s with start-up, cores / sum of parts {ideal:.0f}: {engine / ideal:.2f}")
     print(f"plain loop (decode and detect) {loop:.0f} pictures/s: the engine is {engine / loop:.2f} times as fast")
 
 
