@@ -15,6 +15,15 @@ from rich.text import Text
 from agebench.bench.tables import Table, tables_json
 
 Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
+table { border-collapse: collapse; width: 100%; margin: 1.5rem 0 .8rem; }
+caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; }
+thead th { border-bottom: 2px solid #555; }
+p { margin: .25rem 0; font-size: .85rem; color: #444; }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #eee; } p { color: #bbb; } }
+"""
 WRITTEN = ("markdown", "latex", "html", "csv", "json")
 LATEX = str.maketrans(
     {
@@ -40,7 +49,8 @@ def render(tables: Sequence[Table], form: Format) -> str:
         return "% needs the packages booktabs and textcomp\n" + "\n".join(_latex(table) for table in tables)
     if form == "html":
         body = "\n".join(_html(table) for table in tables)
-        head = '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>MAE</title></head>'
+        head = '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>MAE</title>\n'
+        head += f"<style>{STYLE}</style></head>"
         return f"{head}\n<body>\n{body}</body>\n</html>\n"
     raise ValueError(f"no written format '{form}', expected one of {', '.join(WRITTEN)}")
 

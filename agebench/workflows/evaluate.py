@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.metrics import cumulative_score, mae, mae_interval
-from agebench.errors import Missing, StorageError, UsageError
+from agebench.errors import Missing, RunError, StorageError, UsageError
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.plans import protocol_rows
 from agebench.manifest.records import folders_of
@@ -126,13 +126,20 @@ def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
 
 
 def kept_evaluations(run_path: Path) -> list[Evaluation]:
-    """What a run was evaluated on, from the files beside its predictions."""
+    """What a run was evaluated on, from the files beside its predictions.
+
+    Raises RunError for a file that is damaged or of another version of agebench.
+    """
     found = []
     for path in sorted((run_path / "predictions").glob("*.json")):
-        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if facts.get("ci95") is not None:
-            facts["ci95"] = tuple(facts["ci95"])
-        found.append(Evaluation(**facts))
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            interval = facts.pop("ci95")
+            found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
+            ) from error
     return found
 
 
