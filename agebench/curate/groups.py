@@ -5,8 +5,6 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from agebench.manifest.groups import group_keys, write_groups
 
@@ -16,6 +14,9 @@ def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
 
     A group is named by its smallest `record_id`, so the same release gives the same groups.
     """
+    from scipy.sparse import coo_array  # a sixth of a second that judging again does not need
+    from scipy.sparse.csgraph import connected_components
+
     keys = group_keys(con)
     n = len(keys)
     if n == 0:

@@ -102,7 +102,7 @@ def curate(
     create_or_open(s.manifest, s.card.name)
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
-        write_records(con, s.release.records, s.release.folders)
+        changed = write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         if s.pictures:  # where there are none, the detector of an earlier run stays remembered
             _put_in_force(con, s.detector)
@@ -128,8 +128,9 @@ def curate(
             set_meta(con, judged_at=None)
     remove_parts(s.manifest, folded)
     with open_manifest(s.manifest, write=True) as con:
-        set_meta(con, picture_fingerprint=picture_fingerprint(con))
-        connect_groups(con)
+        if changed or leftover or folded or get_meta(con, "picture_fingerprint") is None:
+            set_meta(con, picture_fingerprint=picture_fingerprint(con))
+            connect_groups(con)
         checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
         verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
