@@ -102,12 +102,12 @@ def curate(
     create_or_open(s.manifest, s.card.name)
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
-        changed = write_records(con, s.release.records, s.release.folders)
+        write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         if s.pictures:  # where there are none, the detector of an earlier run stays remembered
             _put_in_force(con, s.detector)
         if leftover:
-            set_meta(con, judged_at=None)
+            set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, leftover)
     with open_manifest(s.manifest) as con:
         files, reused = _pending(con, s)
@@ -125,10 +125,10 @@ def curate(
     with open_manifest(s.manifest, write=True) as con:
         folded = fold_parts(con, s.manifest)
         if folded:
-            set_meta(con, judged_at=None)
+            set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, folded)
     with open_manifest(s.manifest, write=True) as con:
-        if changed or leftover or folded or get_meta(con, "picture_fingerprint") is None:
+        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
             set_meta(con, picture_fingerprint=picture_fingerprint(con))
             connect_groups(con)
         checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
