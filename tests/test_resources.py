@@ -51,3 +51,14 @@ def test_an_unknown_name_gets_the_nearest(kind: Kind, name: str, near: str) -> N
 def test_a_name_near_to_none_gets_them_all() -> None:
     with pytest.raises(UsageError, match="Known: cacd, fg-net, imdb-wiki, morph, utkface"):
         find("manifests", "zzz")
+
+
+def test_the_wheel_ships_every_declaration_by_name_and_nothing_else() -> None:
+    import tomllib
+
+    root = Path(__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    shipped = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    declared = {f"{kind}/{p.name}" for kind in KINDS for p in (root / kind).glob("*.toml")}
+    assert set(shipped) == declared
+    assert all(target == f"agebench/_shipped/{source}" for source, target in shipped.items())

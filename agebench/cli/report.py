@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, print_json
+from agebench.cli.render import Json, console, notes, print_json
 
 FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
 ENDINGS = {"md": "markdown", "tex": "latex", "html": "html", "htm": "html", "csv": "csv", "json": "json"}
@@ -57,6 +57,8 @@ def report(
         except OSError as error:
             raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
         talk.print(f"Tables {', '.join(str(t.number) for t in found.tables)} written to {out}")
+    if not verify:
+        notes(found.left_out, talk)
     for line in found.verified:
         talk.print(f"[green]verified[/] {line}")
     for line in found.problems:

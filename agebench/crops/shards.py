@@ -1,7 +1,8 @@
 """Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
 
-A folder holds one size, detector and alignment version. A shard is written beside its name, renamed, then listed; what
-is not listed does not exist. Readers map shards into memory and, in other processes, open them by path.
+A folder holds one size, detector and alignment version. A shard is named by its hash, written beside its
+name, renamed, then listed under a lock, so that several processes may add to one folder; what is not listed does not
+exist. Readers map shards into memory and, in other processes, open them by path.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from agebench.crops.align import ALIGNMENT_VERSION
@@ -60,14 +64,14 @@ class CropStore:
         self._places: dict[Key, tuple[int, int]] | None = None
         listing = folder / "index.json"
         if listing.is_file():
-            try:
-                self.index = json.loads(listing.read_text(encoding="utf-8"))["shards"]
-            except (ValueError, KeyError, TypeError):  # cut off by a power failure: all crops are made again
+            listed = _listed(listing)
+            if listed is None:  # cut off by a power failure: all crops are made again
                 self.damaged.append(listing.name)
-            for name, facts in list(self.index.items()):
-                if not _intact(folder / name, facts["sha256"]):
+            for name, facts in (listed or {}).items():
+                if _intact(folder / name, facts["sha256"]):
+                    self.index[name] = facts
+                else:
                     self.damaged.append(name)
-                    del self.index[name]
 
     @property
     def places(self) -> dict[Key, tuple[int, int]]:
@@ -82,23 +86,26 @@ class CropStore:
 
     def add(self, keys: Sequence[Key], images: Sequence[bytes], encoding: Encoding) -> None:
         """Write one shard. Raises StorageError on a full disk, with the earlier shards unharmed."""
-        number = 1 + max((int(name[6:11]) for name in self.index), default=-1)
-        path = self.folder / f"shard-{number:05d}.arrow"
         table = pa.table(
             {"sha256": [k[0] for k in keys], "face_no": [k[1] for k in keys], "image": list(images)}, schema=SCHEMA
         )
-        beside = path.with_suffix(".tmp")
+        beside = self.folder / f"{uuid.uuid4().hex}.tmp"  # other processes may write here too
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
                 writer.write_table(table)
             digest = _sha256(beside)
+            path = self.folder / f"shard-{digest[:20]}.arrow"
             beside.rename(path)
             self.index[path.name] = {"sha256": digest, "rows": len(table), "encoding": encoding}
-            listing = self.folder / "index.tmp"
-            listing.write_text(json.dumps({"size": self.size, "shards": self.index}, indent=1), encoding="utf-8")
-            listing.rename(self.folder / "index.json")
+            with FileLock(self.folder / "index.lock"):
+                listed = _listed(self.folder / "index.json") or {}
+                self.index = {n: f for n, f in listed.items() if n not in self.damaged} | self.index
+                beside.write_text(json.dumps({"size": self.size, "shards": self.index}, indent=1), encoding="utf-8")
+                beside.rename(self.folder / "index.json")
         except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
             raise StorageError(
                 f"Cannot write crops to {self.folder}: {error}.", "Free some space and run the command again."
             ) from error
@@ -141,6 +148,14 @@ class CropPictures:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["shards"], state["places"], state["size"])  # type: ignore[misc]
+
+
+def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:
+    """The shards of an `index.json`; None where it is missing or broken."""
+    try:
+        return dict(json.loads(listing.read_text(encoding="utf-8"))["shards"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _open(path: Path) -> pa.Table:

@@ -33,7 +33,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
         return False
     con.register("incoming", frame.with_row_index("record_id").to_arrow())
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
-    con.execute("DELETE FROM verdict; DELETE FROM record_group; DELETE FROM recipe_check")
+    con.execute("DELETE FROM verdict; DELETE FROM record_group; DELETE FROM recipe_check; DELETE FROM plan")
     con.unregister("incoming")
     set_meta(
         con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None, picture_fingerprint=None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import asdict, dataclass
@@ -93,7 +94,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)),
         "sha256", "face_no", trained_on=pl.col("sha256").is_in(list(seen)),
     )  # fmt: skip
-    name = card.name if path.resolve() == manifest_of(card.name).resolve() else path.stem
+    name = _name(card, path)
     digest = _keep(run, name, predictions)
     errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
     result = Evaluation(
@@ -116,6 +117,14 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
     )
     _write(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
     return result
+
+
+def _name(card: Card, path: Path) -> str:
+    """Of the predictions' files: the dataset for its own manifest, else unlike for unlike files."""
+    place = path.resolve()
+    if place == manifest_of(card.name).resolve():
+        return card.name
+    return f"{path.stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
 
 
 def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
@@ -145,8 +154,6 @@ def kept_evaluations(run_path: Path) -> list[Evaluation]:
 
 def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
     """Write `predictions/<name>.parquet` whole; its SHA-256."""
-    import hashlib
-
     predictions.write_parquet(buffer := io.BytesIO())
     data = buffer.getvalue()
     _write(run.path / "predictions" / f"{name}.parquet", data)

@@ -8,26 +8,39 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.errors import NothingCurated, StorageError, UsageError, nearest
-from agebench.manifest import open_manifest
+from agebench.errors import NothingCurated, StalePlan, StorageError, UsageError, nearest
+from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.exports import curated_rows, face_rows, plan_rows, verdict_rows
-from agebench.manifest.plans import plans
+from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.verdicts import funnel
 
 
 def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
     """`rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl, and their number.
 
-    Raises UsageError for an unknown plan, NothingCurated where there is none.
+    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated where there is
+    none or the curation was not finished.
     """
     with open_manifest(manifest) as con:
+        if rows != "faces" and get_meta(con, "judged_at") is None:
+            raise NothingCurated(
+                f"The curation of {manifest} was not finished.",
+                f"`agebench curate {get_meta(con, 'dataset')} --manifest {manifest}` finishes it.",
+            )
         if rows == "plan":
-            names = [facts.plan for facts in plans(con)]
+            found = plans(con)
+            names = [facts.plan for facts in found]
             if not names:
                 raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
             if plan is not None and plan not in names:
                 raise UsageError(f"{manifest} has no plan '{plan}'. {nearest(plan, names)}")
-            frame = plan_rows(con, plan or names[0])
+            facts = found[names.index(plan)] if plan is not None else found[0]
+            if facts.curated != curated_fingerprint(con):
+                raise StalePlan(
+                    f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
+                    f"`agebench balance --manifest {manifest} --plan {facts.plan}` renews it.",
+                )
+            frame = plan_rows(con, facts.plan)
         else:
             read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
             frame = read(con)

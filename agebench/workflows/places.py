@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agebench import resources
-from agebench.errors import AgebenchError, ManifestNotFound, UsageError, nearest
+from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, UsageError, nearest
 from agebench.manifest import peek
 from agebench.recipes import Card, load_card
 
@@ -52,11 +52,16 @@ def find_manifest(given: str | None) -> Path:
 
 
 def existing_manifests() -> list[tuple[Path, Card]]:
-    """Manifests in `manifests/` with their cards, by name; files that are no manifest are left out."""
+    """Manifests in `manifests/` with their cards, by name; files that are none, or of no known card, are left out.
+
+    Raises ManifestBusy: a set that somebody is writing must not be taken for one that is not there.
+    """
     found = []
     for path in sorted(MANIFESTS.glob("*.duckdb")):
         try:
             found.append((path, load_card(peek(path)["dataset"])))
+        except ManifestBusy:
+            raise
         except (AgebenchError, KeyError):
             continue
     return found

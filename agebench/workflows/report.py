@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from agebench.workflows.train import trained_on
 
 @dataclass(frozen=True)
 class Report:
-    """The tables, and what was found when the numbers behind them were checked."""
+    """The tables, runs that could not be read, and what was found when the numbers were checked."""
 
     tables: list[Table]
     verified: list[str]
     problems: list[str]
+    left_out: list[str] = field(default_factory=list)
 
 
 def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -> Report:
@@ -43,16 +44,24 @@ def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -
         if number not in known:
             raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
     complete = [listed for listed in list_runs(runs_dir) if listed.complete]
-    evaluations = {listed.id: kept_evaluations(listed.path) for listed in complete}
-    summaries = [_summary(listed, evaluations[listed.id]) for listed in complete]
+    evaluations: dict[str, list[Evaluation]] = {}
+    summaries: list[RunSummary] = []
+    left_out: list[str] = []
+    for listed in complete:
+        try:
+            evaluations[listed.id] = kept_evaluations(listed.path)
+            summaries.append(_summary(listed, evaluations[listed.id]))
+        except AgebenchError as error:  # one odd run must not hide the others
+            left_out.append(f"{listed.id} is left out: {error}")
     tables = build_tables(published, summaries, _columns(published), numbers=numbers, waiting=list(_waiting()))
     verified: list[str] = []
     problems: list[str] = []
     if verify:
+        problems += left_out
         for listed in complete:
-            for good, text in _verify(listed, evaluations[listed.id]):
+            for good, text in _verify(listed, evaluations.get(listed.id, [])):
                 (verified if good else problems).append(text)
-    return Report(tables, verified, problems)
+    return Report(tables, verified, problems, left_out)
 
 
 def _columns(published: Published) -> list[Column]:

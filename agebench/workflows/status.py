@@ -70,12 +70,19 @@ def status(runs_dir: Path) -> Status:
             listed.path,
             str(listed.card.get("model", "?")),
             listed.complete,
-            [e.name for e in kept_evaluations(listed.path)] if listed.complete else [],
+            _evaluated(listed.path) if listed.complete else [],
         )
         for listed in list_runs(runs_dir)
     ]
     command, why = _next(releases, manifests, runs)
     return Status(releases, manifests, runs, command, why)
+
+
+def _evaluated(run: Path) -> list[str]:
+    try:
+        return [evaluation.name for evaluation in kept_evaluations(run)]
+    except AgebenchError:
+        return ["(an evaluation file is damaged)"]
 
 
 def _manifest(path: Path) -> ManifestStatus:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agebench.errors import NothingCurated, StalePlan, UsageError, nearest
+from agebench.errors import AgebenchError, Interrupted, NothingCurated, StalePlan, UsageError, nearest
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans, training_rows
 from agebench.manifest.records import folders_of
@@ -115,10 +115,30 @@ def train(
     run = train_run(
         recipe, data, runs_dir=runs_dir, seed=seed, provenance=provenance, resume=resume, on_progress=on_step
     )
-    evaluated = evaluate(run, manifests_for_testing(exclude=dataset), on_crops=on_crops, on_predict=on_predict)
+    evaluated = _measure(run, dataset, notes, on_crops, on_predict)
     return TrainReport(
         run, setting, len(cropped.records), recipe.train.steps, float(run.card.get("seconds", 0.0)), evaluated, notes
     )
+
+
+def _measure(
+    run: Run, dataset: str, notes: list[str], on_crops: Advance | None, on_predict: Advance | None
+) -> list[Evaluation]:
+    """Evaluate on every test manifest that is here; what fails becomes a note, for the run itself is complete."""
+    evaluated: list[Evaluation] = []
+    try:
+        manifests = manifests_for_testing(exclude=dataset)
+    except AgebenchError as error:
+        notes.append(f"Not measured: {error.message} `agebench evaluate {run.id}` measures it.")
+        return evaluated
+    for path in manifests:
+        try:
+            evaluated += evaluate(run, [path], on_crops=on_crops, on_predict=on_predict)
+        except Interrupted:
+            raise
+        except AgebenchError as error:
+            notes.append(f"Not measured on {path}: {error.message} `agebench evaluate {run.id} --on {path}` does it.")
+    return evaluated
 
 
 def trained_on(card: dict[str, Any]) -> str:
@@ -126,7 +146,10 @@ def trained_on(card: dict[str, Any]) -> str:
     known = card.get("provenance", {})
     title = "unknown records"
     if known.get("dataset"):
-        dataset = load_card(known["dataset"])
+        try:
+            dataset = load_card(known["dataset"])
+        except AgebenchError:  # its card has gone since
+            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is not here"
         title = dataset.title
         if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
             title += f" in layout only (not the release: {known.get('records', 0):,} records, "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from agebench.manifest import open_manifest, set_meta
 
 Run = Callable
 COLUMNS = {
@@ -64,6 +67,65 @@ def test_export_of_a_plan_that_was_never_made_names_the_command(workshop: Path, 
     done = agebench("export", "--rows", "plan", "--manifest", "fg-net", cwd=workshop)
     assert done.status == 1
     assert "agebench balance" in done.err
+
+
+def test_a_plan_older_than_the_curated_rows_is_not_exported(workshop: Path, agebench: Run) -> None:
+    (workshop / "pipelines").mkdir()
+    (workshop / "pipelines" / "mine.toml").write_text(
+        'name = "mine"\ndataset = "imdb-wiki"\ntitle = "t"\n'
+        '[[check]]\nname = "old"\nreject = "age > 30"\nreason = "old"\n'
+    )
+    assert agebench("curate", "imdb-wiki", "--recipe", "mine", "--workers", 1, cwd=workshop).status == 0
+    done = agebench("export", "--rows", "plan", cwd=workshop)
+    assert done.status == 1
+    assert "agebench balance" in done.err
+    assert done.out == ""
+
+
+def test_a_release_that_changed_leaves_no_plan_that_points_at_other_records(workshop: Path, agebench: Run) -> None:
+    root = workshop / "data" / "morph"
+    assert agebench("balance", "--manifest", "morph", "--per-class", 2, cwd=workshop).status == 0
+    next(root.rglob("*.JPG")).unlink()
+    assert agebench("curate", "morph", "--root", root, "--workers", 1, cwd=workshop).status == 0
+    with open_manifest(workshop / "manifests" / "morph.duckdb") as con:
+        assert con.execute("SELECT count(*) FROM plan").fetchall() == [(0,)]
+    assert agebench("export", "--rows", "plan", "--manifest", "morph", cwd=workshop).status == 1
+
+
+@pytest.mark.parametrize("rows", ["verdicts", "curated", "funnel", "plan"])
+def test_rows_of_a_curation_that_was_not_finished_are_not_exported(workshop: Path, agebench: Run, rows: str) -> None:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
+        set_meta(con, judged_at=None)
+    done = agebench("export", "--rows", rows, cwd=workshop)
+    assert done.status == 1
+    assert done.out == ""
+    assert "not finished" in done.err
+    assert "agebench curate imdb-wiki" in done.err
+
+
+def test_one_odd_run_does_not_hide_the_others(workshop: Path, agebench: Run, run_id: str) -> None:
+    odd = workshop / "runs" / f"{run_id}x"
+    shutil.copytree(workshop / "runs" / run_id, odd)
+    (odd / "predictions" / "fg-net.json").write_text("{")
+    report = agebench("report", "--tables", "2", "--json", cwd=workshop)
+    assert report.status == 0, report.err
+    measured = [row for row in json.loads(report.out)["tables"][0]["rows"] if row["source"] == "measured"]
+    assert [row["run"] for row in measured] == [run_id]
+    assert odd.name in report.err
+    assert agebench("status", cwd=workshop).status == 0
+    assert agebench("report", "--verify", cwd=workshop).status == 1
+
+
+def test_predictions_on_two_manifests_of_one_name_are_kept_apart(workshop: Path, agebench: Run, run_id: str) -> None:
+    (workshop / "elsewhere").mkdir()
+    shutil.copy(workshop / "manifests" / "morph.duckdb", workshop / "elsewhere" / "fg-net.duckdb")
+    kept = (workshop / "runs" / run_id / "predictions" / "fg-net.json").read_bytes()
+    done = agebench("evaluate", run_id, "--on", workshop / "elsewhere" / "fg-net.duckdb", "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    [result] = json.loads(done.out)["results"]
+    assert result["dataset"] == "morph"
+    assert (workshop / "runs" / run_id / "predictions" / "fg-net.json").read_bytes() == kept
+    assert len(list((workshop / "runs" / run_id / "predictions").glob("*.json"))) == 4
 
 
 def test_ls_lists_what_ships_and_what_is_yours(workshop: Path, agebench: Run) -> None:
