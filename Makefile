@@ -1,7 +1,9 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
+PIP_ARGS ?=
 BIN := $(VENV)/bin
+PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .PHONY: help setup demo test test-slow lint format bench wheel wheel-check pythons clean
 
@@ -18,7 +20,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: setup
@@ -50,11 +52,11 @@ wheel: setup
 wheel-check: wheel
 	rm -rf build/alone && mkdir -p build/alone/empty
 	$(PYTHON) -m venv build/alone/venv
-	build/alone/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	build/alone/venv/bin/python $(PIP) -c constraints.txt dist/*.whl
 	cd build/alone/empty && ../venv/bin/agebench demo --small
 
 pythons: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python $(PIP) uv
 	for v in 3.11 3.12 3.13; do $(BIN)/uv pip compile --quiet --no-header --only-binary :all: --python-version $$v \
 		-c constraints.txt pyproject.toml -o build/resolved-$$v.txt && echo "Python $$v: every dependency has a wheel"; done
 

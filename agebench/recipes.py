@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -224,18 +225,29 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
     return _load(resources.find("models", name, cwd), ModelRecipe, changes)
 
 
+def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check], list[str]]:
+    """(recipe, its checks, mistakes): where there are mistakes no recipe, but the checks that are whole by themselves.
+
+    Raises RecipeError where the file is no TOML.
+    """
+    data = _toml(path)
+    recipe, mistakes = _validated(path, data, CurationRecipe)
+    if recipe is not None:
+        return recipe, recipe.check, []
+    checks = []
+    for table in data.get("check", []) if isinstance(data.get("check"), list) else []:
+        with suppress(ValidationError):
+            checks.append(Check.model_validate(table))
+    return None, checks, mistakes
+
+
 def digest(recipe: Strict) -> str:
     """SHA-256 of a recipe's content, independent of its formatting."""
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
 
 
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
-        ) from error
+    data = _toml(path)
     for key, value in (changes or {}).items():
         *tables, last = key.split(".")
         place = data
@@ -244,19 +256,39 @@ def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T
             if not isinstance(place, dict):
                 raise RecipeError(f"--set {key}: '{table}' is no table of {path.name}.")
         place[last] = value
-    try:
-        recipe = kind.model_validate(data)
-    except ValidationError as error:
-        lines = [_mistake(item, kind) for item in error.errors()]
-        raise RecipeError(f"{path} has {len(lines)} mistake(s):\n  " + "\n  ".join(lines) + "\n") from error
-    if path.stem != getattr(recipe, "name", path.stem):
-        raise RecipeError(f"{path}: name is '{getattr(recipe, 'name', '')}', expected '{path.stem}' like the file.")
+    recipe, mistakes = _validated(path, data, kind)
+    if recipe is None:
+        raise mistaken(path, mistakes)
     return recipe
 
 
-def _mistake(item: Any, kind: type[Strict]) -> str:
+def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
+    """The error that lists what is wrong with a file."""
+    return RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
+        ) from error
+
+
+def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | None, list[str]]:
+    try:
+        recipe = kind.model_validate(data)
+    except ValidationError as error:
+        return None, [_mistake(item, kind, data) for item in error.errors()]
+    if path.stem != getattr(recipe, "name", path.stem):
+        return None, [f"name: expected '{path.stem}' like the file, found '{getattr(recipe, 'name', '')}'"]
+    return recipe, []
+
+
+def _mistake(item: Any, kind: type[Strict], data: dict[str, Any]) -> str:
     """One validation error as `key: expected …, found …`."""
-    where = ".".join(str(part) for part in item["loc"]) or "the whole file"
+    where = _place(item["loc"], data) or "the whole file"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown key. {nearest(str(item['loc'][-1]), _keys(kind, item['loc'][:-1]))}"
     if item["type"] == "missing":
@@ -264,6 +296,27 @@ def _mistake(item: Any, kind: type[Strict]) -> str:
     found = item.get("input")
     shown = f", found {found!r}" if not isinstance(found, dict | list) else ""
     return f"{where}: {item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
+    """A key as people find it: entries of a list by their names, else by their number from 1."""
+    words: list[str] = []
+    value: Any = data
+    for part in loc:
+        value = _inside(value, part)
+        if isinstance(part, int) and words:
+            name = value.get("name") if isinstance(value, dict) else None
+            words[-1] += f" '{name}'" if isinstance(name, str) else f" {part + 1}"
+        else:
+            words.append(str(part))
+    return ".".join(words)
+
+
+def _inside(value: Any, part: int | str) -> Any:
+    try:
+        return value[part]
+    except (LookupError, TypeError):
+        return None
 
 
 def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:

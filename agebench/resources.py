@@ -32,6 +32,12 @@ def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
     return found
 
 
+def declaration(kind: Kind, name: str, cwd: Path | None = None) -> Path:
+    """A declaration that is neither card nor recipe: the one in the working directory, else the shipped one."""
+    yours = (cwd or Path.cwd()) / kind / f"{name}.toml"
+    return yours if yours.is_file() else shipped_folder(kind) / f"{name}.toml"
+
+
 def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
     """The file behind a name, or behind a path that ends in `.toml`.
 

@@ -56,11 +56,11 @@ def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None
     assert "dataset: missing" in text
     assert "title:" in text
     assert "found 3" in text
-    assert "check.0.name" in text
+    assert "check 'Bad Name'.name" in text
     assert "'Bad Name'" in text
-    assert "check.1: a check has either `reject` or `review`" in text
-    assert "check.2.reasn: unknown key. Did you mean 'reason'" in text
-    assert "check.2.reason: missing" in text
+    assert "check 'b': a check has either `reject` or `review`" in text
+    assert "check 'c'.reasn: unknown key. Did you mean 'reason'" in text
+    assert "check 'c'.reason: missing" in text
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None
     [
         ("name = ", "not valid TOML"),
         ("", "name: missing"),
-        (GOOD.replace('"mine"', '"other"'), "name is 'other', expected 'mine' like the file"),
+        (GOOD.replace('"mine"', '"other"'), "name: expected 'mine' like the file, found 'other'"),
         (GOOD + GOOD.partition("[[check]]")[1] + '\nname = "a"\nreview = "age > 9"\nreason = "r"\n', "appears twice"),
         (GOOD.replace("[[check]]", "[check]"), "check"),
-        (GOOD.replace("age < 0", "age < 0").replace('reject = "age < 0"', "reject = 3"), "check.0.reject"),
+        (GOOD.replace("age < 0", "age < 0").replace('reject = "age < 0"', "reject = 3"), "check 'a'.reject"),
     ],
 )
 def test_a_broken_recipe_is_a_sentence(tmp_path: Path, text: str, told: str) -> None:

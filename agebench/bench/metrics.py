@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 Floats = NDArray[np.floating]
 
@@ -30,6 +29,8 @@ def mae_interval(
     errors: (N,) years; subjects: (N,) who is shown, None for a picture of its own. None where there is one subject or
     none: nothing tells how much the error varies.
     """
+    from scipy.stats import bootstrap  # nearly a second, which reading tables does not need
+
     if len(errors) == 0:
         return None
     frame = pl.DataFrame({"error": np.abs(np.asarray(errors, dtype=np.float64)), "subject": list(subjects)})

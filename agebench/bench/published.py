@@ -64,8 +64,7 @@ def load_published(cwd: Path | None = None) -> Published:
 
     Raises RecipeError (exit 2) where it is broken.
     """
-    own = (cwd or Path.cwd()) / "models" / "published.toml"
-    path = own if own.is_file() else resources.shipped_folder("models") / "published.toml"
+    path = resources.declaration("models", "published", cwd)
     try:
         return Published.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

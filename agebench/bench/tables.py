@@ -15,6 +15,7 @@ from agebench.bench.published import Published, PublishedTable
 
 NOT_THE_SET = "†"
 NO_PROOF = "‡"
+OTHER_PICTURES = "§"
 EMPTY = "–"
 
 
@@ -55,6 +56,7 @@ class Result:
     undetected: int = 0
     unreadable: int = 0
     overlap: int = 0
+    pictures_match: bool | None = None  # byte for byte those of the card; None where it has no fingerprint of them
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,9 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
         remarks.append((f"Not the real {column}: {why}.", NOT_THE_SET))
     elif result.matches_card is None:
         remarks.append((f"{column}: the count is the card's; there is no fingerprint to check.", NO_PROOF))
+    if result.pictures_match is False:
+        sentence = f"The pictures of {column} are not byte for byte those that its card describes."
+        remarks.append((sentence, OTHER_PICTURES))
     if result.overlap:
         remarks.append((f"{result.overlap:,} of the {result.n:,} test pictures were trained on.", ""))
     if result.undetected:

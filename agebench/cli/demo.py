@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     small: Annotated[bool, typer.Option("--small", help="A tenth of the pictures: about a minute.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for everything that the demo makes.")] = Path("agebench-demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all that the demo makes [agebench-demo, agebench-demo-small].")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the drawn faces, the plan and the training.")] = 0,
     json: Json = False,
 ) -> None:
@@ -34,6 +36,7 @@ def demo(
     from agebench.workflows import demo as workflow
 
     console_ = console(json)
+    out = out or Path("agebench-demo-small" if small else "agebench-demo")
     began = time.monotonic()
     with progress("drawing", "pictures") as advance, StepProgress() as steps:
         report = workflow.demo(

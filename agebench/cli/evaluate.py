@@ -53,6 +53,8 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
         remark = words[e.matches_card]
         if e.matches_card is False and e.records != e.expected:
             remark += f" ({e.records:,} records, not {e.expected:,})"
+        if e.pictures_match is False:
+            remark += "; pictures of other bytes than the card's"
         if e.overlap:
             remark += f"; {e.overlap:,} pictures were trained on"
         table.add_row(

@@ -40,7 +40,7 @@ def export(
     from agebench.workflows.export import exported, write_export
     from agebench.workflows.places import find_manifest
 
-    data, count = exported(find_manifest(manifest), rows, kind, plan)
+    data, count = exported(find_manifest(manifest, training=False), rows, kind, plan)
     if out is None:
         sys.stdout.buffer.write(data)
     else:

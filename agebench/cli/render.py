@@ -43,34 +43,63 @@ def plain(text: object) -> str:
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Advance]:
-    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line every 5 s."""
-    began = time.monotonic()
-    if sys.stderr.isatty():
+    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line every 5 s.
+
+    It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
+    """
+    bar = _Bar(what, unit) if sys.stderr.isatty() else None
+    try:
+        yield bar or _Lines(what, unit)
+    finally:
+        if bar:
+            bar.stop()
+
+
+class _Bar(Progress):
+    """A bar from its first call to its last, for a terminal bears one at a time."""
+
+    def __init__(self, what: str, unit: str) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )  # fmt: skip
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=1, rate="")
+        super().__init__(*columns, console=Console(stderr=True), transient=True)
+        self.unit = unit
+        self.began: float | None = None
+        self.task = self.add_task(what, total=1, rate="")
 
-            def advance(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, rate=_rate(done, began, unit))
+    def __call__(self, done: int, total: int) -> None:
+        if self.began is None or not self.live.is_started:
+            self.began = time.monotonic()
+            self.reset(self.task, total=total)
+            self.start()
+        self.update(self.task, completed=done, total=total, rate=_rate(done, self.began, self.unit))
+        if done >= total:
+            self.stop()
 
-            yield advance
-        return
-    last = began
 
-    def say(done: int, total: int) -> None:
-        nonlocal last
+class _Lines:
+    """A plain line every few seconds."""
+
+    def __init__(self, what: str, unit: str) -> None:
+        self.what, self.unit = what, unit
+        self.began: float | None = None
+        self.last = 0.0
+        self.first = 0
+        self.said = False
+
+    def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if now - last >= PLAIN_SECONDS or (done == total and last > began):
-            last = now
-            left = (total - done) * (now - began) / done if done else 0
-            rest = f", {duration(left)} left" if done < total else ""
-            print(f"{what}: {done:,} of {total:,}, {_rate(done, began, unit)}{rest}", file=sys.stderr, flush=True)
-
-    yield say
+        if self.began is None or done < self.first:
+            self.began, self.first, self.last, self.said = now, done, now, False
+            return
+        if now - self.last < PLAIN_SECONDS and not (done == total and self.said):
+            return
+        self.last, self.said = now, True
+        did, took = done - self.first, max(now - self.began, 1e-6)
+        rest = f", {duration((total - done) * took / did)} left" if did and done < total else ""
+        print(f"{self.what}: {done:,} of {total:,}, {did / took:,.1f} {self.unit}/s{rest}", file=sys.stderr, flush=True)
 
 
 def _rate(done: int, began: float, unit: str) -> str:

@@ -36,6 +36,8 @@ def report(
         )
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    if json and format is not None and out is None:
+        raise typer.BadParameter("--json takes standard output: name a file with --out.", param_hint="--format")
     from agebench.bench.render import as_rich, render
     from agebench.bench.tables import tables_json
     from agebench.errors import StorageError

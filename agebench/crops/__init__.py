@@ -1,6 +1,6 @@
 """Aligned faces of a dataset, made once and memory-mapped for training."""
 
-from agebench.crops.align import ALIGNMENT_VERSION, WHOLE_PICTURE, align, template, whole_picture
+from agebench.crops.align import ALIGNMENT_VERSION, WHOLE_PICTURE, align, face_crop, template, whole_picture
 from agebench.crops.make import make_crops
 from agebench.crops.shards import CropPictures, CropStore, crops_folder
 
@@ -11,6 +11,7 @@ __all__ = [
     "CropStore",
     "align",
     "crops_folder",
+    "face_crop",
     "make_crops",
     "template",
     "whole_picture",

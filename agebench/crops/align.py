@@ -52,6 +52,14 @@ def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) ->
     return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
 
 
+def face_crop(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """The aligned face, or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
+    try:
+        return align(rgb, landmarks, size)
+    except ValueError:
+        return whole_picture(rgb, size)
+
+
 def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The whole picture in the middle of a black square: (size, size, 3) uint8."""
     height, width = rgb.shape[:2]

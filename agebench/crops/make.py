@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from agebench.crops.align import WHOLE_PICTURE, align, similarity, whole_picture
+from agebench.crops.align import WHOLE_PICTURE, face_crop, whole_picture
 from agebench.crops.shards import CropStore, Encoding, Key, encode
 from agebench.errors import Interrupted
 from agebench.pictures import Locator, decode, read_bytes
@@ -48,7 +48,6 @@ def make_crops(
     folders: Mapping[str, Path],
     store: CropStore,
     *,
-    encoding: Encoding,
     workers: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[Wish, str]]:
@@ -65,7 +64,7 @@ def make_crops(
     def flush() -> None:
         nonlocal held
         if keys:
-            store.add(keys, images, encoding)
+            store.add(keys, images)
             keys.clear()
             images.clear()
             held = 0
@@ -75,7 +74,7 @@ def make_crops(
     batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
     enough = max(1, min(workers, -(-len(missing) // BATCH)))
     results = run_batches(
-        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, encoding)
+        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, store.encoding)
     )
     try:
         for result in results:
@@ -135,7 +134,4 @@ def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[
         return None, fault
     if points is None:
         return encode(whole_picture(picture.rgb, size), encoding), None
-    matrix = similarity(points, size)
-    if not np.isfinite(matrix).all() or np.hypot(matrix[0, 0], matrix[1, 0]) < 1e-4:
-        return encode(whole_picture(picture.rgb, size), encoding), None
-    return encode(align(picture.rgb, points * picture.scale, size), encoding), None
+    return encode(face_crop(picture.rgb, points * picture.scale, size), encoding), None

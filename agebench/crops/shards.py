@@ -1,8 +1,8 @@
 """Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
 
-A folder holds one size, detector and alignment version. A shard is named by its hash, written beside its
-name, renamed, then listed under a lock, so that several processes may add to one folder; what is not listed does not
-exist. Readers map shards into memory and, in other processes, open them by path.
+A folder holds one size and detector; each shard says which alignment version and encoding its crops have. A shard is
+named by its hash, written beside its name, renamed, then listed under a lock, so that several processes may add to one
+folder; what is not listed does not exist. Readers map shards into memory and, in other processes, open them by path.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Encoding = Literal["raw", "jpeg"]
 
 
 def crops_folder(base: Path, dataset: str, size: int, detector: str) -> Path:
-    """`crops/<dataset>/<size>-<detector>-a<alignment version>`."""
-    return base / dataset / f"{size}-{detector}-a{ALIGNMENT_VERSION}"
+    """`crops/<dataset>/<size>-<detector>`."""
+    return base / dataset / f"{size}-{detector}"
 
 
 def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:
@@ -54,11 +54,12 @@ def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
 
 
 class CropStore:
-    """One folder of shards: which crops it has, and adding more."""
+    """One folder of shards: which crops of this alignment version and encoding it has, and adding more."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, encoding: Encoding = "jpeg") -> None:
         self.folder = folder
         self.size = size
+        self.encoding: Encoding = encoding
         self.index: dict[str, dict[str, Any]] = {}
         self.damaged: list[str] = []  # shards whose bytes are not those that were written; to be made again
         self._places: dict[Key, tuple[int, int]] | None = None
@@ -68,10 +69,15 @@ class CropStore:
             if listed is None:  # cut off by a power failure: all crops are made again
                 self.damaged.append(listing.name)
             for name, facts in (listed or {}).items():
+                if not self._is_ours(facts):
+                    continue
                 if _intact(folder / name, facts["sha256"]):
                     self.index[name] = facts
                 else:
                     self.damaged.append(name)
+
+    def _is_ours(self, facts: dict[str, Any]) -> bool:
+        return facts.get("encoding") == self.encoding and facts.get("alignment") == ALIGNMENT_VERSION
 
     @property
     def places(self) -> dict[Key, tuple[int, int]]:
@@ -84,7 +90,7 @@ class CropStore:
                 self._places.update((key, (number, row)) for row, key in enumerate(keys))
         return self._places
 
-    def add(self, keys: Sequence[Key], images: Sequence[bytes], encoding: Encoding) -> None:
+    def add(self, keys: Sequence[Key], images: Sequence[bytes]) -> None:
         """Write one shard. Raises StorageError on a full disk, with the earlier shards unharmed."""
         table = pa.table(
             {"sha256": [k[0] for k in keys], "face_no": [k[1] for k in keys], "image": list(images)}, schema=SCHEMA
@@ -97,12 +103,13 @@ class CropStore:
             digest = _sha256(beside)
             path = self.folder / f"shard-{digest[:20]}.arrow"
             beside.rename(path)
-            self.index[path.name] = {"sha256": digest, "rows": len(table), "encoding": encoding}
+            facts = {"sha256": digest, "rows": len(table), "encoding": self.encoding, "alignment": ALIGNMENT_VERSION}
             with FileLock(self.folder / "index.lock"):
                 listed = _listed(self.folder / "index.json") or {}
-                self.index = {n: f for n, f in listed.items() if n not in self.damaged} | self.index
-                beside.write_text(json.dumps({"size": self.size, "shards": self.index}, indent=1), encoding="utf-8")
+                listed = {n: f for n, f in listed.items() if n not in self.damaged} | {path.name: facts}
+                beside.write_text(json.dumps({"size": self.size, "shards": listed}, indent=1), encoding="utf-8")
                 beside.rename(self.folder / "index.json")
+            self.index |= {n: f for n, f in listed.items() if self._is_ours(f)}
         except OSError as error:
             with suppress(OSError):
                 beside.unlink(missing_ok=True)
@@ -114,17 +121,17 @@ class CropStore:
     def pictures(self, keys: Sequence[Key]) -> CropPictures:
         """The crops of `keys`, in order. Raises KeyError where one is not there."""
         places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        shards = [(self.folder / name, facts["encoding"]) for name, facts in self.index.items()]
-        return CropPictures(shards, places, self.size)
+        return CropPictures([self.folder / name for name in self.index], places, self.size, self.encoding)
 
 
 class CropPictures:
     """A sequence of crops, each (size, size, 3) uint8 RGB, read from memory-mapped shards; pickles by path."""
 
-    def __init__(self, shards: list[tuple[Path, Encoding]], places: NDArray[np.int64], size: int) -> None:
+    def __init__(self, shards: list[Path], places: NDArray[np.int64], size: int, encoding: Encoding) -> None:
         self.shards = shards
         self.places = places
         self.size = size
+        self.encoding: Encoding = encoding
         self._images: dict[int, list[pa.LargeBinaryArray]] = {}
 
     def __len__(self) -> int:
@@ -133,8 +140,8 @@ class CropPictures:
     def __getitem__(self, item: int) -> NDArray[np.uint8]:
         shard, row = (int(v) for v in self.places[item])
         if shard not in self._images:
-            self._images[shard] = _open(self.shards[shard][0])["image"]
-        return decode_crop(self._images[shard][row].as_buffer(), self.shards[shard][1], self.size)
+            self._images[shard] = _open(self.shards[shard])["image"]
+        return decode_crop(self._images[shard][row].as_buffer(), self.encoding, self.size)
 
     def read_many(self, items: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """(N, size, size, 3)."""
@@ -144,10 +151,10 @@ class CropPictures:
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"shards": self.shards, "places": self.places, "size": self.size}
+        return {"shards": self.shards, "places": self.places, "size": self.size, "encoding": self.encoding}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["shards"], state["places"], state["size"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
 
 def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:

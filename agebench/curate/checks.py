@@ -11,14 +11,16 @@ import re
 import string
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from agebench import resources
 from agebench.errors import RecipeError, nearest
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS, Observer
 from agebench.manifest.verdicts import CompiledCheck, dry_run
-from agebench.recipes import Check, CurationRecipe
+from agebench.recipes import Check, CurationRecipe, mistaken, read_curation_recipe
 
 NODES = {"CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "OPERATOR", "CASE", "BETWEEN", "CAST", "FUNCTION"}
 OPERATORS = {
@@ -39,6 +41,20 @@ TYPES = {
 NUMBER_FORMAT = re.compile(r"\.([0-9])([f%])")
 
 
+def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
+    """A curation recipe by name or file, every check tried on empty evidence.
+
+    Raises UsageError, and RecipeError that lists all mistakes: of its keys and of its SQL.
+    """
+    path = resources.find("pipelines", name)
+    recipe, checks, mistakes = read_curation_recipe(path)
+    for check in checks:
+        mistakes += _told(check, _compile(check, set())[1])
+    if recipe is None or mistakes:
+        raise mistaken(path, mistakes)
+    return recipe, path
+
+
 def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) -> list[CompiledCheck]:
     """Validate every check and turn it into SQL. place: the recipe's file, for messages.
 
@@ -49,11 +65,15 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     mistakes: list[str] = []
     for check in recipe.check:
         made, wrong = _compile(check, observed)
-        mistakes += [f"check '{check.name}': {mistake}" for mistake in wrong]
+        mistakes += _told(check, wrong)
         compiled += [made] if made else []
     if mistakes:
-        raise RecipeError(f"{place} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
+        raise mistaken(Path(place), mistakes)
     return compiled
+
+
+def _told(check: Check, mistakes: list[str]) -> list[str]:
+    return [f"check '{check.name}': {mistake}" for mistake in mistakes]
 
 
 def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | None, list[str]]:

@@ -1,6 +1,6 @@
 """Synthetic releases with known faults, drawn by the program, and the count of which faults a curation caught."""
 
-from agebench.demo.releases import DemoReleases, draw_releases
+from agebench.demo.releases import DRAWN, DemoReleases, draw_releases
 from agebench.demo.truth import caught
 
-__all__ = ["DemoReleases", "caught", "draw_releases"]
+__all__ = ["DRAWN", "DemoReleases", "caught", "draw_releases"]

@@ -24,7 +24,7 @@ from agebench.errors import StorageError, UsageError
 
 VERSION = 1  # raise when the same seed draws other files
 DATASETS = ("imdb-wiki", "fg-net", "morph", "cacd", "utkface")
-MARK = "demo.json"
+DRAWN = "demo.json"  # marks a folder of releases as drawn
 Progress = Callable[[int, int], None]
 
 
@@ -61,7 +61,7 @@ def draw_releases(folder: Path, *, records: int, seed: int, on_progress: Progres
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _draw_all(partial, counts, seed, on_progress)
-        (partial / MARK).write_text(json.dumps(mark), encoding="utf-8")
+        (partial / DRAWN).write_text(json.dumps(mark), encoding="utf-8")
         partial.rename(data)
     except OSError as error:
         raise StorageError(
@@ -76,7 +76,7 @@ def _releases(data: Path, counts: dict[str, int]) -> DemoReleases:
 
 def _is_marked(data: Path, mark: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((data / MARK).read_text(encoding="utf-8")) == mark)
+        return bool(json.loads((data / DRAWN).read_text(encoding="utf-8")) == mark)
     except (OSError, ValueError):
         return False
 

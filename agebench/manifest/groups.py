@@ -9,9 +9,15 @@ from agebench.manifest.store import query
 
 
 def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What ties records together: record_id, subject_id, sha256."""
+    """What ties records together: record_id, subject_id, person, sha256.
+
+    person: folded name and date of birth, which one subject of both parts of a release has under two numbers.
+    """
     return query(
-        con, "SELECT record_id, subject_id, sha256 FROM record LEFT JOIN content USING (part, path) ORDER BY record_id"
+        con,
+        r"""SELECT record_id, subject_id, sha256,
+                   regexp_replace(lower(strip_accents(trim(name))), '\s+', ' ', 'g') || '|' || dob AS person
+            FROM record LEFT JOIN content USING (part, path) ORDER BY record_id""",
     )
 
 

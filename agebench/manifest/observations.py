@@ -1,19 +1,25 @@
 """Observations in: part files written while a run observes, folded into the manifest in one short transaction.
 
-A part file is Arrow IPC with one row a file that was looked at (`PART_SCHEMA`). A crash leaves parts; the next fold
-takes them. Folding the same part twice changes nothing.
+A part file is an Arrow stream with one row a file that was looked at (`PART_SCHEMA`). A crash leaves parts; the next
+fold takes them. Folding the same part twice changes nothing.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
+from agebench.errors import ManifestBusy
 from agebench.manifest.store import storage_errors
 
 IMAGE_FIELDS = [
@@ -28,7 +34,7 @@ FACE_FIELDS = [
 PART_SCHEMA = pa.schema(
     [
         ("part", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64()),
-        ("mtime_ns", pa.int64()), ("error", pa.string()),
+        ("mtime", pa.int64()), ("error", pa.string()),
         ("image_version", pa.string()), ("image", pa.struct(IMAGE_FIELDS)),
         ("detector", pa.string()), ("detector_version", pa.string()), ("detector_error", pa.string()),
         ("faces", pa.list_(pa.struct(FACE_FIELDS))),
@@ -38,9 +44,9 @@ _number = itertools.count()
 
 FOLD = """
 CREATE TEMP TABLE incoming AS
-    SELECT * FROM parts QUALIFY row_number() OVER (PARTITION BY part, path ORDER BY mtime_ns DESC NULLS LAST) = 1;
+    SELECT * FROM parts QUALIFY row_number() OVER (PARTITION BY part, path ORDER BY mtime DESC NULLS LAST) = 1;
 DELETE FROM content USING incoming WHERE content.part = incoming.part AND content.path = incoming.path;
-INSERT INTO content SELECT part, path, sha256, bytes, mtime_ns, error FROM incoming ORDER BY part, path;
+INSERT INTO content SELECT part, path, sha256, bytes, mtime, error FROM incoming ORDER BY part, path;
 
 CREATE TEMP TABLE fresh AS
     SELECT * FROM incoming WHERE sha256 IS NOT NULL AND error IS NULL
@@ -66,35 +72,80 @@ def parts_folder(manifest: Path) -> Path:
     return manifest.with_name(manifest.name + ".parts")
 
 
-def write_part(manifest: Path, rows: pa.Table) -> Path:
-    """Write one part file beside the manifest, complete or not at all. Raises StorageError."""
+def has_parts(manifest: Path) -> bool:
+    """Whether observations wait to be folded in."""
+    return any(parts_folder(manifest).glob("*.arrows"))
+
+
+@contextmanager
+def one_at_a_time(manifest: Path) -> Iterator[None]:
+    """Hold the right to observe for a manifest: a second process would fold and remove what the first still writes.
+
+    Raises ManifestBusy where another process has it, StorageError.
+    """
     folder = parts_folder(manifest)
-    path = folder / f"{time.time_ns():020d}-{os.getpid()}-{next(_number):05d}.arrow"
-    beside = path.with_suffix(".tmp")
-    with storage_errors(path):
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        beside.rename(path)
-    return path
+        holder = folder / "process"
+        lock = FileLock(folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            who = "Another process"
+            with suppress(OSError):
+                who = f"Process {holder.read_text(encoding='utf-8')}"
+            raise ManifestBusy(f"{who} is curating {manifest}.", "Wait for it, or stop it.") from error
+    try:
+        holder.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        if not has_parts(manifest):
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+class PartWriter:
+    """One part file beside the manifest, an Arrow stream: what was written is kept whatever becomes of the process."""
+
+    def __init__(self, manifest: Path) -> None:
+        self.folder = parts_folder(manifest)
+        self.path = self.folder / f"{time.time_ns():020d}-{os.getpid()}-{next(_number):05d}.arrows"
+        self.sink: Any = None
+        self.writer: Any = None
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows and hand them to the operating system. Raises StorageError."""
+        with storage_errors(self.folder):
+            if self.writer is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.sink = self.path.open("xb")
+                self.writer = pa.ipc.new_stream(self.sink, PART_SCHEMA)
+            self.writer.write_table(rows)
+            self.sink.flush()
+
+    def close(self) -> None:
+        if self.writer is not None:
+            with storage_errors(self.folder):
+                self.writer.close()
+                self.sink.close()
+
+
+def write_part(manifest: Path, rows: pa.Table) -> Path:
+    """Write one part file. Raises StorageError."""
+    writer = PartWriter(manifest)
+    writer.write(rows)
+    writer.close()
+    return writer.path
 
 
 def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
     """Fold all part files into the open (writing) manifest; the files that were folded, to be removed after commit.
 
-    A part file that cannot be read is left out: its pictures are observed again.
+    Of a part file that was cut off, what was written whole counts; the rest is observed again.
     """
-    folded, tables = [], []
-    for path in sorted(parts_folder(manifest).glob("*.arrow")):
-        try:
-            table = pa.ipc.open_file(pa.BufferReader(path.read_bytes())).read_all()
-            table.validate(full=True)
-        except (pa.ArrowException, OSError):
-            folded.append(path)
-            continue
-        folded.append(path)
-        if table.schema.equals(PART_SCHEMA):
-            tables.append(table)
+    folded = sorted(parts_folder(manifest).glob("*.arrows"))
+    tables = [table for path in folded if (table := _readable(path)) is not None]
     if tables:
         con.register("parts", pa.concat_tables(tables))
         con.execute(FOLD)
@@ -102,13 +153,22 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
     return folded
 
 
+def _readable(path: Path) -> pa.Table | None:
+    batches = []
+    with suppress(pa.ArrowException, OSError, StopIteration):
+        reader = pa.ipc.open_stream(pa.BufferReader(path.read_bytes()))
+        if not reader.schema.equals(PART_SCHEMA):
+            return None
+        while True:
+            batch = reader.read_next_batch()
+            batch.validate(full=True)
+            batches.append(batch)
+    return pa.Table.from_batches(batches, PART_SCHEMA) if batches else None
+
+
 def remove_parts(manifest: Path, folded: list[Path]) -> None:
-    """Remove folded part files, and their folder when nothing is left in it."""
+    """Remove folded part files, and their folder where nothing else is in it."""
     for path in folded:
         path.unlink(missing_ok=True)
-    folder = parts_folder(manifest)
-    if folder.is_dir():
-        for path in folder.glob("*.tmp"):
-            path.unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    with suppress(OSError):
+        parts_folder(manifest).rmdir()

@@ -47,7 +47,7 @@ def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Path]:
 
 
 def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What is known of every record's file: part, path, sha256, bytes, mtime_ns, error (NULLs where nothing is)."""
+    """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULLs where nothing is)."""
     return query(
         con,
         "SELECT record.part, record.path, content.* EXCLUDE (part, path), content.part IS NOT NULL AS known "

@@ -12,9 +12,9 @@ CREATE TABLE record (
 );
 CREATE TABLE record_group (record_id INTEGER NOT NULL, group_id INTEGER NOT NULL);
 
--- One row a file that was looked at; `error` is one of agebench.pictures.FAULTS.
+-- One row a file that was looked at; `mtime` in nanoseconds since 1970; `error` is one of agebench.pictures.FAULTS.
 CREATE TABLE content (
-    part VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR, bytes BIGINT, mtime_ns BIGINT, error VARCHAR
+    part VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR, bytes BIGINT, mtime BIGINT, error VARCHAR
 );
 
 -- Facts of pixels, keyed by content so that a picture is never measured twice.

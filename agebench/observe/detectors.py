@@ -238,7 +238,7 @@ def _insightface(model: Path | None, home: Path | None) -> DetectorChoice:
     _load_insightface(path)  # a file that is no detector is told now, not by every worker
     digest = _sha256(path)
     version = importlib.metadata.version("insightface")
-    name = f"{path.stem}-{digest[:8]}-p{POLICY}"
+    name = f"{path.stem}-{digest[:8]}-{version}-p{POLICY}"
     return DetectorChoice("insightface", name, version, str(path.resolve()), digest)
 
 

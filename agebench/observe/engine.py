@@ -11,15 +11,14 @@ import polars as pl
 import pyarrow as pa
 
 from agebench.errors import Interrupted
-from agebench.manifest.observations import PART_SCHEMA, write_part
+from agebench.manifest.observations import PART_SCHEMA, PartWriter
 from agebench.observe import measures
 from agebench.observe.detectors import DetectorChoice
 from agebench.observe.worker import File, look_at_batch, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 
-BATCH = 32  # pictures that travel to a worker and back together
-PART_SECONDS = 5.0  # a killed run loses at most what came in since the last part file was written
+BATCH = 16  # pictures that travel to a worker and back together; a killed run loses at most one of them a worker
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def pending_files(known: pl.DataFrame, folders: Mapping[str, Path], seen: list[p
     same = (
         pl.col("known")
         & pl.col("bytes").eq_missing(pl.col("now_bytes"))
-        & pl.col("mtime_ns").eq_missing(pl.col("now_mtime"))
+        & pl.col("mtime").eq_missing(pl.col("now_mtime"))
         & (pl.col("fault").is_null() | pl.col("fault").eq_missing(pl.col("error")))
         & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]).fill_null(False))
     )
@@ -71,43 +70,31 @@ def observe(
     """
     began = time.monotonic()
     done = 0
-    waiting: list[pa.Table] = []
-    written = began
-
-    def flush() -> None:
-        nonlocal waiting, written
-        if waiting:
-            write_part(manifest, pa.concat_tables(waiting))
-        waiting, written = [], time.monotonic()
-
-    # Faults known from the file system need no worker.
-    hopeless = [file for file in files if file[4]]
+    writer = PartWriter(manifest)
+    hopeless = [file for file in files if file[4]]  # faults known from the file system need no worker
     readable = [file for file in files if not file[4]]
-    if hopeless:
-        waiting.append(_faulty(hopeless))
-        done = len(hopeless)
     batches = (readable[i : i + BATCH] for i in range(0, len(readable), BATCH))
     enough = max(1, min(workers, -(-len(readable) // BATCH)))
     results = run_batches(look_at_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), detector))
     try:
+        if hopeless:
+            writer.write(_faulty(hopeless))
+            done = len(hopeless)
         if readable:
             for result in results:
                 table = _faulty([(*result.item[:4], "crashed")]) if isinstance(result, Crashed) else result
-                waiting.append(table)
+                writer.write(table)
                 done += len(table)
-                if time.monotonic() - written > PART_SECONDS:
-                    flush()
                 if on_progress:
                     on_progress(Progress(done, len(files), time.monotonic() - began))
-        flush()
     except KeyboardInterrupt as error:
-        flush()
         raise Interrupted(
             f"Stopped after {done:,} of {len(files):,} pictures; what was observed is kept.",
             "The same command goes on from here.",
         ) from error
     finally:
         results.close()
+        writer.close()
     return done
 
 
@@ -121,7 +108,7 @@ def observer_versions(detector: DetectorChoice | None) -> list[tuple[str, str]]:
 
 def _faulty(files: list[File]) -> pa.Table:
     rows = [
-        {"part": part, "path": path, "bytes": size, "mtime_ns": mtime, "error": fault}
+        {"part": part, "path": path, "bytes": size, "mtime": mtime, "error": fault}
         for part, path, size, mtime, fault in files
     ]
     return pa.Table.from_pylist(rows, schema=PART_SCHEMA)

@@ -15,7 +15,7 @@ from agebench.observe import measures
 from agebench.observe.detectors import LONG_SIDE, Detector, DetectorChoice, detect_faces, load_detector
 from agebench.pictures import Locator, Picture, decode, read_bytes
 
-# (part, path, bytes, mtime_ns, fault known from the file system)
+# (part, path, bytes, mtime, fault known from the file system)
 File = tuple[str, str, int | None, int | None, str | None]
 
 DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded reduced
@@ -32,7 +32,7 @@ class Observers:
     def look(self, file: File) -> dict[str, Any]:
         """One row of `PART_SCHEMA`."""
         part, path, size, mtime, fault = file
-        row: dict[str, Any] = {"part": part, "path": path, "bytes": size, "mtime_ns": mtime, "error": fault}
+        row: dict[str, Any] = {"part": part, "path": path, "bytes": size, "mtime": mtime, "error": fault}
         if fault:
             return row
         place, fault = self.locator.find(part, path)

@@ -57,7 +57,7 @@ def _part(part: str, file: Path) -> pl.DataFrame:
         part,
         {
             "path": mat.texts("full_path").fill_null(""),
-            "subject_id": _celebrities(mat) if identified else folded(names) + "|" + dates.cast(pl.Utf8),
+            "subject_id": _subjects(mat, identified, folded(names) + "|" + dates.cast(pl.Utf8)),
             "name": pl.select(pl.when(names.str.strip_chars() != "").then(names)).to_series(),
             "gender": genders(mat.numbers("gender"), male=1, female=0),
             "dob": dates,
@@ -82,6 +82,9 @@ def genders(codes: np.ndarray, *, male: int, female: int) -> pl.Series:
     return pl.Series(words.tolist(), dtype=pl.Utf8)
 
 
-def _celebrities(mat: Struct) -> pl.Series:
+def _subjects(mat: Struct, identified: bool, people: pl.Series) -> pl.Series:
+    """`celeb:` and the release's number of a person; else, for those without one, name and date of birth."""
+    if not identified:
+        return people
     numbers = pl.Series(mat.numbers("celeb_id")).fill_nan(None).cast(pl.Int64, strict=False)
-    return "celeb:" + numbers.cast(pl.Utf8)
+    return ("celeb:" + numbers.cast(pl.Utf8)).fill_null(people)

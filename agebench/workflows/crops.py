@@ -38,12 +38,11 @@ def crop_records(
     on_progress: Advance | None = None,
 ) -> CroppedRecords:
     """Crops of `records` (part, path, sha256, face_no, landmarks, …); a record without a face is cropped whole."""
-    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size)
+    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size, crop.encoding)
     failed = make_crops(
         wishes(records),
         folders,
         store,
-        encoding=crop.encoding,
         workers=workers or os.cpu_count() or 1,
         on_progress=on_progress,
     )

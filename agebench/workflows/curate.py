@@ -15,12 +15,12 @@ import polars as pl
 
 import agebench
 from agebench import recipes, resources
-from agebench.curate import compile_recipe, connect_groups
+from agebench.curate import compile_recipe, connect_groups, load_recipe
 from agebench.errors import Missing, RecipeError, UsageError
 from agebench.manifest import create_or_open, get_meta, open_manifest, set_meta, verdicts
 from agebench.manifest.evidence import COLUMNS, Observer, observers_run
 from agebench.manifest.fingerprints import picture_fingerprint
-from agebench.manifest.observations import fold_parts, remove_parts
+from agebench.manifest.observations import fold_parts, one_at_a_time, remove_parts
 from agebench.manifest.records import known_files, seen_content, write_records
 from agebench.observe import DetectorChoice, Progress, choose_detector, load_detector, observe, pending_files
 from agebench.observe.engine import observer_versions
@@ -74,6 +74,8 @@ class _Setting:
     card: recipes.Card
     recipe: recipes.CurationRecipe
     recipe_file: Path
+    recipe_place: str  # how the recipe is asked for: its name, or its file
+    root: Path
     release: Release
     manifest: Path
     detector: DetectorChoice | None
@@ -100,39 +102,8 @@ def curate(
     began = time.monotonic()
     s = _settle(dataset, root, manifest, recipe, detector, detector_model)
     create_or_open(s.manifest, s.card.name)
-    with open_manifest(s.manifest, write=True) as con:
-        leftover = fold_parts(con, s.manifest)
-        write_records(con, s.release.records, s.release.folders)
-        set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
-        if s.pictures:  # where there are none, the detector of an earlier run stays remembered
-            _put_in_force(con, s.detector)
-        if leftover:
-            set_meta(con, judged_at=None, picture_fingerprint=None)
-    remove_parts(s.manifest, leftover)
-    with open_manifest(s.manifest) as con:
-        files, reused = _pending(con, s)
-    if files:
-        observe(
-            files,
-            s.release.folders,
-            s.manifest,
-            detector=s.detector,
-            workers=workers or os.cpu_count() or 1,
-            on_progress=on_progress,
-        )
-    # Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
-    # insert) that its own open transaction had written.
-    with open_manifest(s.manifest, write=True) as con:
-        folded = fold_parts(con, s.manifest)
-        if folded:
-            set_meta(con, judged_at=None, picture_fingerprint=None)
-    remove_parts(s.manifest, folded)
-    with open_manifest(s.manifest, write=True) as con:
-        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
-            set_meta(con, picture_fingerprint=picture_fingerprint(con))
-            connect_groups(con)
-        checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
-        verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
+    with one_at_a_time(s.manifest):
+        observed, reused = _observe_and_judge(s, workers or os.cpu_count() or 1, on_progress)
     with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)
         report = CurateReport(
@@ -141,7 +112,7 @@ def curate(
             recipe=s.recipe.name,
             detector=s.detector.name if s.detector else None,
             records=len(s.release.records),
-            observed=len(files),
+            observed=observed,
             reused=reused,
             unreadable=verdicts.unreadable(con),
             kept=counts["keep"],
@@ -161,6 +132,45 @@ def curate(
     return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
 
 
+def _observe_and_judge(s: _Setting, workers: int, on_progress: Callable[[Progress], None] | None) -> tuple[int, int]:
+    """(pictures looked at, records whose picture was known). Every step is committed by itself."""
+    with open_manifest(s.manifest, write=True) as con:
+        leftover = fold_parts(con, s.manifest)
+        write_records(con, s.release.records, s.release.folders)
+        set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
+        set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place)
+        if s.pictures:  # where there are none, the detector of an earlier run stays remembered
+            _put_in_force(con, s.detector)
+        if leftover:
+            set_meta(con, judged_at=None, picture_fingerprint=None)
+    remove_parts(s.manifest, leftover)
+    with open_manifest(s.manifest) as con:
+        files, reused = _pending(con, s)
+    if files:
+        observe(
+            files,
+            s.release.folders,
+            s.manifest,
+            detector=s.detector,
+            workers=workers,
+            on_progress=on_progress,
+        )
+    # Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
+    # insert) that its own open transaction had written.
+    with open_manifest(s.manifest, write=True) as con:
+        folded = fold_parts(con, s.manifest)
+        if folded:
+            set_meta(con, judged_at=None, picture_fingerprint=None)
+    remove_parts(s.manifest, folded)
+    with open_manifest(s.manifest, write=True) as con:
+        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
+            set_meta(con, picture_fingerprint=picture_fingerprint(con))
+            connect_groups(con)
+        checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
+        verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
+    return len(files), reused
+
+
 def forecast(
     dataset: str,
     *,
@@ -174,14 +184,15 @@ def forecast(
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
     s = _settle(dataset, root, manifest, recipe, detector, detector_model)
     records = s.release.records
-    if s.manifest.is_file():
+    if s.manifest.exists():
+        create_or_open(s.manifest, s.card.name)  # it is there: this only checks that it is of this dataset
         with open_manifest(s.manifest) as con:
             known = known_files(con).drop("known").unique(["part", "path"])
             seen = _seen(con, s.detector)
         known = records.select("part", "path").join(known, on=["part", "path"], how="left", maintain_order="left")
         known = known.with_columns(known=pl.col("sha256").is_not_null() | pl.col("error").is_not_null())
     else:
-        nothing = {"sha256": pl.Utf8, "bytes": pl.Int64, "mtime_ns": pl.Int64, "error": pl.Utf8}
+        nothing = {"sha256": pl.Utf8, "bytes": pl.Int64, "mtime": pl.Int64, "error": pl.Utf8}
         columns = [pl.lit(None, dtype).alias(name) for name, dtype in nothing.items()]
         known = records.select("part", "path", *columns, known=pl.lit(False))
         seen = [pl.Series([], dtype=pl.Utf8)]
@@ -210,13 +221,13 @@ def _settle(
     detector_model: Path | None,
 ) -> _Setting:
     card = recipes.load_card(dataset)
-    recipe_file = resources.find("pipelines", recipe_name or card.recipe)
-    recipe = recipes.load_curation_recipe(recipe_name or card.recipe)
+    recipe, recipe_file = load_recipe(recipe_name or card.recipe)
     if recipe.dataset != card.name:
         raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
     compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
     manifest = manifest or manifest_of(card.name)
-    release = read_release(card, root or Path(card.root))
+    root = root or Path(card.root)
+    release = read_release(card, root)
     notes = list(release.notes)
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     pictures = needs_pictures or _any_picture(release)
@@ -225,7 +236,10 @@ def _settle(
         choice = _detector(manifest, detector, detector_model)
     else:
         notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
-    return _Setting(card, recipe, recipe_file, release, manifest, choice, pictures, notes)
+    place = recipe.name
+    if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
+        place = str(recipe_file.resolve())
+    return _Setting(card, recipe, recipe_file, place, root, release, manifest, choice, pictures, notes)
 
 
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}

@@ -10,13 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from agebench.balance import BalanceReport, plan_balance
-from agebench.demo import caught, draw_releases
+from agebench.demo import DRAWN, caught, draw_releases
+from agebench.errors import UsageError
 from agebench.manifest import open_manifest
 from agebench.manifest.exports import verdict_rows
 from agebench.workflows.curate import CurateReport, curate
+from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
 from agebench.workflows.report import Report, report
-from agebench.workflows.train import RUNS, TrainReport, train
+from agebench.workflows.train import TrainReport, train
 
 TEST_SETS = ("fg-net", "morph", "cacd")
 SAYING = (
@@ -62,13 +64,19 @@ def demo(
 ) -> DemoReport:
     """Draw releases in `folder`, then curate, balance, train, evaluate and report there, as the commands would.
 
-    What an earlier demo drew there with the same seed and size is used again. Raises what the stages raise.
+    What an earlier demo drew there with the same seed and size is used again. Raises UsageError where the folder has
+    manifests of other releases, and what the stages raise.
     """
 
     def stage(what: str) -> None:
         if on_stage:
             on_stage(what)
 
+    if (folder / "manifests").exists() and not (folder / "data" / DRAWN).exists():
+        raise UsageError(
+            f"{folder} has manifests that no demo made; they would be rebuilt from drawn faces.",
+            "Name another folder with `--out`.",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):
         stage(

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from agebench.bench.metrics import cumulative_score, mae, mae_interval
-from agebench.errors import Missing, RunError, StorageError, UsageError
+from agebench.errors import Missing, StorageError, UsageError
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.plans import protocol_rows
 from agebench.manifest.records import folders_of
@@ -21,29 +19,8 @@ from agebench.recipes import Card, load_card
 from agebench.train.predict import predict_ages
 from agebench.train.runs import Run
 from agebench.workflows.crops import Advance, crop_records
+from agebench.workflows.kept import Evaluation, matches_card, measures
 from agebench.workflows.places import existing_manifests, find_manifest, manifest_of
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One test set: counts, MAE in years with its 95 % interval, and whether it is the set that its name says."""
-
-    name: str  # of the predictions' file
-    dataset: str
-    manifest: str
-    n: int
-    undetected: int
-    unreadable: int
-    mae: float | None
-    ci95: tuple[float, float] | None
-    cs5: float | None
-    matches_card: bool | None
-    pictures_match: bool | None  # byte for byte; None where the card has no fingerprint of the pictures
-    records: int  # in the manifest, before the protocol drew its subset
-    expected: int  # records that the card says the set has
-    overlap: int  # pictures that were trained on too
-    detector: str | None
-    predictions_sha256: str
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:
@@ -96,22 +73,16 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
     )  # fmt: skip
     name = _name(card, path)
     digest = _keep(run, name, predictions)
-    errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
     result = Evaluation(
         name=name,
         dataset=card.name,
         manifest=str(path),
-        n=len(predictions),
-        undetected=int(predictions["face_no"].null_count()),
+        **measures(predictions),
         unreadable=len(rows) - len(predictions),
-        mae=mae(errors),
-        ci95=mae_interval(errors, predictions["subject_id"].to_list()),
-        cs5=cumulative_score(errors, 5),
         matches_card=matches_card(card, records, labels),
         pictures_match=None if card.expected.pictures is None else pictures == card.expected.pictures,
         records=records,
         expected=card.expected.records,
-        overlap=int(predictions["trained_on"].sum()),
         detector=detector,
         predictions_sha256=digest,
     )
@@ -125,31 +96,6 @@ def _name(card: Card, path: Path) -> str:
     if place == manifest_of(card.name).resolve():
         return card.name
     return f"{path.stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
-
-
-def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
-    """Whether a manifest holds the set that its card describes; None where the count agrees and there is no proof."""
-    if records != card.expected.records:
-        return False
-    return None if card.expected.labels is None else labels == card.expected.labels
-
-
-def kept_evaluations(run_path: Path) -> list[Evaluation]:
-    """What a run was evaluated on, from the files beside its predictions.
-
-    Raises RunError for a file that is damaged or of another version of agebench.
-    """
-    found = []
-    for path in sorted((run_path / "predictions").glob("*.json")):
-        try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            interval = facts.pop("ci95")
-            found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
-            ) from error
-    return found
 
 
 def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from agebench.errors import NothingCurated, StalePlan, StorageError, UsageError, nearest
-from agebench.manifest import get_meta, open_manifest
+from agebench.manifest import open_manifest
 from agebench.manifest.exports import curated_rows, face_rows, plan_rows, verdict_rows
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.verdicts import funnel
+from agebench.workflows.places import must_be_judged
 
 
 def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
@@ -22,11 +23,8 @@ def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> t
     none or the curation was not finished.
     """
     with open_manifest(manifest) as con:
-        if rows != "faces" and get_meta(con, "judged_at") is None:
-            raise NothingCurated(
-                f"The curation of {manifest} was not finished.",
-                f"`agebench curate {get_meta(con, 'dataset')} --manifest {manifest}` finishes it.",
-            )
+        if rows != "faces":
+            must_be_judged(con, manifest)
         if rows == "plan":
             found = plans(con)
             names = [facts.plan for facts in found]

@@ -33,6 +33,8 @@ def find_declaration(name: str) -> tuple[Kind, Path]:
     """The kind and file of a name, or of `pipelines/name` where a card has the same name; cards come before curation
     recipes before model recipes. Raises UsageError."""
     names: set[str] = set()
+    if name in resources.NOT_RECIPES:
+        return "models", resources.declaration("models", name)
     folder, _, rest = name.rpartition("/")
     if folder in KINDS:
         name = rest.removesuffix(".toml")

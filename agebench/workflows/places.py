@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
 from pathlib import Path
 
+import duckdb
+
 from agebench import resources
-from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, UsageError, nearest
-from agebench.manifest import peek
+from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, NothingCurated, UsageError, nearest
+from agebench.manifest import get_meta, peek
 from agebench.recipes import Card, load_card
 
 MANIFESTS = Path("manifests")
@@ -16,8 +20,9 @@ def manifest_of(dataset: str) -> Path:
     return MANIFESTS / f"{dataset}.duckdb"
 
 
-def find_manifest(given: str | None) -> Path:
-    """The manifest behind `--manifest`: a file, a dataset's name, or, where nothing is given, the training set's.
+def find_manifest(given: str | None, *, training: bool = True) -> Path:
+    """The manifest behind `--manifest`: a file, a dataset's name, or, where nothing is given, imdb-wiki's, else the
+    only one that may be trained on (`training=False`: the only one at all).
 
     Raises ManifestNotFound (exit 3) and, where there are several candidates, UsageError (exit 2).
     """
@@ -38,17 +43,40 @@ def find_manifest(given: str | None) -> Path:
     default = manifest_of("imdb-wiki")
     if default.is_file():
         return default
-    training = [path for path, card in existing_manifests() if "train" in card.roles]
-    if len(training) == 1:
-        return training[0]
-    if training:
+    candidates = [path for path, card in existing_manifests() if "train" in card.roles or not training]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise UsageError(
-            "Several manifests could be meant: " + ", ".join(map(str, training)) + ".", "Name one with `--manifest`."
+            "Several manifests could be meant: " + ", ".join(map(str, candidates)) + ".", "Name one with `--manifest`."
         )
+    looked = f"looked for {default} and any whose card has the role 'train'" if training else f"in {MANIFESTS}/"
     raise ManifestNotFound(
-        f"There is no manifest to train on (looked for {default} and any whose card has the role 'train').",
+        f"There is no manifest{' to train on' if training else ''} ({looked}).",
         "`agebench curate imdb-wiki` makes it; `agebench demo` shows the whole way without any data.",
     )
+
+
+def must_be_judged(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Raises NothingCurated where a manifest's curation was stopped before its records had verdicts."""
+    if get_meta(con, "judged_at") is None:
+        raise NothingCurated(f"The curation of {path} was not finished.", f"`{curate_command(con, path)}` finishes it.")
+
+
+def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """The command that curates a manifest as it was curated last: its file, release and recipe."""
+    dataset = get_meta(con, "dataset") or "?"
+    command = f"agebench curate {dataset}"
+    if path.resolve() != manifest_of(dataset).resolve():
+        command += f" --manifest {shlex.quote(str(path))}"
+    root, recipe = get_meta(con, "root"), get_meta(con, "recipe_place")
+    with suppress(AgebenchError):
+        card = load_card(dataset)
+        if root and Path(root) != Path(card.root).resolve():
+            command += f" --root {shlex.quote(root)}"
+        if recipe and recipe != card.recipe:
+            command += f" --recipe {shlex.quote(recipe)}"
+    return command
 
 
 def existing_manifests() -> list[tuple[Path, Card]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agebench.crops import align, whole_picture
+from agebench.crops import face_crop, whole_picture
 from agebench.errors import Missing
 from agebench.observe import DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
@@ -52,9 +52,26 @@ def newest_run(runs_dir: Path) -> Run:
     return find_run(newest.id, runs_dir)
 
 
+def detector_of(run: Run) -> DetectorChoice:
+    """The detector whose faces a run was trained on, where it works here; else `auto`. Raises Missing."""
+    facts = run.card.get("provenance", {}).get("detector_choice")
+    if facts:
+        try:
+            choice = DetectorChoice(**facts)
+            load_detector(choice)
+        except (Missing, TypeError):
+            pass
+        else:
+            return choice
+    return choose_detector("auto")
+
+
 def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None = None) -> list[FaceAge]:
-    """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole."""
-    detect = load_detector(detector or choose_detector("auto"))
+    """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
+
+    detector: that of the run's training by default. A picture on which it fails counts as one without a face.
+    """
+    detect = load_detector(detector or detector_of(run))
     size = run.recipe.crop.size
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
@@ -64,9 +81,12 @@ def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None 
         if picture is None:
             faces.append(FaceAge(str(path), None, None, None, None, FAULTS.get(fault or "", fault)))
             continue
-        found = detect_faces(detect, picture.rgb)
+        try:
+            found = detect_faces(detect, picture.rgb)
+        except Exception:  # noqa: BLE001 - detectors raise types of their own; it is the picture's fault
+            found = np.zeros((0, 15), dtype=np.float32)
         for number, face in enumerate(found):
-            crops.append(align(picture.rgb, face[5:15].reshape(5, 2), size))
+            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
             x, y, w, h = (float(v) for v in face[:4])
             faces.append(FaceAge(str(path), number, (x, y, w, h), None, None, None))
         if len(found) == 0:

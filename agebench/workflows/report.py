@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from agebench import resources
-from agebench.bench.metrics import mae
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
 from agebench.recipes import load_card, load_model_recipe
 from agebench.train.runs import Listed, changed_files, list_runs, load_run
-from agebench.workflows.evaluate import Evaluation, kept_evaluations
+from agebench.workflows.kept import Evaluation, changed_settings, kept_evaluations, measures, trained_on
 from agebench.workflows.places import manifest_of
-from agebench.workflows.train import trained_on
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", "")),
         results=[_result(evaluation) for evaluation in ordered],
-        settings=_settings(recipe),
+        settings=", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
     )
 
 
@@ -118,29 +117,13 @@ def _result(evaluation: Evaluation) -> Result:
         ci95=evaluation.ci95,
         cs5=evaluation.cs5,
         matches_card=evaluation.matches_card,
+        pictures_match=evaluation.pictures_match,
         records=evaluation.records,
         expected=evaluation.expected,
         undetected=evaluation.undetected,
         unreadable=evaluation.unreadable,
         overlap=evaluation.overlap,
     )
-
-
-def _settings(recipe: dict[str, Any]) -> str:
-    """What was changed of the recipe that goes by this name here, as `train.steps = 200`."""
-    try:
-        ours = dict(_flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
-    except AgebenchError:
-        return ""
-    return ", ".join(f"{key} = {value}" for key, value in _flat(recipe) if key in ours and ours[key] != value)
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[bool, str]]:
@@ -159,11 +142,21 @@ def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[boo
         if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
             yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
             continue
-        rows = pl.read_parquet(path, columns=["age", "predicted"])
-        again = mae((rows["predicted"] - rows["age"]).to_numpy())
-        same = again is not None and evaluation.mae is not None and abs(again - evaluation.mae) < 1e-9
+        again = measures(pl.read_parquet(path))
+        wrong = [
+            f"{key} {value}, not {getattr(evaluation, key)} as kept"
+            for key, value in again.items()
+            if not _same(value, getattr(evaluation, key))
+        ]
         yield (
-            same,
-            f"{listed.id} on {evaluation.name}: MAE {again} of {len(rows):,} predictions"
-            + ("" if same else f", not {evaluation.mae} as kept"),
+            not wrong,
+            f"{listed.id} on {evaluation.name}: "
+            + ("; ".join(wrong) if wrong else f"MAE {again['mae']} of {again['n']:,} predictions"),
         )
+
+
+def _same(again: Any, kept: Any) -> bool:
+    """Equal numbers, or pairs of them, but for the last digits of another machine's sums."""
+    if again is None or kept is None:
+        return again is kept
+    return bool(np.allclose(again, kept, rtol=0, atol=1e-9))

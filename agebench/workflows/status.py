@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agebench import recipes, resources
 from agebench.errors import AgebenchError
 from agebench.manifest import open_manifest, verdicts
-from agebench.manifest.observations import parts_folder
+from agebench.manifest.observations import has_parts
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.store import get_meta
 from agebench.recipes import load_card, load_curation_recipe
-from agebench.train.runs import list_runs
-from agebench.workflows.evaluate import kept_evaluations
-from agebench.workflows.places import MANIFESTS
+from agebench.train.runs import Listed, list_runs
+from agebench.workflows.kept import RUNS, kept_evaluations, resume_command
+from agebench.workflows.places import MANIFESTS, curate_command, manifest_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ManifestStatus:
     detector: str | None = None
     plans: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    curate: str = ""  # the command that curates it again as it was
+    trains: bool = False  # its card has the role *train*
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,18 @@ def status(runs_dir: Path) -> Status:
         except AgebenchError:
             continue
     manifests = [_manifest(path) for path in sorted(MANIFESTS.glob("*.duckdb"))]
+    listed = list_runs(runs_dir)
     runs = [
         RunStatus(
-            listed.id,
-            listed.path,
-            str(listed.card.get("model", "?")),
-            listed.complete,
-            _evaluated(listed.path) if listed.complete else [],
+            run.id,
+            run.path,
+            str(run.card.get("model", "?")),
+            run.complete,
+            _evaluated(run.path) if run.complete else [],
         )
-        for listed in list_runs(runs_dir)
+        for run in listed
     ]
-    command, why = _next(releases, manifests, runs)
+    command, why = _next(releases, manifests, listed, runs_dir)
     return Status(releases, manifests, runs, command, why)
 
 
@@ -93,6 +97,7 @@ def _manifest(path: Path) -> ManifestStatus:
             records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
             fingerprint, found = curated_fingerprint(con), plans(con)
             recipe, digest = get_meta(con, "recipe"), get_meta(con, "recipe_digest")
+            place, again = get_meta(con, "recipe_place"), curate_command(con, path)
             card_digest, detector = get_meta(con, "card_digest"), get_meta(con, "detector")
             judged = get_meta(con, "judged_at") is not None
     except AgebenchError as error:
@@ -100,40 +105,49 @@ def _manifest(path: Path) -> ManifestStatus:
     problems = [
         f"the plan '{facts.plan}' is older than the curated rows" for facts in found if facts.curated != fingerprint
     ]
+    trains = False
     if not judged:
         problems.append("its curation was not finished")
-    if parts_folder(path).is_dir():
+    if has_parts(path):
         problems.append("observations wait to be folded in")
     try:
-        if recipe and recipes.digest(load_curation_recipe(recipe)) != digest:
+        if recipe and recipes.digest(load_curation_recipe(place or recipe)) != digest:
             problems.append(f"the recipe {recipe} has changed since")
-        if recipes.digest(load_card(dataset)) != card_digest:
+        card = load_card(dataset)
+        trains = "train" in card.roles
+        if recipes.digest(card) != card_digest:
             problems.append(f"the card {dataset} has changed since")
     except AgebenchError as error:
         problems.append(error.message.splitlines()[0])
     return ManifestStatus(
         path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe, detector,
-        [facts.plan for facts in found], problems,
+        [facts.plan for facts in found], problems, again, trains,
     )  # fmt: skip
 
 
-def _next(releases: dict[str, bool], manifests: list[ManifestStatus], runs: list[RunStatus]) -> tuple[str, str]:
+def _next(
+    releases: dict[str, bool], manifests: list[ManifestStatus], runs: list[Listed], runs_dir: Path
+) -> tuple[str, str]:
     for m in manifests:
-        if m.problems and m.records and any("plan" not in p for p in m.problems):
-            return f"agebench curate {m.dataset}", "; ".join(m.problems)
-    training = [m for m in manifests if m.dataset == "imdb-wiki"] or manifests
+        if m.curate and any("plan" not in p for p in m.problems):
+            return m.curate, f"{m.path}: " + "; ".join(m.problems)
+    waiting = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
+    if waiting:
+        return f"agebench curate {waiting[0]}", f"data/{waiting[0]} is here and not curated yet"
     if not manifests:
-        here = [name for name, there in releases.items() if there]
-        if here:
-            return f"agebench curate {here[0]}", f"data/{here[0]} is here and not curated yet"
         return "agebench demo --small", "there is no release here; the demo draws one of its own"
-    for name, there in releases.items():
-        if there and name not in {m.dataset for m in manifests}:
-            return f"agebench curate {name}", "its release is here and not curated yet"
-    if training and (not training[0].plans or any("plan" in p for p in training[0].problems)):
-        return "agebench balance", f"{training[0].path} has no plan that fits its curated rows"
-    if any(not r.complete for r in runs):
-        return "agebench train --resume", "a run is unfinished"
-    if not runs:
-        return "agebench train", "there is no run yet"
-    return "agebench report --tables 2,3", "runs and test sets are here"
+    where = "" if runs_dir == RUNS else f" --runs {shlex.quote(str(runs_dir))}"
+    unfinished = [run for run in runs if not run.complete and run.card]
+    if unfinished:
+        return resume_command(unfinished[-1]) + where, f"the run {unfinished[-1].id} is unfinished"
+    training = [m for m in manifests if m.trains]
+    chosen = next((m for m in training if m.path == manifest_of("imdb-wiki")), training[0] if training else None)
+    if chosen is None and not runs:
+        return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
+    if chosen is not None:
+        name = "" if len(training) == 1 or chosen.dataset == "imdb-wiki" else f" --manifest {chosen.path}"
+        if not chosen.plans or any("plan" in p for p in chosen.problems):
+            return f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
+        if not runs:
+            return f"agebench train{name}", "there is no run yet"
+    return f"agebench report --tables 2,3{where}", "runs and test sets are here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,13 @@ from agebench.errors import AgebenchError, Interrupted, NothingCurated, StalePla
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans, training_rows
 from agebench.manifest.records import folders_of
-from agebench.recipes import ModelRecipe, load_card, load_model_recipe
+from agebench.recipes import ModelRecipe, load_model_recipe
 from agebench.train.data import TrainingData
 from agebench.train.runs import Run, train_run
 from agebench.workflows.crops import Advance, crop_records
-from agebench.workflows.evaluate import Evaluation, evaluate, manifests_for_testing, matches_card
-from agebench.workflows.places import find_manifest
-
-RUNS = Path("runs")
+from agebench.workflows.evaluate import evaluate, manifests_for_testing
+from agebench.workflows.kept import RUNS, Evaluation
+from agebench.workflows.places import find_manifest, must_be_judged
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def train(
     path = find_manifest(manifest)
     notes: list[str] = []
     with open_manifest(path) as con:
+        must_be_judged(con, path)
         dataset, detector = get_meta(con, "dataset") or "", get_meta(con, "detector")
         fingerprint = curated_fingerprint(con)
         facts = _plan(plans(con), plan, path, fingerprint)
@@ -85,6 +86,7 @@ def train(
             "curation_recipe_digest": get_meta(con, "recipe_digest"),
             "label_fingerprint": get_meta(con, "label_fingerprint"),
             "detector": detector,
+            "detector_choice": json.loads(get_meta(con, "detector_choice") or "null"),
             "plan": facts.__dict__ if facts else None,
         }
     if rows.is_empty():
@@ -139,25 +141,6 @@ def _measure(
         except AgebenchError as error:
             notes.append(f"Not measured on {path}: {error.message} `agebench evaluate {run.id} --on {path}` does it.")
     return evaluated
-
-
-def trained_on(card: dict[str, Any]) -> str:
-    """One sentence on what a run was trained on, from its card."""
-    known = card.get("provenance", {})
-    title = "unknown records"
-    if known.get("dataset"):
-        try:
-            dataset = load_card(known["dataset"])
-        except AgebenchError:  # its card has gone since
-            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is not here"
-        title = dataset.title
-        if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
-            title += f" in layout only (not the release: {known.get('records', 0):,} records, "
-            title += f"the card says {dataset.expected.records:,})"
-    plan = known.get("plan")
-    how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
-    records = int(card.get("train_records", 0))
-    return f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}"
 
 
 def _plan(found: list[PlanFacts], wanted: str | None, manifest: Path, fingerprint: str) -> PlanFacts | None:

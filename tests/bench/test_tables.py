@@ -35,6 +35,16 @@ def sentence(table: Table, mark: str) -> str:
     return dict(table.footnotes)[mark]
 
 
+def test_pictures_of_other_bytes_than_the_cards_are_marked(published: Published) -> None:
+    runs = [summary("r1", result(pictures_match=False)), summary("r2", result(pictures_match=True), seed=1, data="b")]
+    for run, marked in zip(runs, (True, False), strict=True):
+        (table,) = build_tables(published, [run], COLUMNS, numbers=[2])
+        cell = measured(table)[0].cells["FG-NET"]
+        assert cell is not None
+        assert ("§" in cell.marks) is marked
+        assert ("not byte for byte" in (cell.note or "")) is marked
+
+
 # --- published -------------------------------------------------------------------------------------------------
 
 

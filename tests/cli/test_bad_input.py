@@ -271,3 +271,34 @@ def test_no_color_is_honoured(workshop: Path) -> None:
     )  # fmt: skip
     assert "\x1b[32m" in coloured
     assert "\x1b[32m" not in plain
+
+
+def test_a_forecast_of_another_datasets_manifest_is_refused(workshop: Path, agebench: Run) -> None:
+    manifest = workshop / "manifests" / "morph.duckdb"
+    done = agebench("curate", "fg-net", "--manifest", manifest, "--dry-run", cwd=workshop)
+    assert (done.status, "the manifest of 'morph'" in done.err) == (1, True)
+
+
+def test_the_demo_does_not_rebuild_somebodys_manifests(workshop: Path, agebench: Run) -> None:
+    shutil.rmtree(workshop / "data")
+    before = (workshop / "manifests" / "imdb-wiki.duckdb").read_bytes()
+    done = agebench("demo", "--small", "--out", ".", cwd=workshop)
+    assert (done.status, "no demo made" in done.err) == (2, True)
+    assert (workshop / "manifests" / "imdb-wiki.duckdb").read_bytes() == before
+
+
+def test_json_and_another_format_do_not_share_standard_output(tmp_path: Path, agebench: Run) -> None:
+    done = agebench("report", "--json", "--format", "csv", cwd=tmp_path)
+    assert (done.status, "--out" in done.err) == (2, True)
+
+
+def test_mistakes_of_keys_and_of_sql_are_told_together(workshop: Path, agebench: Run) -> None:
+    (workshop / "mine.toml").write_text(
+        'name = "mine"\ndataset = "fg-net"\ntitel = "t"\n'
+        '[[check]]\nname = "a"\nreject = "agee > 3"\nreason = "r"\n'
+        '[[check]]\nname = "b"\nreject = "age > 3"\nreason = "{age:x}"\nvalu = "age"\n'
+    )
+    done = agebench("curate", "fg-net", "--root", workshop / "data" / "fg-net", "--recipe", "mine.toml", cwd=workshop)
+    assert done.status == 2
+    for told in ("titel: unknown key", "title: missing", "check 'b'.valu: unknown key", "check 'a'", "agee"):
+        assert told in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -192,3 +193,94 @@ def test_a_recipe_without_pictures_judges_labels_alone(workshop: Path, agebench:
     assert any("labels alone" in note for note in found["notes"])
     after = json.loads(agebench("status", "--json", cwd=workshop).out)["manifests"]
     assert [m["detector"] for m in before] == [m["detector"] for m in after]  # it stays remembered
+
+
+def test_the_next_command_works_as_it_stands(workshop: Path, agebench: Run) -> None:
+    """A manifest of another name, folder and recipe, whose curation is out of date."""
+    shutil.rmtree(workshop / "manifests")
+    shutil.move(workshop / "data" / "fg-net", workshop / "other pictures")
+    (workshop / "pipelines").mkdir()
+    recipe = workshop / "mine" / "faces.toml"
+    recipe.parent.mkdir()
+    recipe.write_text('name = "faces"\ndataset = "fg-net"\ntitle = "t"\ncheck = []\n')
+    where = ("--root", "other pictures", "--manifest", "manifests/mine.duckdb", "--recipe", "mine/faces.toml")
+    assert agebench("curate", "fg-net", *where, "--workers", 1, cwd=workshop).status == 0
+    recipe.write_text(recipe.read_text().replace('"t"', '"u"'))
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert "has changed since" in found["why"]
+    words = shlex.split(found["next_command"])
+    assert words[:3] == ["agebench", "curate", "fg-net"]
+    assert agebench(*words[1:], cwd=workshop).status == 0
+    [manifest] = json.loads(agebench("status", "--json", cwd=workshop).out)["manifests"]
+    assert manifest["problems"] == []
+
+
+def test_test_sets_alone_are_nothing_to_balance(workshop: Path, agebench: Run) -> None:
+    (workshop / "manifests" / "imdb-wiki.duckdb").unlink()
+    shutil.rmtree(workshop / "data")
+    assert json.loads(agebench("status", "--json", cwd=workshop).out)["next_command"].startswith("agebench report")
+    shutil.rmtree(workshop / "runs")
+    assert json.loads(agebench("status", "--json", cwd=workshop).out)["next_command"] == "agebench curate imdb-wiki"
+
+
+def test_an_unfinished_run_is_resumed_by_the_command_that_status_names(
+    workshop: Path, agebench: Run, run_id: str
+) -> None:
+    shutil.rmtree(workshop / "data" / "utkface")
+    run = workshop / "runs" / run_id
+    (run / "COMMITTED").unlink()
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    words = shlex.split(found["next_command"])
+    assert words[:4] == ["agebench", "train", "neighborhood-quick", "--resume"]
+    assert "train.steps=5" in words
+    done = agebench(*words[1:], "--json", cwd=workshop)
+    assert (done.status, json.loads(done.out)["run"]) == (0, run_id)
+
+
+@pytest.mark.parametrize("change", [{"n": 3}, {"ci95": [0.0, 1.0]}, {"cs5": None}, {"undetected": 99}, {"overlap": 7}])
+def test_verify_computes_everything_again(
+    workshop: Path, agebench: Run, run_id: str, change: dict[str, object]
+) -> None:
+    assert agebench("report", "--verify", cwd=workshop).status == 0
+    file = workshop / "runs" / run_id / "predictions" / "fg-net.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    done = agebench("report", "--verify", "--json", cwd=workshop)
+    assert done.status == 1
+    [problem] = json.loads(done.out)["problems"]
+    assert next(iter(change)) in problem
+
+
+def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agebench.workflows import predict
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("an odd shape")
+
+    monkeypatch.setattr(predict, "detect_faces", fails)
+    done = agebench("predict", "photo.jpg", "--json", cwd=workshop)
+    [face] = json.loads(done.out)["faces"]
+    assert (face["box"], face["fault"]) == (None, None)
+    assert 0 <= face["age"] <= 99
+
+
+def test_export_without_a_training_set_takes_the_only_manifest(workshop: Path, agebench: Run) -> None:
+    for name in ("imdb-wiki", "morph", "cacd"):
+        (workshop / "manifests" / f"{name}.duckdb").unlink()
+    done = agebench("export", "--rows", "verdicts", "--out", "v.csv", cwd=workshop)
+    assert done.status == 0, done.err
+    (workshop / "manifests" / "fg-net.duckdb").unlink()
+    done = agebench("export", "--rows", "verdicts", cwd=workshop)
+    assert (done.status, "to train on" in done.err) == (3, False)
+
+
+def test_the_published_numbers_are_shown_and_copied(tmp_path: Path, agebench: Run) -> None:
+    assert "2.78" in agebench("show", "published", cwd=tmp_path).out
+    assert agebench("cp", "published", cwd=tmp_path).status == 0
+    assert (tmp_path / "models" / "published.toml").is_file()
+
+
+def test_training_after_an_unfinished_curation_names_the_command(workshop: Path, agebench: Run) -> None:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
+        set_meta(con, judged_at=None)
+    done = agebench("train", "neighborhood-quick", cwd=workshop)
+    assert (done.status, "not finished" in done.err, "agebench curate imdb-wiki" in done.err) == (1, True, True)

@@ -31,6 +31,23 @@ def groups(path: Path, keys: list[Key]) -> list[int]:
     return found
 
 
+def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
+    create_or_open(tmp_path / "a.duckdb", "imdb-wiki")
+    people = [
+        ("celeb:1", "Ana  Núñez", "1970-01-02"), ("ana nunez|1970-01-02", "ana nunez", "1970-01-02"),
+        ("celeb:2", "Ana Núñez", "1971-01-02"), ("celeb:3", None, "1970-01-02"),
+    ]  # fmt: skip
+    with open_manifest(tmp_path / "a.duckdb", write=True) as con:
+        for i, (subject, name, dob) in enumerate(people):
+            con.execute("INSERT INTO record (record_id, part, path, subject_id, name, dob) VALUES (?, 'p', ?, ?, ?, ?)",
+                        [i, str(i), subject, name, dob])  # fmt: skip
+    with open_manifest(tmp_path / "a.duckdb", write=True) as con:
+        connect_groups(con)
+    with open_manifest(tmp_path / "a.duckdb") as con:
+        found = con.execute("SELECT group_id FROM record_group ORDER BY record_id").fetchall()
+    assert found == [(0,), (0,), (2,), (3,)]
+
+
 def plain_union_find(keys: list[Key]) -> list[int]:
     parent = list(range(len(keys)))
 

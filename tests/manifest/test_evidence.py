@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,18 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from agebench.errors import ManifestBusy
 from agebench.manifest import label_fingerprint, open_manifest, set_meta
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.manifest.observations import PART_SCHEMA, fold_parts, parts_folder, remove_parts, write_part
+from agebench.manifest.observations import (
+    PART_SCHEMA,
+    PartWriter,
+    fold_parts,
+    one_at_a_time,
+    parts_folder,
+    remove_parts,
+    write_part,
+)
 from agebench.manifest.records import write_records
 from agebench.manifest.store import query
 
@@ -34,7 +44,7 @@ def face(x: float, y: float, w: float, h: float, score: float = 0.9) -> dict[str
 
 def seen(number: int, faces: list[dict[str, Any]] | None = None, **changed: Any) -> dict[str, Any]:
     return {
-        "part": "p", "path": f"{number:05d}.jpg", "sha256": f"{number:064x}", "bytes": 10, "mtime_ns": 1,
+        "part": "p", "path": f"{number:05d}.jpg", "sha256": f"{number:064x}", "bytes": 10, "mtime": 1,
         "image_version": "1", "image": IMAGE, "detector": "d", "detector_version": "1", "faces": faces or [],
     } | changed  # fmt: skip
 
@@ -163,17 +173,36 @@ def test_one_content_in_many_places_is_stored_once(build: Build) -> None:
     assert [r["faces"] for r in evidence(path)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "zeros", "other columns", "unfinished"])
+def test_what_a_killed_process_wrote_whole_is_kept(build: Build) -> None:
+    path = build(3)
+    writer = PartWriter(path)
+    for number in range(3):
+        writer.write(pa.Table.from_pylist([seen(number, [face(0, 0, 50, 50)])], schema=PART_SCHEMA))
+    content = writer.path.read_bytes()  # as SIGKILL leaves it: no end of the stream
+    writer.path.write_bytes(content[: int(len(content) * 0.9)])
+    fold(path)
+    assert tables(path)["content"]["path"].to_list() == ["00000.jpg", "00001.jpg"]
+
+
+def test_two_processes_do_not_observe_for_one_manifest(build: Build) -> None:
+    path = build(1)
+    with one_at_a_time(path):
+        with pytest.raises(ManifestBusy, match=f"Process {os.getpid()} is curating"), one_at_a_time(path):
+            pass
+        assert parts_folder(path).is_dir()
+    assert not parts_folder(path).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "zeros", "other columns"])
 def test_a_broken_part_file_is_left_out_and_removed(build: Build, damage: str) -> None:
     path = build(2)
     part(path, seen(0))
     bad = part(path, seen(1, path="00001.jpg"))
     content = bad.read_bytes()
-    if damage == "unfinished":
-        bad.rename(bad.with_suffix(".tmp"))
-    elif damage == "other columns":
-        bad.unlink()
-        write_part(path, pa.table({"x": [1]}))
+    if damage == "other columns":
+        other = pa.table({"x": [1]})
+        with bad.open("wb") as sink, pa.ipc.new_stream(sink, other.schema) as stream:
+            stream.write_table(other)
     else:
         bad.write_bytes({"cut": content[: len(content) // 2], "text": b"hello", "empty": b"",
                          "zeros": b"\0" * len(content)}[damage])  # fmt: skip

@@ -20,7 +20,7 @@ from agebench.errors import AgebenchError, ManifestBusy, ManifestError, Manifest
 from agebench.manifest import SCHEMA_VERSION, create_or_open, get_meta, open_manifest, peek, set_meta
 from agebench.manifest import observations as observations_module
 from agebench.manifest import store as store_module
-from agebench.manifest.observations import parts_folder, write_part
+from agebench.manifest.observations import PART_SCHEMA, fold_parts, write_part
 
 Build = Callable[..., Path]
 
@@ -217,10 +217,12 @@ def test_a_really_full_disk_is_a_sentence_and_loses_nothing(small_disk: Path) ->
     assert error.value.exit_status == 1
     assert peek(path)["dataset"] == "fg-net"
     assert "mark" not in peek(path)
-    rows = pa.table({"x": ["y" * 1000] * 8000})
+    rows = pa.Table.from_pylist([{"part": "p", "path": "y" * 1000}] * 8000, schema=PART_SCHEMA)
     with pytest.raises(StorageError):
         write_part(path, rows)
-    assert list(parts_folder(path).glob("*.arrow")) == []
+    with open_manifest(path, write=True) as con:  # what was cut off is observed again
+        assert len(fold_parts(con, path)) == 1
+        assert con.execute("SELECT count(*) FROM content").fetchall() == [(0,)]
 
 
 def test_a_full_disk_under_a_part_file_is_a_sentence(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +231,6 @@ def test_a_full_disk_under_a_part_file_is_a_sentence(build: Build, monkeypatch: 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(observations_module.pa, "OSFile", full)
+    monkeypatch.setattr(observations_module.pa.ipc, "new_stream", full)
     with pytest.raises(StorageError, match="No space left"):
-        write_part(path, pa.table({"x": [1]}))
-    assert list(parts_folder(path).iterdir()) == []
+        write_part(path, pa.Table.from_pylist([], schema=PART_SCHEMA))

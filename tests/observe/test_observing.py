@@ -282,8 +282,8 @@ def test_hostile_files_are_rows_with_a_reason(tmp_path: Path, detector: str, chi
     )  # fmt: skip
     import pyarrow as pa
 
-    [file] = parts_folder(tmp_path / "a.duckdb").glob("*.arrow")
-    found = pl.from_arrow(pa.ipc.open_file(file).read_all())
+    [file] = parts_folder(tmp_path / "a.duckdb").glob("*.arrows")
+    found = pl.from_arrow(pa.ipc.open_stream(file).read_all())
     errors = dict(found.select("path", "error").iter_rows())  # type: ignore[union-attr]
     assert [errors[n] for n in names] == [
         None,

@@ -97,7 +97,7 @@ def test_a_record_is_read_field_by_field(write_wiki: Writer, cards: Cards) -> No
 def test_celebrities_are_the_subjects_of_the_imdb_part(write_wiki: Writer, cards: Cards) -> None:
     root = write_wiki(2, part="imdb", celeb_id=np.array([[45.0, np.nan]]))
     release = read_release(cards["imdb-wiki"], root)
-    assert release.records["subject_id"].to_list() == ["celeb:45", None]
+    assert release.records["subject_id"].to_list() == ["celeb:45", "person 1|1981-05-05"]
     assert "Only the part 'imdb'" in release.notes[0]
 
 

@@ -1,0 +1,132 @@
+"""What runs keep of themselves and of their evaluations, read back without the weight of torch."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.bench.metrics import cumulative_score, mae, mae_interval
+from agebench.errors import AgebenchError, RunError
+from agebench.recipes import Card, load_card, load_model_recipe
+from agebench.train.runs import Listed
+from agebench.workflows.places import manifest_of
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One test set: counts, MAE in years with its 95 % interval, and whether it is the set that its name says."""
+
+    name: str  # of the predictions' file
+    dataset: str
+    manifest: str
+    n: int
+    undetected: int
+    unreadable: int
+    mae: float | None
+    ci95: tuple[float, float] | None
+    cs5: float | None
+    matches_card: bool | None
+    pictures_match: bool | None  # byte for byte; None where the card has no fingerprint of the pictures
+    records: int  # in the manifest, before the protocol drew its subset
+    expected: int  # records that the card says the set has
+    overlap: int  # pictures that were trained on too
+    detector: str | None
+    predictions_sha256: str
+
+
+def measures(predictions: pl.DataFrame) -> dict[str, Any]:
+    """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, trained_on)."""
+    errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
+    return {
+        "n": len(predictions),
+        "undetected": int(predictions["face_no"].null_count()),
+        "overlap": int(predictions["trained_on"].sum()),
+        "mae": mae(errors),
+        "ci95": mae_interval(errors, predictions["subject_id"].to_list()),
+        "cs5": cumulative_score(errors, 5),
+    }
+
+
+def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
+    """Whether a manifest holds the set that its card describes; None where the count agrees and there is no proof."""
+    if records != card.expected.records:
+        return False
+    return None if card.expected.labels is None else labels == card.expected.labels
+
+
+def kept_evaluations(run_path: Path) -> list[Evaluation]:
+    """What a run was evaluated on, from the files beside its predictions.
+
+    Raises RunError for a file that is damaged or of another version of agebench.
+    """
+    found = []
+    for path in sorted((run_path / "predictions").glob("*.json")):
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            interval = facts.pop("ci95")
+            found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
+            ) from error
+    return found
+
+
+def resume_command(run: Listed) -> str:
+    """The command that goes on with an unfinished run: its recipe as it was changed, its seed, manifest and plan."""
+    card = run.card
+    known = card.get("provenance", {})
+    words = ["agebench", "train", str(card.get("model", "")), "--resume"]
+    if known.get("manifest") and Path(known["manifest"]) != manifest_of("imdb-wiki"):
+        words += ["--manifest", str(known["manifest"])]
+    if known.get("plan"):
+        words += ["--plan", str(known["plan"]["plan"])]
+    if card.get("seed"):
+        words += ["--seed", str(card["seed"])]
+    for key, value in changed_settings(card.get("recipe", {})):
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join(words)
+
+
+def changed_settings(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a run changed of the recipe that goes by its name here, as dotted keys and values."""
+    try:
+        ours = dict(_flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
+    except AgebenchError:
+        return []
+    return [(key, value) for key, value in _flat(recipe) if key in ours and ours[key] != value]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def trained_on(card: dict[str, Any]) -> str:
+    """One sentence on what a run was trained on, from its card."""
+    known = card.get("provenance", {})
+    title = "unknown records"
+    if known.get("dataset"):
+        try:
+            dataset = load_card(known["dataset"])
+        except AgebenchError:  # its card has gone since
+            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is not here"
+        title = dataset.title
+        if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
+            title += f" in layout only (not the release: {known.get('records', 0):,} records, "
+            title += f"the card says {dataset.expected.records:,})"
+    plan = known.get("plan")
+    how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
+    records = int(card.get("train_records", 0))
+    return f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}"
