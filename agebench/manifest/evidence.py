@@ -8,12 +8,13 @@ import duckdb
 
 from agebench.manifest.store import get_meta
 
-Observer = Literal["release", "files", "image", "faces"]
+Observer = Literal["release", "files", "image", "faces", "copies", "ages", "identities"]
 
 
 class Column(NamedTuple):
     observer: Observer
     meaning: str
+    unit: str = ""
 
 
 COLUMNS: dict[str, Column] = {
@@ -24,53 +25,72 @@ COLUMNS: dict[str, Column] = {
     "name": Column("release", "name as the release spells it"),
     "gender": Column("release", "male, female or NULL"),
     "dob": Column("release", "date of birth; NULL where the day number is no date"),
-    "dob_day": Column("release", "the raw MATLAB day number of the date of birth, days"),
-    "photo_year": Column("release", "year in which the picture was taken"),
-    "age": Column("release", "claimed age, whole years"),
+    "dob_day": Column("release", "the raw MATLAB day number of the date of birth", "days"),
+    "photo_year": Column("release", "year in which the picture was taken", "year"),
+    "age": Column("release", "claimed age, whole years", "years"),
     "face_score": Column("release", "the release's own face score; -Inf where it found none"),
     "second_face_score": Column("release", "the release's own score of a second face"),
-    "box_x": Column("release", "left of the release's own face box, pixels"),
-    "box_y": Column("release", "top of the release's own face box, pixels"),
-    "box_w": Column("release", "width of the release's own face box, pixels"),
-    "box_h": Column("release", "height of the release's own face box, pixels"),
+    "box_x": Column("release", "left of the release's own face box", "pixels"),
+    "box_y": Column("release", "top of the release's own face box", "pixels"),
+    "box_w": Column("release", "width of the release's own face box", "pixels"),
+    "box_h": Column("release", "height of the release's own face box", "pixels"),
     "file_error": Column("files", "why the file could not be read, or NULL"),
-    "bytes": Column("files", "size of the file, bytes"),
+    "bytes": Column("files", "size of the file", "bytes"),
     "sha256": Column("files", "hash of the file's bytes"),
     "format": Column("image", "picture format by its content: JPEG, PNG, …"),
-    "width": Column("image", "pixels, upright"),
-    "height": Column("image", "pixels, upright"),
-    "short_side": Column("image", "the smaller of width and height, pixels"),
+    "width": Column("image", "width, upright", "pixels"),
+    "height": Column("image", "height, upright", "pixels"),
+    "short_side": Column("image", "the smaller of width and height", "pixels"),
     "channels": Column("image", "colour channels in the file"),
     "grayscale": Column("image", "whether the picture shows no colour"),
     "phash": Column("image", "64-bit perceptual hash"),
-    "sharpness": Column("image", "variance of the Laplacian at 256 pixels on the long side"),
-    "brightness": Column("image", "mean gray value, 0 to 255"),
-    "contrast": Column("image", "standard deviation of the gray values, 0 to 255"),
+    "sharpness": Column("image", "variance of the Laplacian at 256 pixels on the long side", "gray values²"),
+    "brightness": Column("image", "mean gray value", "0 to 255"),
+    "contrast": Column("image", "standard deviation of the gray values", "0 to 255"),
     "detector": Column("faces", "the face detector in force"),
     "faces": Column("faces", "faces found; NULL where the detector did not look"),
     "detector_error": Column("faces", "why the detector failed on the picture, or NULL"),
     "face_no": Column("faces", "which of the faces is meant, from 0 (the largest)"),
-    "face_chosen_by": Column("faces", "why that face: `release box` or `largest`"),
-    "face_x": Column("faces", "left of the face that is meant, pixels"),
-    "face_y": Column("faces", "top of the face that is meant, pixels"),
-    "face_w": Column("faces", "width of the face that is meant, pixels"),
-    "face_h": Column("faces", "height of the face that is meant, pixels"),
-    "face_size": Column("faces", "square root of the area of the face that is meant, pixels"),
-    "face_share": Column("faces", "height of the face that is meant over the picture's, 0 to 1"),
-    "detection_score": Column("faces", "the detector's score of the face that is meant, 0 to 1"),
-    "face_sharpness": Column("faces", "variance of the Laplacian of that face at 96 pixels on its long side"),
-    "second_face_ratio": Column("faces", "size of the second largest face over the largest, 0 to 1"),
-    "box_overlap": Column("faces", "intersection over union of that face with the release's own box, 0 to 1"),
+    "face_chosen_by": Column("faces", "why that face: `release box`, `identity` or `largest`"),
+    "face_x": Column("faces", "left of the face that is meant", "pixels"),
+    "face_y": Column("faces", "top of the face that is meant", "pixels"),
+    "face_w": Column("faces", "width of the face that is meant", "pixels"),
+    "face_h": Column("faces", "height of the face that is meant", "pixels"),
+    "face_size": Column("faces", "square root of that face's area", "pixels"),
+    "face_share": Column("faces", "height of that face over the picture's height", "0 to 1"),
+    "detection_score": Column("faces", "the detector's score of the face that is meant", "0 to 1"),
+    "face_sharpness": Column(
+        "faces", "variance of the Laplacian of that face at 96 pixels on its long side", "gray values²"
+    ),
+    "second_face_ratio": Column("faces", "size of the second largest face over the largest", "0 to 1"),
+    "box_overlap": Column("faces", "intersection over union of that face with the release's own box", "0 to 1"),
     "box_offset": Column("faces", "distance of their centres over the box's mean side"),
-    "copies": Column("image", "records whose files hold the same bytes, this one included"),
-    "copy_rank": Column("image", "1 for the one of them that stays, then 2, 3, …"),
-    "copy_of": Column("image", "part/path of the one that stays"),
-    "copies_age_gap": Column("image", "largest difference of their claimed ages, years"),
+    "copies": Column("files", "records whose files hold the same bytes, this one included"),
+    "copy_rank": Column("files", "1 for the one of them that stays, then 2, 3, …"),
+    "copy_of": Column("files", "part/path of the one that stays"),
+    "copies_age_gap": Column("files", "largest difference of their claimed ages", "years"),
+    "near_copies": Column("copies", "different contents that show the same photograph, this one included"),
+    "near_rank": Column("copies", "1 for the best of them, which stays, then 2, 3, …"),
+    "near_of": Column("copies", "part/path of the one that stays"),
+    "near_age_gap": Column("copies", "largest difference of their claimed ages", "years"),
+    "estimates": Column("ages", "age estimators that looked at the face that is meant"),
+    "estimated_age": Column("ages", "their estimates together, corrected for their bias", "years"),
+    "age_gap": Column("ages", "estimated less claimed age", "years"),
+    "label_suspicion": Column("ages", "belief that the claimed age is wrong, comparable over ages", "0 to 1"),
+    "identity_distance": Column("identities", "distance of the face that is meant to the subject's other faces"),
+    "identity_pictures": Column("identities", "different pictures in which the subject's face was recognised"),
+    "identity_face": Column("identities", "whether one of the picture's faces is the subject's; NULL where nobody is"),
+    "subject_age_offset": Column(
+        "identities", "median of estimated less claimed age over the subject's recognised pictures", "years"
+    ),
+    "subject_age_offset_pictures": Column("identities", "how many pictures that median is over"),
+    "age_offset_residual": Column("identities", "this picture's offset less the subject's median", "years"),
 }
 
+# Columns that no predicate's value can be.
 NOT_NUMBERS = {
     "part", "path", "subject_id", "name", "gender", "dob", "file_error", "sha256", "format", "grayscale", "phash",
-    "detector", "detector_error", "face_chosen_by", "copy_of",
+    "detector", "detector_error", "face_chosen_by", "copy_of", "near_of", "identity_face",
 }  # fmt: skip
 
 
@@ -84,4 +104,7 @@ def observers_run(con: duckdb.DuckDBPyConnection) -> set[Observer]:
     detector = get_meta(con, "detector")
     if detector and con.execute("SELECT 1 FROM observed WHERE observer = ? LIMIT 1", [f"faces:{detector}"]).fetchall():
         run.add("faces")
+    for observer in ("copies", "ages", "identities"):
+        if get_meta(con, f"derived:{observer}") is not None:
+            run.add(observer)  # type: ignore[arg-type]
     return run

@@ -15,9 +15,9 @@ def verdict_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """
     return query(
         con,
-        """SELECT part, path, age, verdict, coalesce(reasons, '') AS reasons, CAST(NULL AS DOUBLE) AS label_suspicion,
+        """SELECT part, path, age, verdict, coalesce(reasons, '') AS reasons, label_suspicion,
                   coalesce(details, '') AS details
-           FROM judged LEFT JOIN (
+           FROM judged LEFT JOIN suspicion USING (record_id) LEFT JOIN (
                SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
                FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
            ORDER BY record_id""",

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from agebench.errors import ManifestBusy
-from agebench.manifest.store import storage_errors
+from agebench.manifest.store import query, storage_errors
 
 IMAGE_FIELDS = [
     ("format", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("channels", pa.int32()),
@@ -31,39 +32,66 @@ FACE_FIELDS = [
     ("x", pa.float64()), ("y", pa.float64()), ("w", pa.float64()), ("h", pa.float64()), ("score", pa.float64()),
     ("sharpness", pa.float64()), ("landmarks", pa.list_(pa.float32())),
 ]  # fmt: skip
+OBSERVED_FIELDS = [("observer", pa.string()), ("version", pa.string()), ("error", pa.string())]
+AGE_FIELDS = [("face_no", pa.int32()), ("estimator", pa.string()), ("age", pa.float64()), ("spread", pa.float64())]
+EMBEDDING_FIELDS = [("face_no", pa.int32()), ("model", pa.string()), ("vector", pa.list_(pa.float32()))]
 PART_SCHEMA = pa.schema(
     [
         ("part", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64()),
         ("mtime", pa.int64()), ("error", pa.string()),
-        ("image_version", pa.string()), ("image", pa.struct(IMAGE_FIELDS)),
-        ("detector", pa.string()), ("detector_version", pa.string()), ("detector_error", pa.string()),
-        ("faces", pa.list_(pa.struct(FACE_FIELDS))),
+        ("observed", pa.list_(pa.struct(OBSERVED_FIELDS))),
+        ("image", pa.struct(IMAGE_FIELDS)),
+        ("detector", pa.string()), ("faces", pa.list_(pa.struct(FACE_FIELDS))),
+        ("ages", pa.list_(pa.struct(AGE_FIELDS))), ("embeddings", pa.list_(pa.struct(EMBEDDING_FIELDS))),
     ]
 )  # fmt: skip
 _number = itertools.count()
 
+# Of every observer the last look at a content counts; what it saw before is replaced whole.
 FOLD = """
-CREATE TEMP TABLE incoming AS
-    SELECT * FROM parts QUALIFY row_number() OVER (PARTITION BY part, path ORDER BY mtime DESC NULLS LAST) = 1;
-DELETE FROM content USING incoming WHERE content.part = incoming.part AND content.path = incoming.path;
-INSERT INTO content SELECT part, path, sha256, bytes, mtime, error FROM incoming ORDER BY part, path;
+CREATE TEMP TABLE incoming AS SELECT *, row_number() OVER () AS place FROM parts;
+CREATE TEMP TABLE latest AS
+    SELECT * FROM incoming
+    QUALIFY row_number() OVER (PARTITION BY part, path ORDER BY mtime DESC NULLS LAST, place DESC) = 1;
+DELETE FROM content USING latest WHERE content.part = latest.part AND content.path = latest.path;
+INSERT INTO content SELECT part, path, sha256, bytes, mtime, error FROM latest ORDER BY part, path;
 
 CREATE TEMP TABLE fresh AS
-    SELECT * FROM incoming WHERE sha256 IS NOT NULL AND error IS NULL
-    QUALIFY row_number() OVER (PARTITION BY sha256 ORDER BY part, path) = 1;
-DELETE FROM image USING fresh WHERE image.sha256 = fresh.sha256 AND fresh.image IS NOT NULL;
-INSERT INTO image SELECT sha256, image.* FROM fresh WHERE image IS NOT NULL ORDER BY sha256;
-DELETE FROM observed USING fresh WHERE observed.sha256 = fresh.sha256
-    AND (observed.observer = 'image' OR observed.observer = 'faces:' || fresh.detector);
-INSERT INTO observed SELECT sha256, 'image', image_version, NULL FROM fresh ORDER BY sha256;
-INSERT INTO observed SELECT sha256, 'faces:' || detector, detector_version, detector_error FROM fresh
-    WHERE detector IS NOT NULL ORDER BY sha256;
-DELETE FROM face USING fresh WHERE face.sha256 = fresh.sha256 AND face.detector = fresh.detector;
+    SELECT sha256, place, o.observer, o.version, o.error
+    FROM (SELECT sha256, place, unnest(observed) AS o FROM incoming WHERE sha256 IS NOT NULL AND error IS NULL)
+    QUALIFY row_number() OVER (PARTITION BY sha256, o.observer ORDER BY place DESC) = 1;
+DELETE FROM observed USING fresh WHERE observed.sha256 = fresh.sha256 AND observed.observer = fresh.observer;
+INSERT INTO observed SELECT sha256, observer, version, error FROM fresh ORDER BY sha256, observer;
+
+DELETE FROM image USING fresh WHERE image.sha256 = fresh.sha256 AND fresh.observer = 'image';
+INSERT INTO image SELECT sha256, image.* FROM incoming SEMI JOIN (FROM fresh WHERE observer = 'image') USING (place)
+    ORDER BY sha256;
+
+DELETE FROM face USING fresh WHERE face.sha256 = fresh.sha256 AND 'faces:' || face.detector = fresh.observer;
 INSERT INTO face
     SELECT sha256, detector, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.landmarks
-    FROM (SELECT sha256, detector, generate_subscripts(faces, 1) - 1 AS face_no, unnest(faces) AS f FROM fresh)
+    FROM (
+        SELECT sha256, detector, generate_subscripts(faces, 1) - 1 AS face_no, unnest(faces) AS f
+        FROM incoming SEMI JOIN (FROM fresh WHERE starts_with(observer, 'faces:')) USING (place))
     ORDER BY sha256, face_no;
+
+DELETE FROM age_estimate USING fresh
+    WHERE age_estimate.sha256 = fresh.sha256 AND 'age:' || age_estimate.estimator = fresh.observer;
+INSERT INTO age_estimate
+    SELECT sha256, a.face_no, a.estimator, a.age, a.spread, NULL
+    FROM (SELECT sha256, place, unnest(ages) AS a FROM incoming)
+    SEMI JOIN fresh ON fresh.place = place AND fresh.observer = 'age:' || a.estimator
+    ORDER BY sha256, a.estimator, a.face_no;
+
+DELETE FROM embedding USING fresh
+    WHERE embedding.sha256 = fresh.sha256 AND 'embedding:' || embedding.model = fresh.observer;
+INSERT INTO embedding
+    SELECT sha256, e.face_no, e.model, e.vector
+    FROM (SELECT sha256, place, unnest(embeddings) AS e FROM incoming)
+    SEMI JOIN fresh ON fresh.place = place AND fresh.observer = 'embedding:' || e.model
+    ORDER BY sha256, e.model, e.face_no;
 DROP TABLE incoming;
+DROP TABLE latest;
 DROP TABLE fresh;
 """
 
@@ -172,3 +200,18 @@ def remove_parts(manifest: Path, folded: list[Path]) -> None:
         path.unlink(missing_ok=True)
     with suppress(OSError):
         parts_folder(manifest).rmdir()
+
+
+def known_faces(con: duckdb.DuckDBPyConnection, contents: pl.DataFrame) -> pl.DataFrame:
+    """The faces that the detector in force found in some contents (column `sha256`): sha256, faces (a list of structs
+    face_no, x, y, w, h, landmarks, in pixels of the picture)."""
+    con.register("wanted_contents", contents.select("sha256").unique().to_arrow())
+    try:
+        return query(
+            con,
+            """SELECT sha256, list({'face_no': face_no, 'x': x, 'y': y, 'w': w, 'h': h, 'landmarks': landmarks}
+                                   ORDER BY face_no) AS faces
+               FROM face_in_force SEMI JOIN wanted_contents USING (sha256) GROUP BY sha256""",
+        )
+    finally:
+        con.unregister("wanted_contents")

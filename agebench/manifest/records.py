@@ -18,6 +18,8 @@ RECORD_COLUMNS = (
     "face_score", "second_face_score", "box_x", "box_y", "box_w", "box_h",
 )  # fmt: skip
 
+DERIVED = ("near_copy", "identity", "suspicion", "age_offset")  # tables whose rows belong to these very records
+
 
 def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Path]) -> bool:
     """Replace all records by those of a release read now; True where they differ from the ones that were there.
@@ -33,7 +35,9 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
         return False
     con.register("incoming", frame.with_row_index("record_id").to_arrow())
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
-    con.execute("DELETE FROM verdict; DELETE FROM record_group; DELETE FROM recipe_check; DELETE FROM plan")
+    for table in ("verdict", "record_group", "recipe_check", "plan", *DERIVED):
+        con.execute(f"DELETE FROM {table}")
+    con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:')")
     con.unregister("incoming")
     set_meta(
         con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None, picture_fingerprint=None

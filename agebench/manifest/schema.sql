@@ -1,59 +1,76 @@
 -- The manifest: one DuckDB file for one dataset. People open it with DuckDB, pandas or polars: the views are public.
 -- No primary keys: DuckDB's index slows bulk writes and every write here is a set operation that keeps keys unique.
 
-CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 
 -- One row a labelled picture, numbered from 0 in the release's own order.
-CREATE TABLE record (
+CREATE TABLE IF NOT EXISTS record (
     record_id INTEGER NOT NULL, part VARCHAR NOT NULL, path VARCHAR NOT NULL,
     subject_id VARCHAR, name VARCHAR, gender VARCHAR, dob DATE, dob_day BIGINT, photo_year INTEGER, age INTEGER,
     face_score DOUBLE, second_face_score DOUBLE,
     box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE
 );
-CREATE TABLE record_group (record_id INTEGER NOT NULL, group_id INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS record_group (record_id INTEGER NOT NULL, group_id INTEGER NOT NULL);
 
 -- One row a file that was looked at; `mtime` in nanoseconds since 1970; `error` is one of agebench.pictures.FAULTS.
-CREATE TABLE content (
+CREATE TABLE IF NOT EXISTS content (
     part VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR, bytes BIGINT, mtime BIGINT, error VARCHAR
 );
 
 -- Facts of pixels, keyed by content so that a picture is never measured twice.
-CREATE TABLE image (
+CREATE TABLE IF NOT EXISTS image (
     sha256 VARCHAR NOT NULL, format VARCHAR, width INTEGER, height INTEGER, channels INTEGER, grayscale BOOLEAN,
     phash UBIGINT, sharpness DOUBLE, brightness DOUBLE, contrast DOUBLE
 );
-CREATE TABLE face (
+CREATE TABLE IF NOT EXISTS face (
     sha256 VARCHAR NOT NULL, detector VARCHAR NOT NULL, face_no INTEGER NOT NULL,
     x DOUBLE, y DOUBLE, w DOUBLE, h DOUBLE, score DOUBLE, sharpness DOUBLE,
     landmarks FLOAT[] -- ten numbers; DuckDB 2.0 reads garbage where a LEFT JOIN leaves a FLOAT[10] empty
 );
-CREATE TABLE age_estimate (
-    sha256 VARCHAR NOT NULL, face_no INTEGER, estimator VARCHAR NOT NULL, age DOUBLE, spread DOUBLE
+CREATE TABLE IF NOT EXISTS age_estimate (
+    sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, estimator VARCHAR NOT NULL, age DOUBLE, spread DOUBLE,
+    probabilities FLOAT[] -- of the ages 0, 1, 2, … where the estimator gives them
 );
-CREATE TABLE embedding (sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, model VARCHAR NOT NULL, vector FLOAT[]);
-CREATE TABLE observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
+CREATE TABLE IF NOT EXISTS embedding (sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, model VARCHAR NOT NULL, vector FLOAT[]);
+CREATE TABLE IF NOT EXISTS observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
+
+-- What is derived from observations of many records together; each is made anew whenever what it is made of changes.
+-- near_copy: records whose pictures show the same photograph. identity: whether a face of the picture is the subject's;
+-- only records of subjects who were recognised in several pictures. suspicion: what the age estimators say of the claim.
+CREATE TABLE IF NOT EXISTS near_copy (
+    record_id INTEGER NOT NULL, near_group INTEGER NOT NULL, near_copies INTEGER NOT NULL, near_rank INTEGER NOT NULL,
+    near_of VARCHAR NOT NULL, near_age_gap INTEGER
+);
+CREATE TABLE IF NOT EXISTS identity (record_id INTEGER NOT NULL, face_no INTEGER, distance DOUBLE, pictures INTEGER);
+CREATE TABLE IF NOT EXISTS suspicion (
+    record_id INTEGER NOT NULL, estimates INTEGER NOT NULL, estimated_age DOUBLE, age_gap DOUBLE, label_suspicion DOUBLE
+);
+CREATE TABLE IF NOT EXISTS age_offset (
+    record_id INTEGER NOT NULL, subject_age_offset DOUBLE, subject_age_offset_pictures INTEGER,
+    age_offset_residual DOUBLE
+);
 
 -- What the recipe in force says. `status` of a check is `ran` or `not run` (its observer has not run).
-CREATE TABLE recipe_check (
+CREATE TABLE IF NOT EXISTS recipe_check (
     position INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, predicate VARCHAR NOT NULL,
     status VARCHAR NOT NULL
 );
-CREATE TABLE verdict (
+CREATE TABLE IF NOT EXISTS verdict (
     record_id INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, reason VARCHAR NOT NULL, value DOUBLE
 );
 
-CREATE TABLE plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NULL, copies INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NULL, copies INTEGER NOT NULL);
 
 -- --- views ---------------------------------------------------------------------------------------------------------
 
 -- The faces that the detector in force found.
-CREATE VIEW face_in_force AS
+CREATE OR REPLACE VIEW face_in_force AS
 SELECT face.* FROM face JOIN meta ON meta.key = 'detector' AND meta.value = face.detector;
 
 -- Where the release says that the face lies, in pixels of the picture as it is here. IMDB-WIKI gives the face in its
 -- uncropped photograph, and its crops add a margin of 40 % of the face on every side (so 1.8 times its size; other cuts
 -- from 1.4 to 2.2 times are taken alike): there the face is in the middle. A box that covers the picture says nothing.
-CREATE VIEW expected_face AS
+CREATE OR REPLACE VIEW expected_face AS
 SELECT record_id, e.x, e.y, e.w, e.h
 FROM (
     SELECT record_id, CASE
@@ -69,31 +86,34 @@ FROM (
 WHERE e IS NOT NULL;
 
 -- The face that is meant: the one that overlaps the release's own box most (at least a fifth of their union), else the
--- largest.
-CREATE VIEW meant_face AS
+-- one that agrees with the subject's other pictures, else the largest.
+CREATE OR REPLACE VIEW meant_face AS
 WITH candidate AS (
     SELECT record_id, sha256, f.face_no, f.w * f.h AS area,
            greatest(0, least(f.x + f.w, e.x + e.w) - greatest(f.x, e.x))
            * greatest(0, least(f.y + f.h, e.y + e.h) - greatest(f.y, e.y)) AS shared,
            shared / (f.w * f.h + e.w * e.h - shared) AS overlap,
            2 * sqrt(pow(f.x + f.w / 2 - e.x - e.w / 2, 2) + pow(f.y + f.h / 2 - e.y - e.h / 2, 2)) / (e.w + e.h)
-               AS offset_
+               AS offset_,
+           coalesce(i.face_no = f.face_no, FALSE) AS agrees
     FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
     LEFT JOIN expected_face e USING (record_id)
+    LEFT JOIN identity i USING (record_id)
 ),
 chosen AS (
-    SELECT record_id, sha256, face_no, overlap, offset_
+    SELECT record_id, sha256, face_no, overlap, offset_, agrees
     FROM candidate
     QUALIFY row_number() OVER (
-        PARTITION BY record_id ORDER BY CASE WHEN overlap >= 0.2 THEN overlap ELSE 0 END DESC, area DESC, face_no) = 1
+        PARTITION BY record_id
+        ORDER BY CASE WHEN overlap >= 0.2 THEN overlap ELSE 0 END DESC, agrees DESC, area DESC, face_no) = 1
 )
 SELECT record_id, sha256, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.landmarks,
        overlap AS box_overlap, offset_ AS box_offset,
-       CASE WHEN overlap >= 0.2 THEN 'release box' ELSE 'largest' END AS face_chosen_by
+       CASE WHEN overlap >= 0.2 THEN 'release box' WHEN agrees THEN 'identity' ELSE 'largest' END AS face_chosen_by
 FROM chosen JOIN face_in_force f USING (sha256, face_no);
 
 -- Records whose files hold the very same bytes. The one that stays is first: a plausible age before none, then order.
-CREATE VIEW exact_copy AS
+CREATE OR REPLACE VIEW exact_copy AS
 SELECT record_id,
        count(*) OVER same AS copies,
        row_number() OVER (same ORDER BY (age BETWEEN 0 AND 99) DESC NULLS LAST, record_id) AS copy_rank,
@@ -103,7 +123,7 @@ FROM record JOIN content USING (part, path)
 WHERE sha256 IS NOT NULL
 WINDOW same AS (PARTITION BY sha256);
 
-CREATE VIEW evidence AS
+CREATE OR REPLACE VIEW evidence AS
 SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob, dob_day,
        photo_year, age, face_score, second_face_score, box_x, box_y, box_w, box_h,
        content.error AS file_error, content.bytes, content.sha256,
@@ -115,7 +135,11 @@ SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob
        m.face_no, m.face_chosen_by, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h,
        sqrt(m.w * m.h) AS face_size, m.h / height AS face_share, m.score AS detection_score,
        m.sharpness AS face_sharpness, f.second_face_ratio, m.box_overlap, m.box_offset,
-       copies, copy_rank, copy_of, copies_age_gap
+       copies, copy_rank, copy_of, copies_age_gap, near_copies, near_rank, near_of, near_age_gap,
+       estimates, estimated_age, age_gap, label_suspicion,
+       identity.distance AS identity_distance, identity.pictures AS identity_pictures,
+       CASE WHEN identity.record_id IS NOT NULL THEN identity.face_no IS NOT NULL END AS identity_face,
+       subject_age_offset, subject_age_offset_pictures, age_offset_residual
 FROM record
 LEFT JOIN content USING (part, path)
 LEFT JOIN image USING (sha256)
@@ -127,10 +151,14 @@ LEFT JOIN (
            sqrt((max(w * h, 2)[2]) / max(w * h)) AS second_face_ratio
     FROM face_in_force GROUP BY sha256
 ) AS f ON f.sha256 = content.sha256
-LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id;
+LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id
+LEFT JOIN near_copy ON near_copy.record_id = record.record_id
+LEFT JOIN suspicion ON suspicion.record_id = record.record_id
+LEFT JOIN identity ON identity.record_id = record.record_id
+LEFT JOIN age_offset ON age_offset.record_id = record.record_id;
 
 -- One row a record with its final verdict; reasons in the recipe's order.
-CREATE VIEW judged AS
+CREATE OR REPLACE VIEW judged AS
 SELECT record_id, part, path, age,
        coalesce(v.verdict, 'keep') AS verdict, v.reasons, v.first_check
 FROM record
@@ -147,7 +175,7 @@ WHERE EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
 
 -- How many records each check takes, in order; a record is counted once, at the first check that rejects it, or, where
 -- none does, at the first that sends it to review.
-CREATE VIEW funnel AS
+CREATE OR REPLACE VIEW funnel AS
 SELECT 0 AS position, 'records' AS step, NULL AS verdict, count(*) AS records, NULL AS status FROM judged
 UNION ALL
 SELECT c.position + 1, c."check", c.verdict, count(j.record_id), c.status
@@ -157,7 +185,7 @@ UNION ALL
 SELECT 1000000, 'kept', 'keep', count(*), NULL FROM judged WHERE verdict = 'keep'
 ORDER BY position;
 
-CREATE VIEW curated AS
+CREATE OR REPLACE VIEW curated AS
 SELECT record.record_id, record.part, record.path, record.age, record.subject_id, record_group.group_id,
        content.sha256, m.face_no, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h, m.landmarks
 FROM record

@@ -19,7 +19,14 @@ import polars as pl
 
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# From a version to the next; then all views are made anew.
+MIGRATIONS = {
+    "1": """
+        ALTER TABLE content RENAME COLUMN mtime_ns TO mtime;
+        ALTER TABLE age_estimate ADD COLUMN probabilities FLOAT[];
+    """,
+}
 WAIT_SECONDS = 5.0
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -32,16 +39,17 @@ CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalExc
 
 
 @contextmanager
-def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_manifest(path: Path, *, write: bool = False, older: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to an existing manifest; with `write`, one transaction that is committed if the block ends well.
 
-    Raises ManifestNotFound, ManifestError (no manifest, newer schema), ManifestBusy after 5 s, StorageError.
+    older: whether one of an older schema is opened too. Raises ManifestNotFound, ManifestError (no manifest, another
+    schema), ManifestBusy after 5 s, StorageError.
     """
     if not path.is_file():
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
     con = _connect(path, read_only=not write)
     try:
-        _check_version(con, path)
+        _check_version(con, path, older)
         if not write:
             with _damage(path):
                 yield con
@@ -54,19 +62,15 @@ def open_manifest(path: Path, *, write: bool = False) -> Iterator[duckdb.DuckDBP
         con.close()
 
 
-def create_or_open(path: Path, dataset: str) -> None:
+def create_or_open(path: Path, dataset: str) -> list[str]:
     """Make an empty manifest for `dataset`, or check that the one there is of that dataset and readable.
 
-    Raises ManifestError where it belongs to another dataset, is newer, or is no manifest.
+    One of an older schema is brought to this one; returns sentences that say so. Raises ManifestError where it belongs
+    to another dataset, is newer, or is no manifest.
     """
     if path.exists():
-        with open_manifest(path) as con:
-            found = get_meta(con, "dataset")
-        if found != dataset:
-            raise ManifestError(
-                f"{path} is the manifest of '{found}', not of '{dataset}'.", "Name another file with `--manifest`."
-            )
-        return
+        must_be_of(path, dataset)
+        return _migrate(path)
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True)
     beside = path.with_name(path.name + ".new")
@@ -79,6 +83,32 @@ def create_or_open(path: Path, dataset: str) -> None:
     finally:
         con.close()
     beside.rename(path)
+    return []
+
+
+def must_be_of(path: Path, dataset: str) -> None:
+    """Raises ManifestError where a manifest belongs to another dataset, is newer, or is none."""
+    with open_manifest(path, older=True) as con:
+        found = get_meta(con, "dataset")
+    if found != dataset:
+        raise ManifestError(
+            f"{path} is the manifest of '{found}', not of '{dataset}'.", "Name another file with `--manifest`."
+        )
+
+
+def _migrate(path: Path) -> list[str]:
+    with open_manifest(path, older=True) as con:
+        found = get_meta(con, "schema_version") or "0"
+    if found == str(SCHEMA_VERSION):
+        return []
+    with open_manifest(path, write=True, older=True) as con:
+        for (view,) in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+            con.execute(f'DROP VIEW "{view}"')
+        for version in range(int(found), SCHEMA_VERSION):
+            con.execute(MIGRATIONS[str(version)])
+        con.execute(schema_sql())
+        set_meta(con, schema_version=str(SCHEMA_VERSION), judged_at=None, picture_fingerprint=None)
+    return [f"{path} was brought from schema version {found} to {SCHEMA_VERSION}; what was observed is kept."]
 
 
 def schema_sql() -> str:
@@ -180,7 +210,7 @@ def _holder(text: str) -> str:
     return f"process {match[1]}{command}"
 
 
-def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+def _check_version(con: duckdb.DuckDBPyConnection, path: Path, older: bool) -> None:
     try:
         tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         version = (get_meta(con, "schema_version") or "0") if {"meta", "record"} <= tables else None
@@ -192,7 +222,12 @@ def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
         raise ManifestError(
             f"{path} has schema version {version}; this agebench reads up to {SCHEMA_VERSION}.", "Upgrade agebench."
         )
-    if int(version) < SCHEMA_VERSION:
+    if int(version) < SCHEMA_VERSION and version not in MIGRATIONS:
         raise ManifestError(
-            f"{path} has the old schema version {version}.", "Move it away and run `agebench curate` again."
+            f"{path} has the unknown schema version {version}.", "Move it away and run `agebench curate` again."
+        )
+    if int(version) < SCHEMA_VERSION and not older:
+        raise ManifestError(
+            f"{path} has the old schema version {version}.",
+            "`agebench curate` brings it to the present one and keeps what was observed.",
         )

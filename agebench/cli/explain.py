@@ -1,0 +1,129 @@
+"""agebench explain"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agebench.cli.render import Json, console, plain, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from agebench.workflows.explain import Explanation
+
+PICTURE_WIDTH = 48  # characters
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench explain wiki 01/1000001_1970-01-01_2000.jpg")(explain)
+
+
+def explain(
+    part: Annotated[str, typer.Argument(help="Part of the release: imdb or wiki; else the dataset's name.")],
+    path: Annotated[str, typer.Argument(help="Path as the release spells it.")],
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    json: Json = False,
+) -> None:
+    """Say everything that is known of one record: picture, evidence, checks, faces, ages, copies."""
+    from agebench.workflows.explain import explain as explained
+    from agebench.workflows.places import find_manifest
+
+    found = explained(find_manifest(manifest, training=False), part, path)
+    _render(found, console(json))
+    if json:
+        facts = dataclasses.asdict(found.facts)
+        print_json(
+            {
+                "command": "explain", "dataset": found.dataset, "recipe": found.recipe, "part": part, "path": path,
+                "verdict": found.verdict, "evidence": found.evidence,
+                "checks": [dataclasses.asdict(check) for check in found.checks],
+                **{key: facts[key] for key in ("faces", "estimates", "copies", "observed")},
+            }
+        )  # fmt: skip
+
+
+def _render(found: Explanation, out: Console) -> None:
+    from agebench.manifest.evidence import COLUMNS
+
+    colours = {"keep": "bold green", "review": "bold yellow", "reject": "bold red"}
+    verdict = found.verdict or "not judged"
+    out.print(
+        f"[bold]{plain(found.part)} {plain(found.path)}[/]: [{colours.get(verdict, 'bold')}]{verdict}[/] "
+        f"by {found.recipe or 'no recipe'}"
+    )
+    if found.picture is not None and sys.stdout.isatty():
+        out.print(half_blocks(found.picture.rgb, PICTURE_WIDTH))
+    evidence = [
+        (name, _shown(value), COLUMNS[name].unit, COLUMNS[name].meaning) for name, value in found.evidence.items()
+    ]
+    out.print(_table("Evidence", ("column", "value", "unit", "meaning"), evidence))
+    checks = [
+        (
+            c.name,
+            c.verdict,
+            c.said,
+            c.reason or c.predicate,
+            ", ".join(f"{k} = {_shown(v)}" for k, v in c.values.items()),
+        )
+        for c in found.checks
+    ]
+    out.print(_table("Checks", ("check", "verdict", "", "reason or predicate", "values"), checks, mark=2))
+    facts = found.facts
+    if facts.faces:
+        faces = [
+            (
+                str(f["face_no"]), f"{f['x']:.0f},{f['y']:.0f} {f['w']:.0f}x{f['h']:.0f}", f"{f['score']:.2f}",
+                _shown(f["sharpness"]), f"meant, by {found.evidence.get('face_chosen_by')}" if f["meant"] else "",
+            )
+            for f in facts.faces
+        ]  # fmt: skip
+        out.print(_table("Faces", ("face", "box, pixels", "score", "sharpness", ""), faces))
+    if facts.estimates:
+        ages = [(str(e["face_no"]), e["estimator"], _shown(e["age"]), _shown(e["spread"])) for e in facts.estimates]
+        out.print(_table("Estimated ages", ("face", "estimator", "age, years", "spread, years"), ages))
+    if facts.copies:
+        copies = [(f"{c['part']} {c['path']}", _shown(c["age"]), c["what"]) for c in facts.copies]
+        out.print(_table("Copies", ("record", "claimed age", ""), copies))
+    failed = [(o["observer"], o["version"], o["error"]) for o in facts.observed if o["error"]]
+    if failed:
+        out.print(_table("Observers that failed", ("observer", "version", "why"), failed))
+
+
+def _table(
+    title: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]], mark: int | None = None
+) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        fired = mark is not None and row[mark] == "fired"
+        table.add_row(*(plain(cell) for cell in row), style="bold yellow" if fired else None)
+    return table
+
+
+def half_blocks(rgb: Any, width: int) -> RenderableType:
+    """A picture (H, W, 3) uint8 as text: every character shows two pixels, one above the other."""
+    import cv2
+    from rich.style import Style
+    from rich.text import Text
+
+    height = max(1, round(width * rgb.shape[0] / rgb.shape[1] / 2)) * 2
+    small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
+    text = Text()
+    for upper, lower in zip(small[::2], small[1::2], strict=True):
+        for top, bottom in zip(upper.tolist(), lower.tolist(), strict=True):
+            text.append("▀", Style(color="rgb({},{},{})".format(*top), bgcolor="rgb({},{},{})".format(*bottom)))
+        text.append("\n")
+    return text
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,160 @@
+"""What `curate` derives of many observations together, before it judges: copies, identities, groups, suspect labels.
+
+Each is made anew only where what it is made of has changed. Every step reads what an earlier transaction committed (see
+`curate`), and nobody holds the manifest while networks compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from agebench.curate import age_offsets, connect_groups, find_identities, label_suspicion, near_duplicates
+from agebench.manifest import get_meta, open_manifest, set_meta
+from agebench.manifest.derived import (
+    embedding_rows,
+    estimate_rows,
+    is_current,
+    meant_rows,
+    picture_rows,
+    state,
+    unestimated,
+    write_derived,
+    write_estimates,
+)
+from agebench.manifest.fingerprints import picture_fingerprint
+from agebench.manifest.records import folders_of
+from agebench.observe import EmbedderChoice, Observers, measures
+from agebench.recipes import digest
+from agebench.train.runs import Run, changed_files
+from agebench.workflows.crops import crop_records
+
+Stage = Callable[[str, int, int], None]
+SUSPICION = 1  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
+
+
+def derive(
+    manifest: Path,
+    observers: Observers,
+    runs: Sequence[Run],
+    *,
+    cross_fit: bool,
+    workers: int,
+    on_stage: Stage | None = None,
+) -> None:
+    """Bring all derived tables of a manifest up to date. Raises what cropping and predicting raise, and Interrupted."""
+    with open_manifest(manifest, write=True) as con:
+        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
+            set_meta(con, picture_fingerprint=picture_fingerprint(con))
+    with open_manifest(manifest, write=True) as con:
+        made_of = f"{state(con)}:{measures.VERSION}:{SUSPICION}"
+        if not is_current(con, "copies", made_of):
+            write_derived(con, "copies", "near_copy", near_duplicates(picture_rows(con)), made_of)
+            set_meta(con, **{"derived:groups": None})
+    with open_manifest(manifest, write=True) as con:
+        if not is_current(con, "groups", state(con)):
+            connect_groups(con)
+            set_meta(con, **{"derived:groups": state(con)})
+    _identities(manifest, observers.embedder)
+    names = {e.name: observers.versions[f"age:{e.name}"] for e in observers.estimators if observers.detector}
+    for run in runs:
+        names |= _by_run(manifest, run, workers, on_stage)
+    if cross_fit:
+        names |= _by_cross_fit(manifest, workers, on_stage)
+    _suspicion(manifest, names)
+
+
+def _identities(manifest: Path, embedder: EmbedderChoice | None) -> None:
+    """Which face is the subject's, where faces were embedded."""
+    with open_manifest(manifest, write=True) as con:
+        if embedder is None:
+            if get_meta(con, "derived:identities") is not None:
+                write_derived(con, "identities", "identity", None, None)
+            return
+        made_of = f"{state(con)}:{get_meta(con, 'detector')}:{embedder.name}:{embedder.version}:{SUSPICION}"
+        if is_current(con, "identities", made_of):
+            return
+        found = find_identities(embedding_rows(con, embedder.name), same_person=embedder.same_person)
+        rows = found.filter(pl.col("identity_pictures") > 0).select(
+            "record_id", face_no="identity_face_no", distance="identity_distance", pictures="identity_pictures"
+        )
+        write_derived(con, "identities", "identity", rows, made_of)
+
+
+def _by_run(manifest: Path, run: Run, workers: int, on_stage: Stage | None) -> dict[str, str]:
+    """Estimates of a finished run for the faces that it has not seen; {estimator: version}."""
+    from agebench.train.predict import predict_ages  # torch, which judging again does not need
+
+    name = f"run:{run.id}"
+    with open_manifest(manifest) as con:
+        version = f"{_weights(run)} on {get_meta(con, 'detector')}"
+        rows = unestimated(con, meant_rows(con), name, version)
+        dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
+    if rows.is_empty():
+        return {name: version}
+    cropped = crop_records(
+        rows, folders, dataset=dataset, detector=detector, crop=run.recipe.crop, workers=workers,
+        on_progress=_named(on_stage, "cropping"),
+    )  # fmt: skip
+    ages, probabilities = predict_ages(
+        run, cropped.pictures, range(len(cropped.records)), on_progress=_named(on_stage, f"estimating by {run.id}")
+    )
+    estimates = cropped.records.select("sha256", "face_no").with_columns(
+        pl.Series("age", ages.astype(np.float64)),
+        pl.Series("spread", _spread(probabilities)),
+        pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+    )
+    with open_manifest(manifest, write=True) as con:
+        write_estimates(con, estimates, name, version)
+    return {name: version}
+
+
+def _by_cross_fit(manifest: Path, workers: int, on_stage: Stage | None) -> dict[str, str]:
+    raise NotImplementedError
+
+
+def _suspicion(manifest: Path, names: dict[str, str]) -> None:
+    """How suspect each claimed age is, by all estimators together."""
+    with open_manifest(manifest, write=True) as con:
+        if not names:
+            if get_meta(con, "derived:ages") is not None:
+                write_derived(con, "ages", "suspicion", None, None)
+                write_derived(con, "offsets", "age_offset", None, None)
+            return
+        parts = (state(con), get_meta(con, "derived:identities"), get_meta(con, "detector"), *sorted(names.items()))
+        made_of = hashlib.sha256(repr((parts, SUSPICION)).encode()).hexdigest()
+        if is_current(con, "ages", made_of):
+            return
+        rows = estimate_rows(con, sorted(names))
+        suspect = label_suspicion(rows)
+        write_derived(con, "ages", "suspicion", suspect, made_of)
+        recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
+        offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="estimated_age"), on="record_id"))
+        write_derived(
+            con, "offsets", "age_offset",
+            offsets.select(
+                "record_id", "subject_age_offset", "age_offset_residual",
+                subject_age_offset_pictures="subject_age_pictures",
+            ),
+            made_of,
+        )  # fmt: skip
+
+
+def _weights(run: Run) -> str:
+    """A run's weights as a word; the run must be as it was committed."""
+    changed_files(run)
+    return digest(run.recipe)[:12]
+
+
+def _spread(probabilities: np.ndarray) -> np.ndarray:
+    """Standard deviation of each distribution over the ages 0, 1, …, in years; probabilities (N, K) -> (N,)."""
+    classes = np.arange(probabilities.shape[1])
+    return np.sqrt(np.maximum(0, probabilities @ classes**2 - (probabilities @ classes) ** 2))
+
+
+def _named(on_stage: Stage | None, name: str) -> Callable[[int, int], None] | None:
+    return None if on_stage is None else lambda done, total: on_stage(name, done, total)

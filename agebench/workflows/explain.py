@@ -1,0 +1,83 @@
+"""explain: everything that is known of one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agebench.curate.checks import expression_columns
+from agebench.errors import UsageError
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.evidence import COLUMNS
+from agebench.manifest.facts import RecordFacts, read_facts
+from agebench.manifest.records import folders_of
+from agebench.pictures import Locator, Picture, decode, read_bytes
+
+
+@dataclass(frozen=True)
+class CheckSaid:
+    """One check on one record. said: `fired`, `did not fire` or `not run`; values: the columns that it reads."""
+
+    name: str
+    verdict: str
+    predicate: str
+    said: str
+    reason: str | None
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies."""
+
+    dataset: str
+    recipe: str | None
+    part: str
+    path: str
+    verdict: str | None
+    evidence: dict[str, Any]
+    checks: list[CheckSaid]
+    facts: RecordFacts
+    picture: Picture | None
+    file: Path | None
+
+
+def explain(manifest: Path, part: str, path: str) -> Explanation:
+    """All that a manifest knows of a record. Raises UsageError with the nearest paths where there is no such record."""
+    with open_manifest(manifest) as con:
+        facts = read_facts(con, part, path)
+        if facts is None:
+            raise UsageError(*_unknown(con, manifest, part, path))
+        evidence = {name: value for name, value in facts.evidence.items() if value is not None}
+        checks = [
+            CheckSaid(
+                row["check"], row["verdict"], row["predicate"],
+                "not run" if row["status"] == "not run" else "fired" if row["reason"] is not None else "did not fire",
+                row["reason"],
+                {c: facts.evidence.get(c) for c in expression_columns(row["predicate"], row["check"])},
+            )
+            for row in facts.checks
+        ]  # fmt: skip
+        dataset, recipe = get_meta(con, "dataset") or "?", get_meta(con, "recipe")
+        folders = folders_of(con)
+    locator = Locator(folders)
+    place, picture = None, None
+    if locator.stat(part, path)[2] is None:
+        place, _ = locator.find(part, path)
+        data, fault = read_bytes(place or "")
+        picture = None if fault else decode(data, at_least=640)[0]
+    ordered = {name: evidence[name] for name in COLUMNS if name in evidence}
+    return Explanation(
+        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, picture, Path(place) if place else None
+    )
+
+
+def _unknown(con: Any, manifest: Path, part: str, path: str) -> tuple[str, str]:
+    parts = [row[0] for row in con.execute("SELECT DISTINCT part FROM record ORDER BY part").fetchall()]
+    near = con.execute(
+        "SELECT part, path FROM record ORDER BY levenshtein(part || '/' || path, ?), record_id LIMIT 3",
+        [f"{part}/{path}"],
+    ).fetchall()
+    names = ", ".join(f"{p} {q}" for p, q in near)
+    return f"{manifest} has no record {part} {path} (parts: {', '.join(parts)}).", f"The nearest are {names}."
