@@ -1,0 +1,227 @@
+"""Which face of a picture is its subject's, told by the subject's other pictures; and what the ages say of a subject.
+
+A subject's pictures show the subject, and whoever else stood there. The face that returns from picture to picture is
+taken for the subject's. What would mislead: the same photograph saved twice returns without being evidence; a partner
+returns too, so a picture's say is shared among its faces and a close second leaves the subject undecided; chains of
+ever so similar faces join strangers, so a cluster is what lies about one middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
+SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from one photograph, saved twice
+RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
+ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
+
+SCHEMA: dict[str, Any] = {
+    "record_id": pl.Int32,
+    "identity_face_no": pl.Int32,
+    "identity_distance": pl.Float64,
+    "identity_pictures": pl.Int32,
+    "identity_rival": pl.Float64,
+    "identity_faces": pl.Int32,
+}
+
+
+def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: int = MIN_PICTURES) -> pl.DataFrame:
+    """For every record with faces and a subject, the face that agrees with the subject's other pictures.
+
+    faces: one row a face of useful size: `subject_id, record_id, sha256, face_no, vector` (a list or array of one
+    length, to be compared by Euclidean distance). same_person: the distance below which two vectors are taken for one
+    person's. Rows without a subject or vector are left out.
+
+    Returns one row a record, sorted by `record_id`: `identity_face_no`, the face nearest to the middle of the subject's
+    cluster if it is nearer than `same_person`, else NULL; `identity_distance`, that of the nearest face to the middle
+    of the *other* photographs' faces, also where it is too far, NULL where the subject has no cluster;
+    `identity_pictures`, the different photographs that show the cluster (0 where no face returns in at least
+    `min_pictures`, or where two do about equally often); `identity_rival`, the support of the second face that returns
+    as a share of the first one's, 0 to 1, NULL where none is first; `identity_faces`, the record's own faces.
+
+    Records of one content count as one picture and get the same answer. Memory is that of one subject at a time.
+    """
+    used = faces.filter(pl.col("subject_id").is_not_null() & pl.col("vector").is_not_null())
+    used = used.select("subject_id", "record_id", "sha256", "face_no", "vector").sort(
+        "subject_id", "record_id", "face_no"
+    )
+    if used.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
+    once = used.unique(["subject_id", "sha256", "face_no"], keep="first", maintain_order=True)
+    vectors = _matrix(once["vector"])
+    picture = once["sha256"].rank("dense").to_numpy().astype(np.int64)
+    subject = once["subject_id"].rle_id().to_numpy()
+    starts = np.flatnonzero(np.diff(subject, prepend=-1))
+    answers = [
+        _subject(vectors[a:b], picture[a:b], same_person, min_pictures)
+        for a, b in zip(starts, [*starts[1:], len(once)], strict=True)
+    ]
+    found = once.select("subject_id", "sha256", "face_no").with_columns(
+        pl.Series("distance", np.concatenate([a[0] for a in answers]), nan_to_null=True),
+        pl.Series("pictures", np.concatenate([a[1] for a in answers]), dtype=pl.Int32),
+        pl.Series("rival", np.concatenate([a[2] for a in answers]), nan_to_null=True),
+    )
+    nearest = found.group_by("subject_id", "sha256").agg(
+        pl.col("face_no").sort_by("distance", "face_no", nulls_last=True).first(),
+        pl.col("distance").min(),
+        pl.col("pictures", "rival").first(),
+        pl.len().alias("faces"),
+    )
+    records = used.select("subject_id", "sha256", "record_id").unique()
+    return (
+        records.join(nearest, on=["subject_id", "sha256"])
+        .select(
+            "record_id",
+            identity_face_no=pl.when(pl.col("distance") < same_person).then("face_no"),
+            identity_distance="distance",
+            identity_pictures="pictures",
+            identity_rival="rival",
+            identity_faces="faces",
+        )
+        .cast(SCHEMA)
+        .sort("record_id")
+    )
+
+
+def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
+    """(n, D) of a column of lists or arrays."""
+    width = len(vectors[0])
+    return vectors.explode().to_numpy().astype(np.float32, copy=False).reshape(len(vectors), width)
+
+
+def _subject(
+    vectors: NDArray[np.float32], picture: NDArray[np.int64], same_person: float, min_pictures: int
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """(distance to the middle, photographs of the cluster, rival) of each of one subject's n faces; NaN, 0, NaN where
+    nobody is first. vectors: (n, D); picture: (n,) which picture each face is of."""
+    n = len(vectors)
+    nobody = np.full(n, np.nan), np.zeros(n, np.int32), np.full(n, np.nan)
+    _, picture, shown = np.unique(picture, return_inverse=True, return_counts=True)
+    if len(shown) < min_pictures:
+        return nobody
+    apart = _distances(vectors, vectors)
+    faces = _Faces(vectors, apart, picture, _shots(apart < SAME_SHOT * same_person, picture), 1 / shown[picture])
+    first = faces.cluster(np.ones(n, bool), same_person)
+    if len(np.unique(faces.shot[first])) < min_pictures:
+        return nobody
+    second = faces.cluster(faces.distance_to(first) >= same_person, same_person)
+    rival = faces.support(second) / faces.support(first)
+    if rival > RIVAL:
+        return nobody[0], nobody[1], np.full(n, rival)
+    pictures = np.full(n, len(np.unique(faces.shot[first])), np.int32)
+    return faces.distance_to(first), pictures, np.full(n, rival)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """One subject's n faces. picture, shot: which picture and which photograph each is of, from 0; say: 1 / the faces
+    of its picture. A cluster is a (n,) mask with at most one face a picture."""
+
+    vectors: NDArray[np.float32]  # (n, D)
+    apart: NDArray[np.float32]  # (n, n)
+    picture: NDArray[np.int64]
+    shot: NDArray[np.int64]
+    say: NDArray[np.float64]
+
+    def cluster(self, allowed: NDArray[np.bool_], same_person: float) -> NDArray[np.bool_]:
+        """The faces about the middle with the most support, found from the face with the most support."""
+        if not allowed.any():
+            return allowed
+        order = np.argsort(self.shot, kind="stable")
+        starts = np.flatnonzero(np.diff(self.shot[order], prepend=-1))
+        near = (self.apart < same_person) & allowed
+        say = np.maximum.reduceat(np.where(near, self.say, 0).astype(np.float32)[:, order], starts, axis=1)
+        seed = int(np.argmax(np.where(allowed, say.sum(axis=1), -1)))
+        members = self._nearest(np.where(allowed, self.apart[seed], np.inf), same_person)
+        for _ in range(ROUNDS):
+            total, count = self._sums(members)
+            distance = _distances(self.vectors, (total.sum(axis=0) / max(count.sum(), 1))[None])[:, 0]
+            found = self._nearest(np.where(allowed, distance, np.inf), same_person)
+            if not found.any() or (found == members).all():
+                break
+            members = found
+        return members
+
+    def support(self, members: NDArray[np.bool_]) -> float:
+        """The photographs of a cluster, each counted as one over the faces that share it."""
+        best = np.zeros(self.shot.max() + 1)
+        np.maximum.at(best, self.shot[members], self.say[members])
+        return float(best.sum())
+
+    def distance_to(self, members: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n,) distances to the middle of the cluster's faces on other photographs."""
+        total, count = self._sums(members)
+        others = np.maximum(count.sum() - count[self.shot], 1)[:, None]
+        middle = (total.sum(axis=0) - total[self.shot]) / others
+        return np.asarray(np.sqrt(((self.vectors - middle) ** 2).sum(axis=1)), np.float64)
+
+    def _nearest(self, distance: NDArray[np.floating], same_person: float) -> NDArray[np.bool_]:
+        """The nearest face of each picture, where it is near enough."""
+        order = np.lexsort((distance, self.picture))
+        first = order[np.flatnonzero(np.diff(self.picture[order], prepend=-1))]
+        chosen = np.zeros(len(distance), bool)
+        chosen[first] = distance[first] < same_person
+        return chosen
+
+    def _sums(self, members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """(shots, D) the mean member of each photograph, 0 where there is none, and (shots,) whether there is one."""
+        shots = int(self.shot.max()) + 1
+        total, count = np.zeros((shots, self.vectors.shape[1])), np.bincount(self.shot[members], minlength=shots)
+        np.add.at(total, self.shot[members], self.vectors[members])
+        return total / np.maximum(count, 1)[:, None], np.minimum(count, 1)
+
+
+def _distances(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Euclidean distances of all pairs: (N, M) of (N, D) and (M, D)."""
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None] - 2 * (one @ other.T)
+    return np.sqrt(np.maximum(squares, 0)).astype(np.float32)
+
+
+def _shots(same: NDArray[np.bool_], picture: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) which photograph each face is of: pictures are one where faces of both are all but equal. same: (n, n)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one, other = (picture[side] for side in np.nonzero(same))
+    size = int(picture.max()) + 1
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(size, size))
+    _, shot = connected_components(graph, directed=False)
+    return np.asarray(shot[picture], np.int64)
+
+
+def age_offsets(estimates: pl.DataFrame) -> pl.DataFrame:
+    """How far the estimated ages of a subject's pictures lie from the claimed ones, and each record from that.
+
+    estimates: one row a record, of the face that is the subject's: `subject_id, record_id, sha256, age` (claimed) and
+    `estimated`, both in years. Rows with a NULL or NaN are left out. Where all of a subject's pictures are off by about
+    as many years, its birth date is wrong; where one is, that picture shows someone else or another year.
+
+    Returns one row a record, sorted by `record_id`: `subject_age_offset`, the median of estimated − claimed over the
+    subject's different pictures (a picture of several records counts once, by its median); `subject_age_spread`, the
+    median distance from it; `subject_age_pictures`, how many there are; `age_offset_residual`, the record's own
+    estimated − claimed less the subject's. All in years. With one picture the residual is 0 and says nothing.
+    """
+    numbers = pl.col("age", "estimated").cast(pl.Float64)
+    used = (
+        estimates.filter(pl.col("subject_id").is_not_null())
+        .with_columns(numbers.fill_nan(None))
+        .drop_nulls(["age", "estimated"])
+        .with_columns(offset=pl.col("estimated") - pl.col("age"))
+    )
+    pictures = used.group_by("subject_id", "sha256").agg(pl.col("offset").median())
+    subjects = pictures.group_by("subject_id").agg(
+        subject_age_offset=pl.col("offset").median(),
+        subject_age_spread=(pl.col("offset") - pl.col("offset").median()).abs().median(),
+        subject_age_pictures=pl.len().cast(pl.Int32),
+    )
+    return (
+        used.join(subjects, on="subject_id")
+        .with_columns(age_offset_residual=pl.col("offset") - pl.col("subject_age_offset"))
+        .select("record_id", "subject_age_offset", "subject_age_spread", "subject_age_pictures", "age_offset_residual")
+        .sort("record_id")
+    )
