@@ -10,8 +10,8 @@ from agebench.manifest.groups import group_keys, write_groups
 
 
 def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
-    """Give every record its group, the connected component over "same subject", "same name and birth date" and "same
-    bytes"; their number.
+    """Give every record its group, the connected component over "same subject", "same name and birth date" and
+    "same bytes or photograph"; their number.
 
     A group is named by its smallest `record_id`, so the same release gives the same groups.
     """
@@ -24,7 +24,7 @@ def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
         write_groups(con, pl.DataFrame(schema={"record_id": pl.Int32, "group_id": pl.Int32}))
         return 0
     edges, size = [], n
-    for name in ("subject_id", "person", "sha256"):
+    for name in ("subject_id", "person", "sha256", "near_group"):
         codes = keys.select("record_id", code=pl.col(name).rank("dense")).drop_nulls().to_numpy().astype(np.int64)
         if len(codes):
             edges.append(codes + np.array([0, size - 1]))

@@ -56,14 +56,14 @@ def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
 
 
 def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
-    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, age (the
-    claimed one), estimator, estimate, spread (years), log_probability (of the claimed age, where the estimator tells),
+    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256, age
+    (the claimed one), estimator, estimate, spread (years), log_probability (of the claimed age, where the estimator tells),
     recognised (whether the face is known to be the subject's)."""
     return query(
         con,
-        """SELECT record_id, group_id, subject_id, record.age, estimator, e.age AS estimate, spread,
+        """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
                   ln(greatest(probabilities[record.age + 1], 1e-6)) AS log_probability,
-                  coalesce(i.face_no = m.face_no, FALSE) AS recognised, photo_year
+                  coalesce(i.face_no = m.face_no, FALSE) AS recognised
            FROM record JOIN meant_face m USING (record_id)
            JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
            LEFT JOIN record_group USING (record_id) LEFT JOIN identity i USING (record_id)

@@ -106,5 +106,5 @@ def observers_run(con: duckdb.DuckDBPyConnection) -> set[Observer]:
         run.add("faces")
     for observer in ("copies", "ages", "identities"):
         if get_meta(con, f"derived:{observer}") is not None:
-            run.add(observer)  # type: ignore[arg-type]
+            run.add(observer)
     return run

@@ -9,15 +9,16 @@ from agebench.manifest.store import query
 
 
 def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What ties records together: record_id, subject_id, person, sha256.
+    """What ties records together: record_id, subject_id, person, sha256, near_group.
 
     person: folded name and date of birth, which one subject of both parts of a release has under two numbers.
     """
     return query(
         con,
-        r"""SELECT record_id, subject_id, sha256,
+        r"""SELECT record_id, subject_id, sha256, near_group,
                    regexp_replace(lower(strip_accents(trim(name))), '\s+', ' ', 'g') || '|' || dob AS person
-            FROM record LEFT JOIN content USING (part, path) ORDER BY record_id""",
+            FROM record LEFT JOIN content USING (part, path) LEFT JOIN near_copy USING (record_id)
+            ORDER BY record_id""",
     )
 
 

@@ -26,7 +26,7 @@ from agebench.manifest.store import query, storage_errors
 IMAGE_FIELDS = [
     ("format", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("channels", pa.int32()),
     ("grayscale", pa.bool_()), ("phash", pa.uint64()), ("sharpness", pa.float64()), ("brightness", pa.float64()),
-    ("contrast", pa.float64()),
+    ("contrast", pa.float64()), ("inset_phash", pa.list_(pa.uint64())), ("edges", pa.list_(pa.uint64())),
 ]  # fmt: skip
 FACE_FIELDS = [
     ("x", pa.float64()), ("y", pa.float64()), ("w", pa.float64()), ("h", pa.float64()), ("score", pa.float64()),
@@ -78,18 +78,18 @@ INSERT INTO face
 DELETE FROM age_estimate USING fresh
     WHERE age_estimate.sha256 = fresh.sha256 AND 'age:' || age_estimate.estimator = fresh.observer;
 INSERT INTO age_estimate
-    SELECT sha256, a.face_no, a.estimator, a.age, a.spread, NULL
-    FROM (SELECT sha256, place, unnest(ages) AS a FROM incoming)
-    SEMI JOIN fresh ON fresh.place = place AND fresh.observer = 'age:' || a.estimator
-    ORDER BY sha256, a.estimator, a.face_no;
+    SELECT seen.sha256, a.face_no, a.estimator, a.age, a.spread, NULL
+    FROM (SELECT sha256, place, unnest(ages) AS a FROM incoming) AS seen
+    SEMI JOIN fresh ON fresh.place = seen.place AND fresh.observer = 'age:' || a.estimator
+    ORDER BY seen.sha256, a.estimator, a.face_no;
 
 DELETE FROM embedding USING fresh
     WHERE embedding.sha256 = fresh.sha256 AND 'embedding:' || embedding.model = fresh.observer;
 INSERT INTO embedding
-    SELECT sha256, e.face_no, e.model, e.vector
-    FROM (SELECT sha256, place, unnest(embeddings) AS e FROM incoming)
-    SEMI JOIN fresh ON fresh.place = place AND fresh.observer = 'embedding:' || e.model
-    ORDER BY sha256, e.model, e.face_no;
+    SELECT seen.sha256, e.face_no, e.model, e.vector
+    FROM (SELECT sha256, place, unnest(embeddings) AS e FROM incoming) AS seen
+    SEMI JOIN fresh ON fresh.place = seen.place AND fresh.observer = 'embedding:' || e.model
+    ORDER BY seen.sha256, e.model, e.face_no;
 DROP TABLE incoming;
 DROP TABLE latest;
 DROP TABLE fresh;

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS content (
 -- Facts of pixels, keyed by content so that a picture is never measured twice.
 CREATE TABLE IF NOT EXISTS image (
     sha256 VARCHAR NOT NULL, format VARCHAR, width INTEGER, height INTEGER, channels INTEGER, grayscale BOOLEAN,
-    phash UBIGINT, sharpness DOUBLE, brightness DOUBLE, contrast DOUBLE
+    phash UBIGINT, sharpness DOUBLE, brightness DOUBLE, contrast DOUBLE,
+    inset_phash UBIGINT[], edges UBIGINT[] -- what near duplicates are found and confirmed by
 );
 CREATE TABLE IF NOT EXISTS face (
     sha256 VARCHAR NOT NULL, detector VARCHAR NOT NULL, face_no INTEGER NOT NULL,

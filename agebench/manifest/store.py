@@ -25,6 +25,8 @@ MIGRATIONS = {
     "1": """
         ALTER TABLE content RENAME COLUMN mtime_ns TO mtime;
         ALTER TABLE age_estimate ADD COLUMN probabilities FLOAT[];
+        ALTER TABLE image ADD COLUMN inset_phash UBIGINT[];
+        ALTER TABLE image ADD COLUMN edges UBIGINT[];
     """,
 }
 WAIT_SECONDS = 5.0

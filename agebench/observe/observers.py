@@ -91,7 +91,8 @@ class Watch:
         picture, fault = decode(data, at_least=DECODE_SIDE, sha256=row["sha256"])
         if picture is None:
             return row | {"error": fault}
-        row["observed"] = observed = []
+        observed: list[dict[str, str | None]] = []
+        row["observed"] = observed
         if "image" in todo:
             row["image"] = {
                 "format": picture.format, "width": picture.width, "height": picture.height,

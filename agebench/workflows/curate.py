@@ -262,7 +262,9 @@ def _settle(
     notes = list(release.notes)
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     pictures = needs_pictures or _any_picture(release)
-    observers, runs, cross_fit = None, [], False
+    observers: Observers | None = None
+    runs: list[Run] = []
+    cross_fit = False
     if pictures:
         chosen = _detector(manifest, detector, detector_model)
         wanted = recipe.observe.estimators if estimators is None else estimators
