@@ -78,6 +78,7 @@ def _register() -> None:
         doctor,
         evaluate,
         export,
+        fetch,
         ls,
         predict,
         report,
@@ -86,7 +87,9 @@ def _register() -> None:
         train,
     )
 
-    for module in (curate, balance, train, evaluate, report, predict, export, status, ls, show, cp, demo, doctor):
+    for module in (
+        curate, balance, train, evaluate, report, predict, export, fetch, status, ls, show, cp, demo, doctor,
+    ):  # fmt: skip
         module.register(app)
 
 
