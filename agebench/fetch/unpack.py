@@ -222,6 +222,11 @@ def _tar_members(raw: IO[bytes], archive: Path) -> Iterator[_Member]:
         block = wary.read(tarfile.BLOCKSIZE)
         if len(block) < tarfile.BLOCKSIZE or any(block):
             raise _damaged(archive, "it ends without a tar's end mark")
+        padding = 0
+        while piece := wary.read(CHUNK):  # to the checksum at the end of the compression
+            padding += len(piece)
+            if padding > SMALL:
+                raise _refused(archive, f"more than {in_words(SMALL)} follow its end mark")
 
 
 def _opened(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

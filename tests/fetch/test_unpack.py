@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import random
@@ -226,6 +227,27 @@ def test_a_cut_archive_is_a_sentence_and_leaves_nothing(tmp_path: Path, kind: st
     with pytest.raises(ArchiveError, match=r"cannot be unpacked.*Delete"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["w:gz", "w:bz2", "w:xz"])
+def test_the_checksum_at_the_end_of_the_compression_counts(tmp_path: Path, kind: str) -> None:
+    archive = tar(tmp_path / "a", FILES.items(), kind)
+    content = archive.read_bytes()
+    archive.write_bytes(content[:-6])
+    with pytest.raises(ArchiveError, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "out")
+    if kind == "w:gz":
+        archive.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
+        with pytest.raises(ArchiveError, match="CRC"):
+            unpack(archive, tmp_path / "out")
+
+
+def test_a_bomb_behind_the_end_mark_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agebench.fetch.unpack.SMALL", 10**6)
+    plain = tar(tmp_path / "plain", FILES.items()).read_bytes()
+    (tmp_path / "a").write_bytes(gzip.compress(plain + bytes(2 * 10**6)))
+    with pytest.raises(ArchiveError, match=r"more than 1\.0 MB follow its end mark"):
+        unpack(tmp_path / "a", tmp_path / "out")
 
 
 def test_a_tar_cut_between_two_members_is_seen(tmp_path: Path) -> None:
