@@ -84,6 +84,14 @@ class StorageError(AgebenchError, OSError):
     """The disk is full or the folder cannot be written."""
 
 
+class FetchError(AgebenchError, ConnectionError):
+    """A file cannot be downloaded, or is not what its card says."""
+
+
+class ArchiveError(AgebenchError, ValueError):
+    """An archive is damaged, or holds what must not be unpacked: paths that lead elsewhere, links, too much."""
+
+
 class WorkersFailed(AgebenchError, RuntimeError):
     """The worker processes cannot be started."""
 

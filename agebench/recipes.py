@@ -51,6 +51,23 @@ class Protocol(Strict):
     ages: tuple[int, int] | None = None
 
 
+class Download(Strict):
+    """One file at the authors' site. Sizes and hashes stand here only where their authors publish them."""
+
+    part: Name | None = None  # as records name it; None: the release has no parts
+    url: Annotated[str, Field(pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])")]
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    bytes: Annotated[int, Field(gt=0)] | None = None
+    about_bytes: Annotated[int, Field(gt=0)] | None = None  # the size in words, where the exact one is not published
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    unpack: bool = True
+    below: Annotated[str, Field(pattern=r"^[^/\\.][^/\\]*$")] | None = (
+        None  # the archive's folder that becomes the root
+    )
+    unpacked_bytes: Annotated[int, Field(gt=0)] | None = None
+
+
 class Card(Strict):
     """One dataset: what it is, where it is to be had, how it is laid out, what to expect of it."""
 
@@ -65,8 +82,17 @@ class Card(Strict):
     source: str
     licence: str
     citation: str
+    by_hand: str | None = None  # how people get a release that no program can download: asking, a browser
+    download: list[Download] = []
     expected: Expected
     protocol: Protocol | None = None
+
+    @model_validator(mode="after")
+    def files_are_unique(self) -> Card:
+        names = [item.file.lower() for item in self.download]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two [[download]] tables have the file '{twice[0]}'")
+        return self
 
     @model_validator(mode="after")
     def test_sets_have_a_protocol(self) -> Card:
@@ -257,8 +283,8 @@ def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check]
 
 
 def digest(recipe: Strict) -> str:
-    """SHA-256 of a recipe's content, independent of its formatting."""
-    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()
+    """SHA-256 of a recipe's content, independent of its formatting and of where a release is downloaded from."""
+    return hashlib.sha256(recipe.model_dump_json(exclude={"download", "by_hand"}).encode()).hexdigest()
 
 
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:

@@ -79,6 +79,7 @@ def _register() -> None:
         evaluate,
         explain,
         export,
+        fetch,
         ls,
         predict,
         report,
@@ -88,21 +89,8 @@ def _register() -> None:
     )
 
     for module in (
-        curate,
-        balance,
-        train,
-        evaluate,
-        report,
-        predict,
-        explain,
-        export,
-        status,
-        ls,
-        show,
-        cp,
-        demo,
-        doctor,
-    ):
+        curate, balance, train, evaluate, report, predict, explain, export, fetch, status, ls, show, cp, demo, doctor,
+    ):  # fmt: skip
         module.register(app)
 
 

@@ -63,8 +63,9 @@ def status(runs_dir: Path) -> Status:
     releases = {}
     for name in sorted(resources.available("manifests")):
         try:
-            releases[name] = Path(load_card(name).root).is_dir()
-        except AgebenchError:
+            root = Path(load_card(name).root)
+            releases[name] = root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir())
+        except (AgebenchError, OSError):
             continue
     manifests = [_manifest(path) for path in sorted(MANIFESTS.glob("*.duckdb"))]
     listed = list_runs(runs_dir)

@@ -42,10 +42,16 @@ def face(x: float, y: float, w: float, h: float, score: float = 0.9) -> dict[str
     return {"x": x, "y": y, "w": w, "h": h, "score": score, "sharpness": 80.0, "landmarks": points}
 
 
-def seen(number: int, faces: list[dict[str, Any]] | None = None, **changed: Any) -> dict[str, Any]:
+def seen(
+    number: int, faces: list[dict[str, Any]] | None = None, *, detector: str = "d", failed: str | None = None,
+    **changed: Any,
+) -> dict[str, Any]:
+    """A part row: one look at a picture by the image observer and a detector."""
     return {
         "part": "p", "path": f"{number:05d}.jpg", "sha256": f"{number:064x}", "bytes": 10, "mtime": 1,
-        "image_version": "1", "image": IMAGE, "detector": "d", "detector_version": "1", "faces": faces or [],
+        "observed": [{"observer": "image", "version": "1", "error": None},
+                     {"observer": f"faces:{detector}", "version": "1", "error": failed}],
+        "image": IMAGE, "detector": detector, "faces": faces or [],
     } | changed  # fmt: skip
 
 
@@ -127,7 +133,7 @@ def test_faces_of_another_detector_are_not_evidence(build: Build) -> None:
 
 def test_looked_at_without_a_face_is_none_and_a_failed_look_is_unknown(build: Build) -> None:
     path = build(2)
-    part(path, seen(0), seen(1, detector_error="error: too odd", faces=None))
+    part(path, seen(0), seen(1, failed="error: too odd"))
     fold(path)
     empty, failed = evidence(path)
     assert (empty["faces"], empty["detector_error"]) == (0, None)

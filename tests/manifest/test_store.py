@@ -47,12 +47,39 @@ def test_a_missing_manifest_names_the_command_that_makes_it(tmp_path: Path) -> N
 
 def test_a_newer_schema_is_refused_and_an_older_one_is_told(build: Build) -> None:
     path = build()
-    for version, told in (("99", "up to 1.* Upgrade"), ("0", "old schema version"), ("x", "Upgrade")):
+    for version, told in (
+        ("99", f"up to {SCHEMA_VERSION}.* Upgrade"),
+        ("1", "old schema version 1.*agebench curate"),
+        ("0", "unknown schema version"),
+        ("x", "Upgrade"),
+    ):
         con = duckdb.connect(str(path))
         con.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [version])
         con.close()
         with pytest.raises(ManifestError, match=told), open_manifest(path):
             pass
+
+
+def test_a_manifest_of_an_older_schema_is_brought_to_this_one(build: Build) -> None:
+    path = build()
+    con = duckdb.connect(str(path))
+    for (view,) in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+        con.execute(f"DROP VIEW {view}")
+    for table in ("near_copy", "identity", "suspicion", "age_offset"):
+        con.execute(f"DROP TABLE {table}")
+    con.execute("ALTER TABLE content RENAME COLUMN mtime TO mtime_ns")
+    con.execute("ALTER TABLE age_estimate DROP COLUMN probabilities")
+    con.execute("ALTER TABLE image DROP COLUMN inset_phash")
+    con.execute("ALTER TABLE image DROP COLUMN edges")
+    con.execute("INSERT INTO content VALUES ('p', 'a.jpg', 'x', 3, 4, NULL)")
+    con.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    con.close()
+    [note] = create_or_open(path, "fg-net")
+    assert "from schema version 1 to 2" in note
+    assert create_or_open(path, "fg-net") == []
+    with open_manifest(path) as con:
+        assert con.execute("SELECT part, path, mtime FROM content").fetchall() == [("p", "a.jpg", 4)]
+        assert con.execute("SELECT count(*) FROM evidence").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_the_perceptual_hash_survives_scaling_and_jpeg_and_tells_pictures_apart(
 def test_any_shape_is_measured(height: int, width: int) -> None:
     facts = measure(np.full((height, width, 3), 7, np.uint8))
     assert 0 <= facts["phash"] < 2**64
-    assert all(np.isfinite(float(v)) for v in facts.values())
+    assert all(np.isfinite(np.asarray(v, dtype=float)).all() for v in facts.values())
+    assert (len(facts["inset_phash"]), len(facts["edges"])) == (4, 20)
 
 
 def test_a_face_box_outside_the_picture_has_no_sharpness() -> None:

@@ -23,7 +23,7 @@ from agebench.manifest.exports import curated_rows, face_rows, verdict_rows
 from agebench.manifest.observations import parts_folder
 from agebench.manifest.store import query
 from agebench.observe import choose_detector, engine, observe
-from agebench.observe.worker import Observers
+from agebench.observe.observers import File, Observers, Watch
 from agebench.workflows.curate import CurateReport, curate, forecast
 
 Release = Callable[[int], Path]
@@ -254,11 +254,11 @@ def test_a_picture_that_the_detector_fails_on_is_that_records_fault(tmp_path: Pa
     folder.mkdir()
     Image.new("RGB", (5, 4000), "gray").save(folder / "30_0_0_20170101000000000.jpg")
     Image.fromarray(np.full((200, 200, 3), 99, np.uint8)).save(folder / "31_0_0_20170101000000001.jpg")
-    observers = Observers({"utkface": folder}, choose_detector("auto", scrfd))
-    [odd, plain] = [observers.look(("utkface", p.name, 1, 1, None)) for p in sorted(folder.iterdir())]
+    watch = Watch({"utkface": folder}, Observers(choose_detector("auto", scrfd)))
+    [odd, plain] = [watch.look(File("utkface", p.name, 1, 1)) for p in sorted(folder.iterdir())]
     assert (odd["image"]["width"], odd["image"]["height"]) == (5, 4000)
     assert odd["error"] is None
-    assert odd.get("detector_error") or odd["faces"] == []
+    assert odd["observed"][1]["error"] or odd["faces"] == []
     assert plain["faces"] == []
     path = tmp_path / "a.duckdb"
     report = curate("utkface", root=folder, manifest=path, detector_model=scrfd, workers=1)
@@ -275,11 +275,11 @@ def test_hostile_files_are_rows_with_a_reason(tmp_path: Path, detector: str, chi
     os.mkfifo(folder / names[5])
     (tmp_path / "secret.jpg").write_bytes(good)
     choice = choose_detector(detector)
-    observe(
-        [("utkface", n, 1, 1, "empty" if i == 1 else None) for i, n in enumerate(names)]
-        + [("utkface", "../secret.jpg", 1, 1, None)],
-        {"utkface": folder}, tmp_path / "a.duckdb", detector=choice, workers=1,
-    )  # fmt: skip
+    files = [File("utkface", n, 1, 1, "empty" if i == 1 else None) for i, n in enumerate(names)]
+    files.append(File("utkface", "../secret.jpg", 1, 1))
+    schema = {"bytes": pl.Int64, "mtime": pl.Int64, "fault": pl.Utf8, "sha256": pl.Utf8, "todo": pl.List(pl.Utf8)}
+    frame = pl.DataFrame(files, schema_overrides=schema, orient="row", schema=File._fields)
+    observe(frame, {"utkface": folder}, tmp_path / "a.duckdb", observers=Observers(choice), workers=1)
     import pyarrow as pa
 
     [file] = parts_folder(tmp_path / "a.duckdb").glob("*.arrows")

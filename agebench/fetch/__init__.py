@@ -1,0 +1,1 @@
+"""Getting a public release: a download that resumes and is checked, and unpacking that trusts no archive."""
