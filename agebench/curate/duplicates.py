@@ -221,9 +221,7 @@ def _once_more(leader: Ints, best_of_look: Ints, edges: Words) -> Ints:
     return leader
 
 
-def _table(
-    records: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int
-) -> pl.DataFrame:
+def _table(records: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int) -> pl.DataFrame:
     """The groups as `near_duplicates` returns them."""
     grouped = np.bincount(leader, minlength=len(leader))[leader] > 1
     members = pictures.select("sha256", "age", "record_id", near_of=pl.format("{}/{}", "part", "path")).with_columns(
@@ -241,7 +239,9 @@ def _table(
     )
     members = members.join(agree, on="sha256", how="left").with_columns(pl.col("agree").fill_null(0))
     # another than the leader stays only where all of its group are its own duplicates too
-    first = members.sort(-pl.col("agree").cast(pl.Int64), "quality").group_by("leader").agg(first=pl.col("quality").first())
+    first = (
+        members.sort(-pl.col("agree").cast(pl.Int64), "quality").group_by("leader").agg(first=pl.col("quality").first())
+    )
     members = members.join(first, on="leader")
     one, other = members["quality"].to_numpy(), members["first"].to_numpy()
     like = [
@@ -252,9 +252,9 @@ def _table(
     members = members.with_columns(like=pl.Series(np.any(like, axis=0), dtype=pl.Boolean)).with_columns(
         fits=pl.col("like").all().over("leader")
     )
-    members = members.with_columns(
-        stays=pl.when("fits").then("first").otherwise("leader") == pl.col("quality")
-    ).sort("leader", ~pl.col("stays"), -pl.col("agree").cast(pl.Int64), "quality")
+    members = members.with_columns(stays=pl.when("fits").then("first").otherwise("leader") == pl.col("quality")).sort(
+        "leader", ~pl.col("stays"), -pl.col("agree").cast(pl.Int64), "quality"
+    )
     members = members.with_columns(
         near_rank=pl.int_range(1, pl.len() + 1).over("leader").cast(pl.Int32),
         near_copies=pl.len().over("leader").cast(pl.Int32),

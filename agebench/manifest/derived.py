@@ -56,9 +56,9 @@ def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
 
 
 def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
-    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256, age
-    (the claimed one), estimator, estimate, spread (years), log_probability (of the claimed age, where the estimator tells),
-    recognised (whether the face is known to be the subject's)."""
+    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
+    age (the claimed one), estimator, estimate, spread (years), log_probability (of the claimed age, where the estimator
+    tells), recognised (whether the face is known to be the subject's)."""
     return query(
         con,
         """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,

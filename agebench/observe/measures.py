@@ -80,9 +80,7 @@ def copy_hashes(gray: NDArray[np.uint8]) -> dict[str, list[int]]:
     gray: (H, W) uint8, as `measure` reduces it.
     """
     height, width = gray.shape
-    inside = [
-        gray[y : height - y, x : width - x] for y, x in ((round(height * c), round(width * c)) for c in INSETS)
-    ]
+    inside = [gray[y : height - y, x : width - x] for y, x in ((round(height * c), round(width * c)) for c in INSETS)]
     return {
         "inset_phash": [perceptual_hash(part) for part in inside[1:]],
         "edges": [word for part in inside for word in edge_hash(part)],

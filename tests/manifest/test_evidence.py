@@ -43,7 +43,11 @@ def face(x: float, y: float, w: float, h: float, score: float = 0.9) -> dict[str
 
 
 def seen(
-    number: int, faces: list[dict[str, Any]] | None = None, *, detector: str = "d", failed: str | None = None,
+    number: int,
+    faces: list[dict[str, Any]] | None = None,
+    *,
+    detector: str = "d",
+    failed: str | None = None,
     **changed: Any,
 ) -> dict[str, Any]:
     """A part row: one look at a picture by the image observer and a detector."""
