@@ -19,7 +19,7 @@ PICTURE_WIDTH = 48  # characters
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: agebench explain wiki 01/1000001_1970-01-01_2000.jpg")(explain)
+    app.command(epilog="Example: agebench explain fg-net 001A02.JPG --manifest fg-net")(explain)
 
 
 def explain(

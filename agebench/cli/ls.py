@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
 from agebench.cli.render import Json, console, plain, print_json
 
-
-def register(app: typer.Typer) -> None:
-    app.command("ls", epilog="Example: agebench ls")(ls)
-
-
-def ls(json: Json = False) -> None:
-    """List cards and recipes: what ships, and what lies in the working directory."""
+if TYPE_CHECKING:
     from rich.table import Table
 
-    from agebench.workflows.listing import list_declarations
+KINDS = ("manifests", "pipelines", "models", "evidence", "checks", "estimators")
 
-    found = list_declarations()
+
+def register(app: typer.Typer) -> None:
+    app.command("ls", epilog="Example: agebench ls evidence")(ls)
+
+
+def ls(
+    kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)} [all].")] = None, json: Json = False
+) -> None:
+    """List cards and recipes (what ships, and what is yours), evidence columns, checks and age estimators."""
+    if kind is not None and kind not in KINDS:
+        raise typer.BadParameter(f"unknown kind '{kind}'; expected one of {', '.join(KINDS)}.", param_hint="KIND")
+    from agebench.workflows.listing import list_checks, list_declarations, list_estimators, list_evidence
+
+    found: dict[str, list[dict[str, Any]]] = list_declarations() | {
+        "evidence": list_evidence(), "checks": list_checks(), "estimators": list_estimators(),
+    }  # fmt: skip
+    found = {name: rows for name, rows in found.items() if kind in (None, name)}
     out = console(json)
-    for kind, rows in found.items():
+    for name, rows in found.items():
+        out.print(_table(name, rows))
+        out.print()
+    if json:
+        print_json({"command": "ls", **found})
+
+
+def _table(kind: str, rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    if kind in ("manifests", "pipelines", "models"):
         table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False, show_header=False)
         for row in rows:
             table.add_row(
                 row["name"], plain(row["title"]), "yours" if row["yours"] else "", style=None if row["valid"] else "red"
             )
-        out.print(table)
-        out.print()
-    if json:
-        print_json({"command": "ls", **found})
+        return table
+    titles = {"evidence": "evidence columns", "checks": "checks", "estimators": "age estimators"}
+    table = Table(title=titles[kind], title_justify="left", box=None, pad_edge=False)
+    columns = list(rows[0]) if rows else []
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(plain(", ".join(v) if isinstance(v, list) else v) for v in row.values()))
+    return table

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,7 @@ from agebench.errors import Missing, UsageError
 
 Kind = Literal["insightface", "yuface", "mtcnn"]
 MIN_SCORE = 0.5
+SURE_SCORE = 0.7  # below it a face is doubtful, and a second detector looks again
 LONG_SIDE = 640  # pixels; larger pictures are reduced to it before detection
 POLICY = 1  # raise when detect_faces changes what it returns: observations of other policies are not reused
 SMALL_FACE = 0.2  # of the picture's short side: a lone face below it may be a detail of a larger, missed one
@@ -35,6 +36,19 @@ class DetectorChoice:
     version: str
     weights: str = ""  # the ONNX file, for insightface
     weights_sha256: str = ""
+    second: DetectorChoice | None = None  # looks again where this one found no face or only a doubtful one
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> DetectorChoice:
+        """The inverse of `dataclasses.asdict`. Raises TypeError for facts of another version."""
+        second = facts.get("second")
+        return cls(**(facts | {"second": cls.from_facts(second) if second else None}))
+
+    def backed_by(self, second: DetectorChoice) -> DetectorChoice:
+        """This detector with a second one behind it (triage)."""
+        return replace(
+            self, name=f"{self.name}+{second.name}", version=f"{self.version}+{second.version}", second=second
+        )
 
     def __str__(self) -> str:
         return self.name
@@ -70,6 +84,8 @@ def choose_detector(kind: str, model: Path | None = None, home: Path | None = No
 
 def load_detector(choice: DetectorChoice) -> Detector:
     """Set up a chosen detector in this process. Raises Missing where its weights are gone or are no detector."""
+    if choice.second is not None:
+        return Triage(load_detector(replace(choice, second=None)), load_detector(choice.second))
     if choice.kind == "yuface":
         return _load_yuface()
     if choice.kind == "mtcnn":
@@ -85,14 +101,32 @@ def load_detector(choice: DetectorChoice) -> Detector:
     return _load_insightface(path)
 
 
+@dataclass(frozen=True)
+class Triage:
+    """Two detectors: the second, dearer one looks only where the first is in doubt."""
+
+    first: Detector
+    second: Detector
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise TypeError("a triage is run by detect_faces")
+
+
 def detect_faces(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Faces of one picture, the largest first: (F, 15) as `Detector`, in pixels of `rgb`.
 
     Pictures are reduced to 640 pixels on the long side. Where nothing or only a small face is found, the picture is
     detected again with a margin of half its size on every side and the results are merged: faces that fill their
-    picture are missed without a margin, small faces with one.
+    picture are missed without a margin, small faces with one. Of a `Triage` the second detector does the same where the
+    first found no face that it is sure of, and both results are merged.
     """
     import cv2
+
+    if isinstance(detector, Triage):
+        faces = detect_faces(detector.first, rgb)
+        if len(faces) and faces[:, 4].max() >= SURE_SCORE:
+            return faces
+        return _largest_first(_merge(faces, detect_faces(detector.second, rgb)))
 
     height, width = rgb.shape[:2]
     scale = min(1.0, LONG_SIDE / max(height, width))
@@ -106,6 +140,10 @@ def detect_faces(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[np.float
         faces = _merge(faces, _detect_with_margin(detector, small))
     faces = faces[faces[:, 4] >= MIN_SCORE]
     faces[:, [0, 1, 2, 3, *range(5, 15)]] /= scale
+    return _largest_first(faces)
+
+
+def _largest_first(faces: NDArray[np.float32]) -> NDArray[np.float32]:
     area = faces[:, 2] * faces[:, 3]
     return faces[np.lexsort((faces[:, 1], faces[:, 0], -area))]
 

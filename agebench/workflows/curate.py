@@ -93,6 +93,7 @@ class _Setting:
     release: Release
     manifest: Path
     observers: Observers | None  # None: the recipe needs no pictures and there are none
+    estimators_asked: str | None  # in place of the recipe's, joined by blanks
     runs: list[Run]  # whose estimates doubt the labels
     cross_fit: bool
     notes: list[str]
@@ -177,7 +178,7 @@ def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] 
         leftover = fold_parts(con, s.manifest)
         write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
-        set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place)
+        set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place, estimators_asked=s.estimators_asked)
         if s.observers:  # where there are none, the detector of an earlier run stays remembered
             _put_in_force(con, s.observers, s.runs)
         if leftover:
@@ -266,7 +267,7 @@ def _settle(
     runs: list[Run] = []
     cross_fit = False
     if pictures:
-        chosen = _detector(manifest, detector, detector_model)
+        chosen = _detector(manifest, detector, detector_model, recipe.observe.second_detector, notes)
         wanted = recipe.observe.estimators if estimators is None else estimators
         if chosen is None and (wanted or recipe.observe.identities != "none"):
             notes.append("Without faces no age is estimated and no identity compared.")
@@ -276,10 +277,11 @@ def _settle(
             observers = Observers(chosen, ready, _embedder(recipe))
     else:
         notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
+    asked = None if estimators is None else " ".join(estimators)
     place = recipe.name
     if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
-    return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, runs, cross_fit, notes)
+    return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, asked, runs, cross_fit, notes)
 
 
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
@@ -292,38 +294,57 @@ def _any_picture(release: Release) -> bool:
     return any(locator.stat(part, path)[2] is None for part, path in sample.iter_rows())
 
 
-def _detector(manifest: Path, kind: str | None, model: Path | None) -> DetectorChoice | None:
-    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work."""
+def _detector(
+    manifest: Path, kind: str | None, model: Path | None, second: str, notes: list[str]
+) -> DetectorChoice | None:
+    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work.
+
+    second: the recipe's `second_detector`, which stands behind a detector that is not remembered.
+    """
     if kind == "none":
         if model is not None:
             raise UsageError("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
         return None
+    behind = choose_detector(second) if second != "none" else None
     if kind is None and model is None and manifest.is_file():
-        with open_manifest(manifest) as con:
+        with open_manifest(manifest, older=True) as con:
             remembered = get_meta(con, "detector_choice")
         if remembered is not None:
             facts = json.loads(remembered)
-            if facts is None:  # `--detector none`
-                return None
-            choice = DetectorChoice(**facts)
-            try:
-                current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
-                load_detector(choice)
-            except Missing as error:
-                raise Missing(
-                    f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
-                    "Bring it back, or name another with `--detector` (all pictures are looked at again).",
-                ) from error
-            if (current.name, current.version) != (choice.name, choice.version):
-                raise Missing(
-                    f"{manifest} was observed with {choice.name} (version {choice.version}); "
-                    f"here is {current.name} (version {current.version}).",
-                    "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
+            choice = _remembered(manifest, DetectorChoice.from_facts(facts)) if facts is not None else None
+            if behind is not None and choice is not None and choice.second is None:
+                notes.append(
+                    f"{manifest} was observed by {choice.name} alone; the recipe wants {behind.name} behind it. "
+                    "`--detector` observes anew."
                 )
-            return current
+            return choice
     choice = choose_detector(kind or ("insightface" if model else "auto"), model)
+    if behind is not None and behind.name != choice.name:
+        choice = choice.backed_by(behind)
     load_detector(choice)
     return choice
+
+
+def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
+    """The detector that a manifest remembers, as it is here. Raises Missing where it is gone or another version."""
+    try:
+        current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
+        if choice.second is not None:
+            second = choice.second
+            current = current.backed_by(choose_detector(second.kind, Path(second.weights) if second.weights else None))
+        load_detector(choice)
+    except Missing as error:
+        raise Missing(
+            f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
+            "Bring it back, or name another with `--detector` (all pictures are looked at again).",
+        ) from error
+    if (current.name, current.version) != (choice.name, choice.version):
+        raise Missing(
+            f"{manifest} was observed with {choice.name} (version {choice.version}); "
+            f"here is {current.name} (version {current.version}).",
+            "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
+        )
+    return current
 
 
 def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import agebench
 from agebench.errors import AgebenchError
-from agebench.observe import choose_detector, detect_faces, load_detector
+from agebench.observe import choose_detector, choose_embedder, choose_estimator, detect_faces, load_detector
 from agebench.resources import KINDS, available
 
 PACKAGES = (
@@ -50,6 +50,11 @@ def examine() -> list[Finding]:
             findings.append(Finding(name, "missing" if optional else "broken", how))
     findings += [_detector(kind) for kind in ("insightface", "yuface", "mtcnn")]
     findings.append(_auto())
+    for what, choose in (("age model", choose_estimator), ("identities", choose_embedder)):
+        try:
+            findings.append(Finding(what, "ok", choose("auto").name))
+        except AgebenchError as error:
+            findings.append(Finding(what, "missing", f"{error.message} {error.next_step}"))
     findings.append(_devices())
     for kind in KINDS:
         names = sorted(available(kind))

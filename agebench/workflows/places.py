@@ -76,6 +76,9 @@ def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
             command += f" --root {shlex.quote(root)}"
         if recipe and recipe != card.recipe:
             command += f" --recipe {shlex.quote(recipe)}"
+    asked = get_meta(con, "estimators_asked")
+    if asked is not None:
+        command += "".join(f" --estimator {shlex.quote(name)}" for name in asked.split() or ["none"])
     return command
 
 

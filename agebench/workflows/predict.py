@@ -57,7 +57,7 @@ def detector_of(run: Run) -> DetectorChoice:
     facts = run.card.get("provenance", {}).get("detector_choice")
     if facts:
         try:
-            choice = DetectorChoice(**facts)
+            choice = DetectorChoice.from_facts(facts)
             load_detector(choice)
         except (Missing, TypeError):
             pass
