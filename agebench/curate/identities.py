@@ -9,7 +9,6 @@ ever so similar faces join strangers, so a cluster is what lies about one middle
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,14 +19,16 @@ SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from
 RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
 ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
 
-SCHEMA: dict[str, Any] = {
-    "record_id": pl.Int32,
-    "identity_face_no": pl.Int32,
-    "identity_distance": pl.Float64,
-    "identity_pictures": pl.Int32,
-    "identity_rival": pl.Float64,
-    "identity_faces": pl.Int32,
-}
+SCHEMA = pl.Schema(
+    {
+        "record_id": pl.Int32,
+        "identity_face_no": pl.Int32,
+        "identity_distance": pl.Float64,
+        "identity_pictures": pl.Int32,
+        "identity_rival": pl.Float64,
+        "identity_faces": pl.Int32,
+    }
+)
 
 
 def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: int = MIN_PICTURES) -> pl.DataFrame:

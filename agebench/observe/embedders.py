@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from agebench.errors import Missing
 from agebench.observe import weights
-from agebench.observe.chips import ARCFACE, chips, dlib_template
+from agebench.observe.chips import ARCFACE, chips, dlib_chips, load_predictor
 
 Kind = Literal["dlib", "insightface"]
 POLICY = 1  # raise when a vector changes: observations of other policies are not reused
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
+DLIB_LANDMARKS = "shape_predictor_5_face_landmarks.dat"
 DLIB_CHIP = 150  # pixels
 DLIB_PADDING = 0.25
 
@@ -114,12 +115,12 @@ def _load_dlib(path: Path) -> Embedder:
         raise Missing(f"dlib cannot be loaded: {error}.", "`pip install 'agebench[identity]'` brings it.") from error
     try:
         network = dlib.face_recognition_model_v1(str(path))
+        predictor = load_predictor(path.with_name(DLIB_LANDMARKS))
     except RuntimeError as error:
         raise Missing(f"{path} cannot be loaded as dlib's face recognition model: {error}.") from error
-    template = dlib_template(DLIB_PADDING)
 
     def embed(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-        faces = chips(rgb, landmarks, template, DLIB_CHIP)
+        faces = dlib_chips(predictor, rgb, landmarks, DLIB_CHIP, DLIB_PADDING)
         if len(faces) == 0:
             return np.zeros((0, 128), np.float32)
         return np.asarray(network.compute_face_descriptor(list(faces)), dtype=np.float32)
@@ -139,12 +140,12 @@ def _insightface(file: Path) -> EmbedderChoice:
 
 def _load_insightface(path: Path) -> Embedder:
     model = weights.load_model(path, "recognition")
-    size = int(model.input_size[0])
+    size, width = int(model.input_size[0]), int(model.output_shape[-1])
 
     def embed(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
         faces = chips(rgb, landmarks, ARCFACE, size)[..., ::-1]  # it takes BGR and turns it itself
         found = [model.get_feat(np.ascontiguousarray(face)).ravel() for face in faces]
-        vectors = np.asarray(found, dtype=np.float32).reshape(len(faces), -1)
+        vectors = np.asarray(found, dtype=np.float32).reshape(len(faces), width)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9).astype(np.float32)
 
     return embed

