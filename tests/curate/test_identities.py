@@ -190,12 +190,12 @@ def test_a_cluster_reaches_no_farther_than_to_where_strangers_begin() -> None:
     people = People(13)
     star = people.person()
     away = people.person() - star
-    look_alike = star + 0.4 * away
+    look_alike = star + 0.5 * away
     pictures = [[people.face(star)] for _ in range(6)] + [[people.face(look_alike, 0.02)]]
     near = find_identities(frame(pictures), same_person=SAME)
     assert near["identity_face_no"][6] == 0
     assert near["identity_bound"].to_list() == [SAME] * 7
-    everybody = pl.concat([frame(pictures), crowd(people, 1000), crowd(people, 9, like=star + 0.2 * away)])
+    everybody = pl.concat([frame(pictures), crowd(people, 1000), crowd(people, 9, like=star + 0.3 * away)])
     found = find_identities(everybody, same_person=SAME).filter(pl.col("record_id") < 7)
     assert found["identity_face_no"].to_list() == [0] * 6 + [None]
     assert found["identity_bound"][0] < near["identity_distance"][6] < SAME
