@@ -28,8 +28,8 @@ DLIB_CHIP = 150  # pixels
 DLIB_PADDING = 0.25
 
 # Euclidean distance below which two faces are taken for one person's. dlib names 0.6 for a pair of good pictures; on
-# film stills, where 2 in 1,000 pairs of strangers are nearer than 0.5 and 20 nearer than 0.6, this chose the most right
-# faces. insightface's vectors have length 1, so that distance² = 2 − 2 cosine: 1.14 is a cosine of 0.35.
+# film stills 2 in 1,000 pairs of strangers are nearer than 0.5 and 8 nearer than 0.55. insightface's vectors have
+# length 1, so that distance² = 2 − 2 cosine: 1.14 is a cosine of 0.35.
 SAME_PERSON: dict[Kind, float] = {"dlib": 0.525, "insightface": 1.14}
 
 
