@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
 SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from one photograph, saved twice
 RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
+STRANGERS = 2000  # other subjects' faces that say which vectors mean nothing
+FEW_STRANGERS = 200  # with fewer of them nothing is said
+NOBODY = 0.01  # the part of them that may be near to a face before it is nobody's in particular
+TAKEN_FOR = 0.005  # the part of them that may lie within a cluster's reach
 ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
 
 SCHEMA = pl.Schema(
@@ -24,6 +28,7 @@ SCHEMA = pl.Schema(
         "record_id": pl.Int32,
         "identity_face_no": pl.Int32,
         "identity_distance": pl.Float64,
+        "identity_bound": pl.Float64,
         "identity_pictures": pl.Int32,
         "identity_rival": pl.Float64,
         "identity_faces": pl.Int32,
@@ -38,12 +43,17 @@ def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: in
     length, to be compared by Euclidean distance). same_person: the distance below which two vectors are taken for one
     person's. Rows without a subject or vector are left out.
 
+    Other subjects' faces, up to 2,000 drawn by their hash, say which vectors mean nothing: a face to which more than
+    1 % of them are near is nobody in particular (blurred, in profile, a small child) and has no say, and a cluster
+    reaches no farther than to where 0.5 % of them begin. With fewer than 200 of them only `same_person` bounds it.
+
     Returns one row a record, sorted by `record_id`: `identity_face_no`, the face nearest to the middle of the subject's
-    cluster if it is nearer than `same_person`, else NULL; `identity_distance`, that of the nearest face to the middle
-    of the *other* photographs' faces, also where it is too far, NULL where the subject has no cluster;
-    `identity_pictures`, the different photographs that show the cluster (0 where no face returns in at least
-    `min_pictures`, or where two do about equally often); `identity_rival`, the support of the second face that returns
-    as a share of the first one's, 0 to 1, NULL where none is first; `identity_faces`, the record's own faces.
+    cluster where it is nearer than `identity_bound`, else NULL; `identity_distance`, that of the record's nearest face
+    to the middle of the cluster's faces on *other* photographs, also where it is too far; `identity_bound`, how far the
+    cluster reaches; `identity_pictures`, the different photographs that show it; `identity_rival`, the support of
+    the second face that returns as a share of the first one's, up to 1; `identity_faces`, how many of the record's
+    faces can be told from other people's. Where no face returns in `min_pictures` photographs, or two do about equally
+    often, the pictures are 0 and the face, distance and bound NULL.
 
     Records of one content count as one picture and get the same answer. Memory is that of one subject at a time.
     """
@@ -57,32 +67,31 @@ def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: in
     vectors = _matrix(once["vector"])
     picture = once["sha256"].rank("dense").to_numpy().astype(np.int64)
     subject = once["subject_id"].rle_id().to_numpy()
+    drawn = once.with_row_index().sort("sha256", "face_no", "subject_id").head(STRANGERS)["index"].to_numpy()
     starts = np.flatnonzero(np.diff(subject, prepend=-1))
-    answers = [
-        _subject(vectors[a:b], picture[a:b], same_person, min_pictures)
-        for a, b in zip(starts, [*starts[1:], len(once)], strict=True)
-    ]
-    found = once.select("subject_id", "sha256", "face_no").with_columns(
-        pl.Series("distance", np.concatenate([a[0] for a in answers]), nan_to_null=True),
-        pl.Series("pictures", np.concatenate([a[1] for a in answers]), dtype=pl.Int32),
-        pl.Series("rival", np.concatenate([a[2] for a in answers]), nan_to_null=True),
-    )
+    answers = []
+    for a, b in zip(starts, [*starts[1:], len(once)], strict=True):
+        others = drawn[(subject[drawn] != subject[a]) & ~np.isin(picture[drawn], picture[a:b])]
+        strangers = vectors[others] if len(others) >= FEW_STRANGERS else vectors[:0]
+        answers.append(_subject(vectors[a:b], picture[a:b], strangers, same_person, min_pictures))
+    found = pl.concat([once.select("subject_id", "sha256", "face_no"), pl.concat(answers)], how="horizontal")
     nearest = found.group_by("subject_id", "sha256").agg(
         pl.col("face_no").sort_by("distance", "face_no", nulls_last=True).first(),
         pl.col("distance").min(),
-        pl.col("pictures", "rival").first(),
-        pl.len().alias("faces"),
+        pl.col("bound", "pictures", "rival").first(),
+        pl.col("telling").sum(),
     )
     records = used.select("subject_id", "sha256", "record_id").unique()
     return (
         records.join(nearest, on=["subject_id", "sha256"])
         .select(
             "record_id",
-            identity_face_no=pl.when(pl.col("distance") < same_person).then("face_no"),
+            identity_face_no=pl.when(pl.col("distance") < pl.col("bound")).then("face_no"),
             identity_distance="distance",
+            identity_bound="bound",
             identity_pictures="pictures",
             identity_rival="rival",
-            identity_faces="faces",
+            identity_faces="telling",
         )
         .cast(SCHEMA)
         .sort("record_id")
@@ -96,26 +105,48 @@ def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
 
 
 def _subject(
-    vectors: NDArray[np.float32], picture: NDArray[np.int64], same_person: float, min_pictures: int
-) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
-    """(distance to the middle, photographs of the cluster, rival) of each of one subject's n faces; NaN, 0, NaN where
-    nobody is first. vectors: (n, D); picture: (n,) which picture each face is of."""
+    vectors: NDArray[np.float32],
+    picture: NDArray[np.int64],
+    strangers: NDArray[np.float32],
+    same_person: float,
+    min_pictures: int,
+) -> pl.DataFrame:
+    """What is told of each of one subject's n faces; one row each. vectors: (n, D); picture: (n,) which picture each is
+    of; strangers: (m, D), none where there are too few."""
     n = len(vectors)
-    nobody = np.full(n, np.nan), np.zeros(n, np.int32), np.full(n, np.nan)
+    telling = np.ones(n, bool)
+    if len(strangers):
+        telling = (_distances(vectors, strangers) < same_person).mean(axis=1) <= NOBODY
     _, picture, shown = np.unique(picture, return_inverse=True, return_counts=True)
-    if len(shown) < min_pictures:
-        return nobody
+
+    def answer(
+        distance: NDArray[np.float64] | None = None,
+        bound: float | None = None,
+        pictures: int = 0,
+        rival: float | None = None,
+    ) -> pl.DataFrame:
+        return pl.DataFrame({"telling": telling}).select(
+            pl.col("telling").cast(pl.Int32),
+            distance=pl.lit(None, pl.Float64) if distance is None else pl.when("telling").then(pl.Series(distance)),
+            bound=pl.lit(bound, pl.Float64),
+            pictures=pl.lit(pictures, pl.Int32),
+            rival=pl.lit(rival, pl.Float64),
+        )
+
+    if len(np.unique(picture[telling])) < min_pictures:
+        return answer()
     apart = _distances(vectors, vectors)
-    faces = _Faces(vectors, apart, picture, _shots(apart < SAME_SHOT * same_person, picture), 1 / shown[picture])
-    first = faces.cluster(np.ones(n, bool), same_person)
-    if len(np.unique(faces.shot[first])) < min_pictures:
-        return nobody
-    second = faces.cluster(faces.distance_to(first) >= same_person, same_person)
+    shot = _shots(apart < SAME_SHOT * same_person, picture)
+    faces = _Faces(vectors, apart, picture, shot, 1 / shown[picture], strangers, same_person)
+    first = faces.cluster(telling)
+    if len(np.unique(shot[first])) < min_pictures:
+        return answer()
+    distance = faces.distance_to(first)
+    second = faces.cluster(telling & (distance >= same_person))
     rival = faces.support(second) / faces.support(first)
     if rival > RIVAL:
-        return nobody[0], nobody[1], np.full(n, rival)
-    pictures = np.full(n, len(np.unique(faces.shot[first])), np.int32)
-    return faces.distance_to(first), pictures, np.full(n, rival)
+        return answer(rival=min(rival, 1.0))
+    return answer(distance, faces.reach(faces.middle(first)), len(np.unique(shot[first])), rival)
 
 
 @dataclass(frozen=True)
@@ -128,25 +159,38 @@ class _Faces:
     picture: NDArray[np.int64]
     shot: NDArray[np.int64]
     say: NDArray[np.float64]
+    strangers: NDArray[np.float32]  # (m, D)
+    same_person: float
 
-    def cluster(self, allowed: NDArray[np.bool_], same_person: float) -> NDArray[np.bool_]:
-        """The faces about the middle with the most support, found from the face with the most support."""
+    def cluster(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The faces about one middle, found from the face that has the most support."""
         if not allowed.any():
             return allowed
         order = np.argsort(self.shot, kind="stable")
         starts = np.flatnonzero(np.diff(self.shot[order], prepend=-1))
-        near = (self.apart < same_person) & allowed
+        near = (self.apart < self.same_person) & allowed
         say = np.maximum.reduceat(np.where(near, self.say, 0).astype(np.float32)[:, order], starts, axis=1)
         seed = int(np.argmax(np.where(allowed, say.sum(axis=1), -1)))
-        members = self._nearest(np.where(allowed, self.apart[seed], np.inf), same_person)
+        members = self._nearest(np.where(allowed, self.apart[seed], np.inf), self.same_person)
         for _ in range(ROUNDS):
-            total, count = self._sums(members)
-            distance = _distances(self.vectors, (total.sum(axis=0) / max(count.sum(), 1))[None])[:, 0]
-            found = self._nearest(np.where(allowed, distance, np.inf), same_person)
+            middle = self.middle(members)
+            distance = _distances(self.vectors, middle[None])[:, 0]
+            found = self._nearest(np.where(allowed, distance, np.inf), self.reach(middle))
             if not found.any() or (found == members).all():
                 break
             members = found
         return members
+
+    def middle(self, members: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(D,) the mean over a cluster's photographs."""
+        total, count = self._sums(members)
+        return np.asarray(total.sum(axis=0) / max(int(count.sum()), 1), np.float32)
+
+    def reach(self, middle: NDArray[np.float32]) -> float:
+        """How far from a middle a face is still taken for the person's."""
+        if len(self.strangers) == 0:
+            return self.same_person
+        return min(self.same_person, float(np.quantile(_distances(middle[None], self.strangers), TAKEN_FOR)))
 
     def support(self, members: NDArray[np.bool_]) -> float:
         """The photographs of a cluster, each counted as one over the faces that share it."""
@@ -161,12 +205,12 @@ class _Faces:
         middle = (total.sum(axis=0) - total[self.shot]) / others
         return np.asarray(np.sqrt(((self.vectors - middle) ** 2).sum(axis=1)), np.float64)
 
-    def _nearest(self, distance: NDArray[np.floating], same_person: float) -> NDArray[np.bool_]:
-        """The nearest face of each picture, where it is near enough."""
+    def _nearest(self, distance: NDArray[np.floating], bound: float) -> NDArray[np.bool_]:
+        """The nearest face of each picture, where it is nearer than `bound`."""
         order = np.lexsort((distance, self.picture))
         first = order[np.flatnonzero(np.diff(self.picture[order], prepend=-1))]
         chosen = np.zeros(len(distance), bool)
-        chosen[first] = distance[first] < same_person
+        chosen[first] = distance[first] < bound
         return chosen
 
     def _sums(self, members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

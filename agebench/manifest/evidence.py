@@ -77,13 +77,17 @@ COLUMNS: dict[str, Column] = {
     "estimated_age": Column("ages", "their estimates together, corrected for their bias", "years"),
     "age_gap": Column("ages", "estimated less claimed age", "years"),
     "label_suspicion": Column("ages", "belief that the claimed age is wrong, comparable over ages", "0 to 1"),
-    "identity_distance": Column("identities", "distance of the face that is meant to the subject's other faces"),
-    "identity_pictures": Column("identities", "different pictures in which the subject's face was recognised"),
-    "identity_face": Column("identities", "whether one of the picture's faces is the subject's; NULL where nobody is"),
+    "identity_distance": Column("identities", "distance of the nearest face to the subject's on other photographs"),
+    "identity_bound": Column("identities", "how far the subject's faces reach, in the same distance"),
+    "identity_pictures": Column("identities", "different photographs in which the subject was recognised"),
+    "identity_face": Column(
+        "identities", "whether a face of the picture is the subject's; NULL where it cannot be told"
+    ),
     "subject_age_offset": Column(
         "identities", "median of estimated less claimed age over the subject's recognised pictures", "years"
     ),
-    "subject_age_offset_pictures": Column("identities", "how many pictures that median is over"),
+    "subject_age_spread": Column("identities", "median distance of their offsets from it", "years"),
+    "subject_age_pictures": Column("identities", "how many pictures that median is over"),
     "age_offset_residual": Column("identities", "this picture's offset less the subject's median", "years"),
 }
 

@@ -36,18 +36,20 @@ CREATE TABLE IF NOT EXISTS embedding (sha256 VARCHAR NOT NULL, face_no INTEGER N
 CREATE TABLE IF NOT EXISTS observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
 
 -- What is derived from observations of many records together; each is made anew whenever what it is made of changes.
--- near_copy: records whose pictures show the same photograph. identity: whether a face of the picture is the subject's;
--- only records of subjects who were recognised in several pictures. suspicion: what the age estimators say of the claim.
+-- near_copy: records whose pictures show the same photograph. identity: which face of the picture is the subject's (NULL:
+-- none), of subjects who were recognised in several pictures and of pictures with a face that can be told. suspicion: what the age estimators say of the claim.
 CREATE TABLE IF NOT EXISTS near_copy (
     record_id INTEGER NOT NULL, near_group INTEGER NOT NULL, near_copies INTEGER NOT NULL, near_rank INTEGER NOT NULL,
     near_of VARCHAR NOT NULL, near_age_gap INTEGER
 );
-CREATE TABLE IF NOT EXISTS identity (record_id INTEGER NOT NULL, face_no INTEGER, distance DOUBLE, pictures INTEGER);
+CREATE TABLE IF NOT EXISTS identity (
+    record_id INTEGER NOT NULL, face_no INTEGER, distance DOUBLE, bound DOUBLE, pictures INTEGER
+);
 CREATE TABLE IF NOT EXISTS suspicion (
     record_id INTEGER NOT NULL, estimates INTEGER NOT NULL, estimated_age DOUBLE, age_gap DOUBLE, label_suspicion DOUBLE
 );
 CREATE TABLE IF NOT EXISTS age_offset (
-    record_id INTEGER NOT NULL, subject_age_offset DOUBLE, subject_age_offset_pictures INTEGER,
+    record_id INTEGER NOT NULL, subject_age_offset DOUBLE, subject_age_spread DOUBLE, subject_age_pictures INTEGER,
     age_offset_residual DOUBLE
 );
 
@@ -138,9 +140,10 @@ SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob
        m.sharpness AS face_sharpness, f.second_face_ratio, m.box_overlap, m.box_offset,
        copies, copy_rank, copy_of, copies_age_gap, near_copies, near_rank, near_of, near_age_gap,
        estimates, estimated_age, age_gap, label_suspicion,
-       identity.distance AS identity_distance, identity.pictures AS identity_pictures,
+       identity.distance AS identity_distance, identity.bound AS identity_bound,
+       identity.pictures AS identity_pictures,
        CASE WHEN identity.record_id IS NOT NULL THEN identity.face_no IS NOT NULL END AS identity_face,
-       subject_age_offset, subject_age_offset_pictures, age_offset_residual
+       subject_age_offset, subject_age_spread, subject_age_pictures, age_offset_residual
 FROM record
 LEFT JOIN content USING (part, path)
 LEFT JOIN image USING (sha256)

@@ -35,8 +35,9 @@ def pending_files(
     """(files that must be looked at, records whose file needs no look).
 
     known: `manifest.records.known_files`. seen: for each observer that should run, the contents that it has seen.
-    A file is looked at again when its size or time differs, or when an observer has not seen its content. The files
-    are a frame with the columns of `File` but for `faces`.
+    A file is looked at again when its size or time differs, or when an observer has not seen its content; a record that
+    is `alone` (a column of `known`, if there) needs no embedding. The files are a frame with the columns of `File` but
+    for `faces`.
     """
     locator = Locator(folders)
     facts = [locator.stat(p, q) for p, q in zip(known["part"].to_list(), known["path"].to_list(), strict=True)]
@@ -50,17 +51,20 @@ def pending_files(
         & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]).fill_null(False))
     )
     whole = pl.when(pl.col("error").is_null()).then(pl.col("sha256"))  # a content that could be decoded
-    lacking = [
-        pl.when(whole.is_in(contents.implode()).fill_null(False).not_()).then(pl.lit(observer))
-        for observer, contents in seen.items()
-    ]
+    alone = pl.col("alone") if "alone" in known.columns else pl.lit(False)
+    lacking = []
+    for observer, contents in seen.items():
+        unseen = whole.is_in(contents.implode()).fill_null(False).not_()
+        lacking.append(pl.when(unseen & ~alone if observer.startswith("embedding:") else unseen).then(pl.lit(observer)))
     todo = pl.concat_list(lacking).list.drop_nulls() if lacking else pl.lit([], pl.List(pl.Utf8))
-    frame = frame.with_columns(todo=todo, same=same, whole=whole)
+    frame = frame.with_columns(todo=todo, same=same, whole=whole, alone=alone)
     needed = ~(pl.col("same") & (pl.col("error").is_not_null() | (pl.col("todo").list.len() == 0)))
     files = (
         frame.filter(needed)
-        .unique(["part", "path"], maintain_order=True)
-        .select("part", "path", bytes="now_bytes", mtime="now_mtime", fault="fault", sha256="whole", todo="todo")
+        .sort("alone", maintain_order=True)
+        .unique(["part", "path"], keep="first", maintain_order=True)
+        .select("part", "path", "now_bytes", "now_mtime", "fault", "whole", "todo", faces=pl.lit(None), alone="alone")
+        .rename({"now_bytes": "bytes", "now_mtime": "mtime", "whole": "sha256"})
     )
     return files, int(frame.select((~needed).sum()).item())
 

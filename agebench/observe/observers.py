@@ -45,7 +45,8 @@ class Observers:
 
 class File(NamedTuple):
     """One file to look at. fault: known from the file system. sha256, faces: of the content that was there last time
-    (faces: face_no, x, y, w, h, landmarks); todo: the observers that have not seen it."""
+    (faces: face_no, x, y, w, h, landmarks); todo: the observers that have not seen it. alone: its subject has too few
+    pictures to be recognised, so that no embedding is needed."""
 
     part: str
     path: str
@@ -55,6 +56,7 @@ class File(NamedTuple):
     sha256: str | None = None
     todo: list[str] | None = None
     faces: list[dict[str, Any]] | None = None
+    alone: bool = False
 
 
 class Watch:
@@ -85,7 +87,9 @@ class Watch:
         row["sha256"] = hashlib.sha256(data).hexdigest()
         versions = self.observers.versions
         known = row["sha256"] == file.sha256
-        todo = set(file.todo or ()) & versions.keys() if known else versions.keys()
+        todo = set(file.todo or ()) & versions.keys() if known else set(versions)
+        if file.alone:
+            todo = {observer for observer in todo if not observer.startswith("embedding:")}
         if not todo:
             return row
         picture, fault = decode(data, at_least=DECODE_SIDE, sha256=row["sha256"])
@@ -111,7 +115,7 @@ class Watch:
             row |= {"detector": self.observers.detector.name, "faces": faces}
             observed.append({"observer": name, "version": versions[name], "error": error})
         if any(observer.startswith(("age:", "embedding:")) for observer in todo):
-            self._look_at_faces(row, picture, faces, set(todo))
+            self._look_at_faces(row, picture, faces, todo)
         return row
 
     def _detect(self, detector: Detector, picture: Picture) -> list[dict[str, Any]]:

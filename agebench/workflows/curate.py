@@ -188,7 +188,8 @@ def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] 
         return 0, 0
     with open_manifest(s.manifest) as con:
         files, reused = pending_files(known_files(con), s.release.folders, _seen(con, s.observers))
-        files = files.join(known_faces(con, files.drop_nulls("sha256")), on="sha256", how="left", maintain_order="left")
+        faces = known_faces(con, files.drop_nulls("sha256"))
+        files = files.drop("faces").join(faces, on="sha256", how="left", maintain_order="left").select(File._fields)
     if len(files):
         observe(files, s.release.folders, s.manifest, observers=s.observers, workers=workers, on_progress=on_progress)
     with open_manifest(s.manifest, write=True) as con:

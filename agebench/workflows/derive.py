@@ -34,7 +34,7 @@ from agebench.train.runs import Run, changed_files
 from agebench.workflows.crops import crop_records
 
 Stage = Callable[[str, int, int], None]
-SUSPICION = 1  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
+SUSPICION = 2  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
 def derive(
@@ -79,9 +79,10 @@ def _identities(manifest: Path, embedder: EmbedderChoice | None) -> None:
         if is_current(con, "identities", made_of):
             return
         found = find_identities(embedding_rows(con, embedder.name), same_person=embedder.same_person)
-        rows = found.filter(pl.col("identity_pictures") > 0).select(
-            "record_id", face_no="identity_face_no", distance="identity_distance", pictures="identity_pictures"
-        )
+        rows = found.filter((pl.col("identity_pictures") > 0) & (pl.col("identity_faces") > 0)).select(
+            "record_id", face_no="identity_face_no", distance="identity_distance", bound="identity_bound",
+            pictures="identity_pictures",
+        )  # fmt: skip
         write_derived(con, "identities", "identity", rows, made_of)
 
 
@@ -136,10 +137,7 @@ def _suspicion(manifest: Path, names: dict[str, str]) -> None:
         offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="estimated_age"), on="record_id"))
         write_derived(
             con, "offsets", "age_offset",
-            offsets.select(
-                "record_id", "subject_age_offset", "age_offset_residual",
-                subject_age_offset_pictures="subject_age_pictures",
-            ),
+            offsets,
             made_of,
         )  # fmt: skip
 

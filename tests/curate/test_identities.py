@@ -149,7 +149,7 @@ def test_subjects_do_not_vouch_for_each_other() -> None:
 def test_the_answer_does_not_depend_on_the_order_of_the_rows(seed: int, pictures: int, others: int) -> None:
     people = People(seed)
     star = people.person()
-    faces = frame([[people.face(star), *(people.face() for _ in range(others))] for _ in range(pictures)])
+    faces = frame([[people.face(star, 0.02), *(people.face() for _ in range(others))] for _ in range(pictures)])
     found = find_identities(faces, same_person=SAME)
     assert found.equals(find_identities(faces.sample(fraction=1, shuffle=True, seed=seed), same_person=SAME))
     assert found["identity_face_no"].to_list() == [0] * pictures
@@ -161,6 +161,44 @@ def test_a_wide_column_and_a_column_of_lists_are_alike() -> None:
     faces = frame([[people.face(star)] for _ in range(4)])
     wide = faces.with_columns(pl.col("vector").list.to_array(DIMENSIONS))
     assert find_identities(faces, same_person=SAME).equals(find_identities(wide, same_person=SAME))
+
+
+def crowd(people: People, n: int = 300, *, like: np.ndarray | None = None) -> pl.DataFrame:
+    """Strangers, each another subject with one picture; those `like` a vector lie about it."""
+    faces = [
+        frame([[people.face(like)]], f"crowd{like is None}{i}", 10_000 + i + 1000 * (like is None)) for i in range(n)
+    ]
+    return pl.concat(faces)
+
+
+def test_a_face_that_many_strangers_have_is_nobodys() -> None:
+    """Blurred faces lie near each other, whoever they are of: they neither make a cluster nor hide one."""
+    people = People(12)
+    star, blur = people.person(), people.person()
+    pictures = [[people.face(blur)] for _ in range(8)] + [[people.face(star), people.face(blur)] for _ in range(4)]
+    alone = find_identities(frame(pictures), same_person=SAME)
+    assert alone["identity_face_no"].to_list() == [0] * 8 + [1] * 4
+    everybody = pl.concat([frame(pictures), crowd(people), crowd(people, 30, like=blur)])
+    found = find_identities(everybody, same_person=SAME).filter(pl.col("record_id") < 12)
+    assert found["identity_face_no"].to_list() == [None] * 8 + [0] * 4
+    assert found["identity_faces"].to_list() == [0] * 8 + [1] * 4
+    assert found["identity_pictures"].to_list() == [4] * 12
+    assert found["identity_distance"].null_count() == 8
+
+
+def test_a_cluster_reaches_no_farther_than_to_where_strangers_begin() -> None:
+    people = People(13)
+    star = people.person()
+    away = people.person() - star
+    look_alike = star + 0.5 * away
+    pictures = [[people.face(star)] for _ in range(6)] + [[people.face(look_alike, 0.02)]]
+    near = find_identities(frame(pictures), same_person=SAME)
+    assert near["identity_face_no"][6] == 0
+    assert near["identity_bound"].to_list() == [SAME] * 7
+    everybody = pl.concat([frame(pictures), crowd(people, 1000), crowd(people, 9, like=star + 0.3 * away)])
+    found = find_identities(everybody, same_person=SAME).filter(pl.col("record_id") < 7)
+    assert found["identity_face_no"].to_list() == [0] * 6 + [None]
+    assert found["identity_bound"][0] < near["identity_distance"][6] < SAME
 
 
 @pytest.mark.slow
