@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 VERSION = "1"  # raise when any number below changes: observations of other versions are not reused
 SHARPNESS_SIDE = 256  # pixels: pictures are reduced (never enlarged) to it, so that sharpness compares over sizes
 FACE_SIDE = 96  # pixels: face boxes are resized to it
+INSETS = (0.0, 0.02, 0.04, 0.06, 0.08)  # shares of the sides cut off all round before hashing, so that crops are found
+EDGE_MARGIN = 2  # gray levels: smaller steps are noise, so that a plain wall sets no bits
 
 
 def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool]:
@@ -55,6 +57,33 @@ def perceptual_hash(gray: NDArray[np.uint8]) -> int:
     low = cv2.dct(small)[:8, :8].ravel()
     bits = low > np.median(low[1:])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def edge_hash(gray: NDArray[np.uint8]) -> list[int]:
+    """A second hash, of 241 bits in four 64-bit words: where the picture reduced to 12×11 gets lighter.
+
+    121 bits to the right, then 120 downwards; the rest is 0. Krawetz's difference hash (2013), in both directions and
+    with a margin. gray: (H, W) uint8.
+    """
+    small = cv2.resize(gray, (12, 11), interpolation=cv2.INTER_AREA).astype(np.int16)
+    right = small[:, 1:] - small[:, :-1] > EDGE_MARGIN
+    down = small[1:] - small[:-1] > EDGE_MARGIN
+    bits = np.concatenate([right.ravel(), down.ravel(), np.zeros(256 - right.size - down.size, bool)])
+    return [int(word) for word in np.packbits(bits).view(">u8")]
+
+
+def copy_hashes(gray: NDArray[np.uint8]) -> dict[str, list[int]]:
+    """What near duplicates are found by, of the whole picture and of what is left of it inside of `INSETS`.
+
+    inset_phash: 4 `perceptual_hash`es, without the whole picture's. edges: 5 × 4 words of `edge_hash`, the whole first.
+    gray: (H, W) uint8, as `measure` reduces it.
+    """
+    height, width = gray.shape
+    inside = [gray[y : height - y, x : width - x] for y, x in ((round(height * c), round(width * c)) for c in INSETS)]
+    return {
+        "inset_phash": [perceptual_hash(part) for part in inside[1:]],
+        "edges": [word for part in inside for word in edge_hash(part)],
+    }
 
 
 def _reduce(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -1,0 +1,291 @@
+"""Near duplicates: the same photograph rescaled, recompressed, brighter, darker or slightly cropped.
+
+Candidates are perceptual hashes a few bits apart, of which one may be of the inner part of its picture; a second hash
+confirms them. A group is a picture with its direct duplicates, so likeness does not creep from picture to picture.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+FAR, FAR_INSIDE = 6, 4  # bits in which two perceptual hashes may differ, the second where one is of an inner part
+UNLIKE = 0.22  # share of the edges of either picture that the other may lack
+FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compared
+PARTS = 5  # of a hash; any three wrong bits leave two parts whole, by which the pair is found
+CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
+NEIGHBOURS = 8
+SAMPLE = 16  # one hash in so many is counted to find crowds
+MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
+NEAR = f"""bit_count(xor(s.h, k.h)) <= CASE WHEN s.inset = 0 THEN {FAR} ELSE {FAR_INSIDE} END
+    AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"""
+CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
+    GROUP BY key, inset = 0 HAVING count(*) > {CROWD // SAMPLE}"""
+OUTSIDE = "CREATE OR REPLACE TABLE outside AS FROM seen ANTI JOIN crowd ON seen.h & $mask::BIGINT = crowd.key"
+IN_CROWDS = f"""
+    WITH member AS MATERIALIZED (
+        SELECT *, h & $mask::BIGINT AS key, row_number() OVER (PARTITION BY key ORDER BY h, inset, picture) AS place
+        FROM seen WHERE h & $mask::BIGINT IN (SELECT key FROM crowd)),
+    shifted AS MATERIALIZED (
+        SELECT * REPLACE (place + step AS place)
+        FROM member CROSS JOIN (SELECT unnest(range(-{NEIGHBOURS}, {NEIGHBOURS} + 1)) AS step))
+    SELECT s.picture, s.inset, k.look
+    FROM shifted s JOIN (FROM member WHERE inset = 0) k ON k.key = s.key AND k.place = s.place AND {NEAR}"""
+MASKS = [
+    int(np.uint64(sum(1 << bit for bit in range(64) if bit % PARTS in chosen)).view(np.int64))
+    for chosen in combinations(range(PARTS), 2)
+]
+
+SCHEMA = {
+    "record_id": pl.Int32, "near_group": pl.Int32, "near_copies": pl.Int32, "near_rank": pl.Int32, "near_of": pl.String,
+    "near_age_gap": pl.Int32,
+}  # fmt: skip
+
+
+def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int | None = None) -> pl.DataFrame:
+    """Groups of near duplicates, one row a record that is in one, by `record_id`.
+
+    records: record_id, part, path, sha256, age, width, height, sharpness, phash, inset_phash (list of 4), edges (list
+    of 20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
+    Records with the same bytes count as one picture, in near_copies and in near_rank.
+
+    near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the one that stays: an
+    age within 0..99 before none, then the age that most of the group agree with (within `tolerance` years), then the
+    larger picture, the sharper one, the first. near_of: `part/path` of the one that stays. near_age_gap: years between
+    the lowest and the highest claimed age of the group, of ages within 0..99 (NULL where there is none).
+    threads: of the search; all cores by default.
+    """
+    hashed = records.filter(pl.all_horizontal(pl.col("sha256", "phash", "inset_phash", "edges").is_not_null()))
+    if hashed.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
+    pictures = _pictures(hashed)
+    row = pictures["row"].to_numpy()
+    phash = hashed["phash"].to_numpy()[row]
+    inside = _words(hashed["inset_phash"], len(hashed))[row]
+    edges = _words(hashed["edges"], len(hashed))[row].reshape(len(row), -1, 4)
+    uneven = np.bitwise_count(edges[:, 0]).sum(1, dtype=np.int64) >= FLAT
+    pictures, phash, inside, edges = pictures.filter(pl.Series(uneven)), phash[uneven], inside[uneven], edges[uneven]
+    if len(pictures) < 2:
+        return pl.DataFrame(schema=SCHEMA)
+    _, best, look = np.unique(phash, return_index=True, return_inverse=True)  # one look: the very same hash
+    found = _search(phash, inside, look, best, threads)
+    pairs = np.concatenate([_same_look(look, best), _expand(found, look, len(best))])
+    pairs = pairs[_confirmed(edges, pairs)]
+    leader = _stars(len(pictures), pairs[:, 0], pairs[:, 1])
+    leader = _once_more(leader, best[look], edges)
+    return _table(records, hashed, pictures, leader, edges, tolerance)
+
+
+def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
+    """One row a content, the best first (an age, size, sharpness), as sha256 and the row of its first record."""
+    facts = hashed.select(
+        "record_id", "sha256", "sharpness",
+        row=pl.int_range(pl.len()), area=pl.col("width").cast(pl.Int64) * pl.col("height"),
+        implausible=~pl.col("age").is_between(0, 99).fill_null(False),
+    )  # fmt: skip
+    order = ["implausible", "area", "sharpness", "record_id"]
+    ordered = facts.sort(order, descending=[False, True, True, False], nulls_last=True)
+    return ordered.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
+
+
+def _words(lists: pl.Series, n: int) -> Words:
+    """Lists of equally many words as (n, words)."""
+    return np.asarray(lists.explode().to_numpy(), dtype=np.uint64).reshape(n, -1)
+
+
+def _same_look(look: Ints, best: Ints) -> Ints:
+    """Pairs (a, b, 0) of pictures with one look: all of them, or in a large one each with the best."""
+    order = np.argsort(look, kind="stable")  # pictures are in order of quality, so the best of a look comes first
+    count = np.bincount(look)[look[order]]
+    few, many = order[(count > 1) & (count <= MANY)], order[count > MANY]
+    pairs = [np.stack([best[look[many]], many], 1)]
+    for step in range(1, min(MANY, len(few))):
+        same = look[few[step:]] == look[few[:-step]]
+        if not same.any():
+            break
+        pairs.append(np.stack([few[:-step][same], few[step:][same]], 1))
+    found = np.concatenate(pairs)
+    found = found[found[:, 0] != found[:, 1]]
+    return np.column_stack([found, np.zeros(len(found), np.int64)])
+
+
+def _search(phash: Words, inside: Words, look: Ints, best: Ints, threads: int | None) -> Ints:
+    """Pairs (picture, inset, look) whose hashes are near: inset 0 is the picture itself, then only looks after its own.
+
+    Of equal hashes one is searched. A crowd (many hashes with the same two parts) is searched in order of its hashes.
+    """
+    hashes = phash[best]
+    rows = [(np.arange(len(best)), best, 0, hashes)]
+    for inset in range(inside.shape[1]):
+        _, first = np.unique(inside[:, inset], return_index=True)
+        rows.append((look[first], first, inset + 1, inside[first, inset]))
+    seen: dict[str, Any] = {
+        "look": np.concatenate([row[0] for row in rows]).astype(np.int32),
+        "picture": np.concatenate([row[1] for row in rows]).astype(np.int32),
+        "inset": np.concatenate([np.full(len(row[1]), row[2], np.uint8) for row in rows]),
+        "h": np.concatenate([row[3] for row in rows]).view(np.int64),  # DuckDB counts bits of signed numbers faster
+    }
+    with duckdb.connect(config={"threads": threads} if threads else {}) as con:
+        con.register(
+            "hashes",
+            pl.DataFrame({"look": np.arange(len(best), dtype=np.int32), "h": hashes.view(np.int64)}).to_arrow(),
+        )
+        con.register("seen_hashes", pl.DataFrame(seen).to_arrow())
+        con.execute("CREATE TABLE known AS SELECT * FROM hashes; CREATE TABLE seen AS SELECT * FROM seen_hashes")
+        con.execute(f"CREATE TABLE sample AS SELECT inset, h FROM seen WHERE picture % {SAMPLE} = 0")
+        con.execute("CREATE TABLE found (picture INTEGER, inset UTINYINT, look INTEGER)")
+        for mask in MASKS:
+            crowds = con.execute(f"SELECT DISTINCT key FROM ({CROWDS})", {"mask": mask}).fetchnumpy()["key"]
+            con.register("crowd", pl.DataFrame({"key": crowds}).to_arrow())
+            if len(crowds):
+                con.execute(f"INSERT INTO found {IN_CROWDS}", {"mask": mask})
+                con.execute(OUTSIDE, {"mask": mask})  # a table: in one statement DuckDB joins first and leaves out then
+            outside = "outside" if len(crowds) else "seen"
+            con.execute(
+                f"INSERT INTO found SELECT s.picture, s.inset, k.look FROM {outside} s JOIN known k "
+                f"ON s.h & $mask::BIGINT = k.h & $mask::BIGINT AND {NEAR}",
+                {"mask": mask},
+            )
+            con.unregister("crowd")
+        found = con.execute("SELECT DISTINCT picture, inset, look FROM found ORDER BY ALL").fetchnumpy()
+    return np.stack([np.asarray(found[name], np.int64) for name in ("picture", "inset", "look")], 1)
+
+
+def _expand(found: Ints, look: Ints, looks: int) -> Ints:
+    """Pairs (a, b, inset of a) from (picture, inset, look): all pictures of small looks, the best of large ones."""
+    order = np.argsort(look, kind="stable")
+    count = np.bincount(look, minlength=looks)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+
+    def spread(pairs: Ints, column: int) -> Ints:
+        """Every pair once for each picture of the look in `column`."""
+        times = np.where(count[pairs[:, column]] > MANY, 1, count[pairs[:, column]])
+        again = np.repeat(pairs, times, axis=0)
+        nth = np.arange(len(again)) - np.repeat(np.cumsum(times) - times, times)
+        again[:, column] = order[start[again[:, column]] + nth]
+        return again
+
+    whole = found[found[:, 1] == 0][:, [0, 2, 1]]
+    whole[:, 0] = look[whole[:, 0]]
+    return np.concatenate([spread(spread(whole, 0), 1), spread(found[found[:, 1] > 0][:, [0, 2, 1]], 1)])
+
+
+def _confirmed(edges: Words, pairs: Ints) -> NDArray[np.bool_]:
+    """Whether the second hashes agree: pairs (a, b, inset of a), edges (N, insets, 4)."""
+    agree = np.zeros(len(pairs), bool)
+    for begin in range(0, len(pairs), 1_000_000):
+        a, b, inset = pairs[begin : begin + 1_000_000].T
+        agree[begin : begin + len(a)] = _unlike(edges[a, inset], edges[b, 0]) <= UNLIKE
+    return agree
+
+
+def _unlike(one: Words, other: Words) -> NDArray[np.float64]:
+    """Jaccard distance of bits, (N,): what only one has, as a share of what either has. one, other: (N, 4)."""
+    either = np.bitwise_count(one | other).sum(1, dtype=np.int64)
+    return np.bitwise_count(one ^ other).sum(1, dtype=np.int64) / np.maximum(either, FLAT)
+
+
+def _stars(n: int, one: Ints, other: Ints) -> Ints:
+    """The leader of each picture, (n,): itself, or one of its duplicates that is led by no other.
+
+    Those with most duplicates lead, among equals the better (pictures are numbered by quality, 0 is the best). Every
+    member is paired with its leader, so A~B~C does not bring A and C together.
+    """
+    pairs = np.unique(np.stack([np.minimum(one, other), np.maximum(one, other)], 1), axis=0)
+    one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+    order = np.lexsort((np.arange(n), -np.bincount(one, minlength=n)))
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    one, other = place[one], place[other]
+    leader = np.full(n, -1, np.int64)  # by place, until the end
+    while len(one):
+        beside, led = np.full(n, n, np.int64), np.full(n, n, np.int64)
+        np.minimum.at(beside, one, other)
+        leads = np.unique(one[one < beside[one]])
+        leader[leads] = leads
+        follows = (leader[other] == other) & (leader[one] < 0)
+        np.minimum.at(led, one[follows], other[follows])
+        members = np.flatnonzero(led < n)
+        leader[members] = led[members]
+        undecided = (leader[one] < 0) & (leader[other] < 0)
+        one, other = one[undecided], other[undecided]
+    leader = np.where(leader < 0, np.arange(n), leader)
+    return order[leader][place]
+
+
+def _once_more(leader: Ints, best_of_look: Ints, edges: Words) -> Ints:
+    """Pictures of a large look follow the leader of its best one, where they are like that leader themselves."""
+    n = len(leader)
+    alone = np.flatnonzero((leader == np.arange(n)) & (np.bincount(leader, minlength=n) == 1))
+    chief = leader[best_of_look[alone]]
+    alone, chief = alone[chief != alone], chief[chief != alone]
+    insets = range(edges.shape[1])
+    like = [
+        _unlike(edges[one, inset], edges[other, 0]) <= UNLIKE
+        for inset in insets
+        for one, other in ((alone, chief), (chief, alone))
+    ]
+    joins = np.any(like, axis=0) if len(alone) else np.zeros(0, bool)
+    leader = leader.copy()
+    leader[alone[joins]] = chief[joins]
+    return leader
+
+
+def _table(
+    records: pl.DataFrame, hashed: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int
+) -> pl.DataFrame:
+    """The groups as `near_duplicates` returns them."""
+    grouped = np.bincount(leader, minlength=len(leader))[leader] > 1
+    members = pictures.with_columns(pl.Series("leader", leader), quality=pl.int_range(pl.len()))
+    members = members.filter(pl.Series(grouped))
+    members = members.hstack(hashed.select("age", "part", "path")[members["row"].to_numpy()]).with_columns(
+        near_of=pl.format("{}/{}", "part", "path"), known=pl.when(pl.col("age").is_between(0, 99)).then(pl.col("age"))
+    )
+    claims = members.drop_nulls("known").group_by("leader", "known").agg(claims=pl.len())
+    agree = (
+        claims.join(claims, on="leader", suffix="_beside")
+        .filter((pl.col("known") - pl.col("known_beside")).abs() <= tolerance)
+        .group_by("leader", "known")
+        .agg(agree=pl.col("claims_beside").sum().cast(pl.Int64))
+    )
+    members = members.join(agree, on=["leader", "known"], how="left").with_columns(pl.col("agree").fill_null(0))
+    # another than the leader stays only where all of its group are its own duplicates too
+    first = members.sort(-pl.col("agree"), "quality").group_by("leader").agg(first=pl.col("quality").first())
+    members = members.join(first, on="leader")
+    one, other = members["quality"].to_numpy(), members["first"].to_numpy()
+    like = [
+        _unlike(edges[a, inset], edges[b, 0]) <= UNLIKE
+        for inset in range(edges.shape[1])
+        for a, b in ((one, other), (other, one))
+    ]
+    members = members.with_columns(like=pl.Series(np.any(like, axis=0), dtype=pl.Boolean)).with_columns(
+        fits=pl.col("like").all().over("leader")
+    )
+    members = members.with_columns(stays=pl.when("fits").then("first").otherwise("leader") == pl.col("quality")).sort(
+        "leader", ~pl.col("stays"), -pl.col("agree"), "quality"
+    )
+    members = members.with_columns(
+        near_rank=pl.int_range(1, pl.len() + 1).over("leader").cast(pl.Int32),
+        near_copies=pl.len().over("leader").cast(pl.Int32),
+        near_of=pl.col("near_of").first().over("leader"),
+    )
+    held = records.select("record_id", "sha256", "age").join(
+        members.select("sha256", "leader", "near_rank", "near_copies", "near_of"), on="sha256"
+    )
+    known = pl.col("age").filter(pl.col("age").is_between(0, 99))
+    return (
+        held.with_columns(
+            near_group=pl.col("record_id").min().over("leader"),
+            near_age_gap=(known.max() - known.min()).over("leader"),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        .sort("record_id")
+    )
