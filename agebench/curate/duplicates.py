@@ -1,7 +1,7 @@
 """Near duplicates: the same photograph rescaled, recompressed, brighter, darker or slightly cropped.
 
-Candidates are pairs of perceptual hashes a few bits apart, of which one may be of the inner part of its picture; a second
-hash confirms them. A group is a picture with its direct duplicates, so likeness does not creep from picture to picture.
+Candidates are perceptual hashes a few bits apart, of which one may be of the inner part of its picture; a second hash
+confirms them. A group is a picture with its direct duplicates, so likeness does not creep from picture to picture.
 """
 
 from __future__ import annotations
@@ -19,13 +19,30 @@ Words = NDArray[np.uint64]
 
 FAR, FAR_INSIDE = 6, 4  # bits in which two perceptual hashes may differ, the second where one is of an inner part
 UNLIKE = 0.22  # share of the edges of either picture that the other may lack
-FLAT = 32  # a picture with fewer edges of 241 has too little in it to be compared
+FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compared
 PARTS = 5  # of a hash; any three wrong bits leave two parts whole, by which the pair is found
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
 NEIGHBOURS = 8
 SAMPLE = 16  # one hash in so many is counted to find crowds
 MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
-MASKS = [sum(1 << bit for bit in range(64) if bit % PARTS in chosen) for chosen in combinations(range(PARTS), 2)]
+NEAR = f"""bit_count(xor(s.h, k.h)) <= CASE WHEN s.inset = 0 THEN {FAR} ELSE {FAR_INSIDE} END
+    AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"""
+CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
+    GROUP BY key, inset = 0 HAVING count(*) > {CROWD // SAMPLE}"""
+OUTSIDE = "CREATE OR REPLACE TABLE outside AS FROM seen ANTI JOIN crowd ON seen.h & $mask::BIGINT = crowd.key"
+IN_CROWDS = f"""
+    WITH member AS MATERIALIZED (
+        SELECT *, h & $mask::BIGINT AS key, row_number() OVER (PARTITION BY key ORDER BY h, inset, picture) AS place
+        FROM seen WHERE h & $mask::BIGINT IN (SELECT key FROM crowd)),
+    shifted AS MATERIALIZED (
+        SELECT * REPLACE (place + step AS place)
+        FROM member CROSS JOIN (SELECT unnest(range(-{NEIGHBOURS}, {NEIGHBOURS} + 1)) AS step))
+    SELECT s.picture, s.inset, k.look
+    FROM shifted s JOIN (FROM member WHERE inset = 0) k ON k.key = s.key AND k.place = s.place AND {NEAR}"""
+MASKS = [
+    int(np.uint64(sum(1 << bit for bit in range(64) if bit % PARTS in chosen)).view(np.int64))
+    for chosen in combinations(range(PARTS), 2)
+]
 
 SCHEMA = {
     "record_id": pl.Int32, "near_group": pl.Int32, "near_copies": pl.Int32, "near_rank": pl.Int32, "near_of": pl.String,
@@ -36,8 +53,8 @@ SCHEMA = {
 def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int | None = None) -> pl.DataFrame:
     """Groups of near duplicates, one row a record that is in one, by `record_id`.
 
-    records: record_id, part, path, sha256, age, width, height, sharpness, phash, inset_phash (list of 4), edges (list of
-    20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
+    records: record_id, part, path, sha256, age, width, height, sharpness, phash, inset_phash (list of 4), edges (list
+    of 20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
     Records with the same bytes count as one picture, in near_copies and in near_rank.
 
     near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the one that stays: an
@@ -47,6 +64,8 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
     threads: of the search; all cores by default.
     """
     hashed = records.filter(pl.all_horizontal(pl.col("sha256", "phash", "inset_phash", "edges").is_not_null()))
+    if hashed.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
     pictures = _pictures(hashed)
     row = pictures["row"].to_numpy()
     phash = hashed["phash"].to_numpy()[row]
@@ -62,20 +81,19 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
     pairs = pairs[_confirmed(edges, pairs)]
     leader = _stars(len(pictures), pairs[:, 0], pairs[:, 1])
     leader = _once_more(leader, best[look], edges)
-    return _table(records, pictures, leader, edges, tolerance)
+    return _table(records, hashed, pictures, leader, edges, tolerance)
 
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
-    """One row a content, the best first (size, then sharpness); of its records the first with an age. row: of `hashed`."""
+    """One row a content, the best first (an age, size, sharpness), as sha256 and the row of its first record."""
     facts = hashed.select(
-        "record_id", "part", "path", "sha256", "age", "sharpness",
+        "record_id", "sha256", "sharpness",
         row=pl.int_range(pl.len()), area=pl.col("width").cast(pl.Int64) * pl.col("height"),
         implausible=~pl.col("age").is_between(0, 99).fill_null(False),
     )  # fmt: skip
-    one = facts.sort("implausible", "record_id").unique("sha256", keep="first", maintain_order=True)
-    return one.sort(
-        "implausible", "area", "sharpness", "record_id", descending=[False, True, True, False], nulls_last=True
-    )
+    order = ["implausible", "area", "sharpness", "record_id"]
+    ordered = facts.sort(order, descending=[False, True, True, False], nulls_last=True)
+    return ordered.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
 
 
 def _words(lists: pl.Series, n: int) -> Words:
@@ -113,40 +131,36 @@ def _search(phash: Words, inside: Words, look: Ints, best: Ints, threads: int | 
         "look": np.concatenate([row[0] for row in rows]).astype(np.int32),
         "picture": np.concatenate([row[1] for row in rows]).astype(np.int32),
         "inset": np.concatenate([np.full(len(row[1]), row[2], np.uint8) for row in rows]),
-        "h": np.concatenate([row[3] for row in rows]),
+        "h": np.concatenate([row[3] for row in rows]).view(np.int64),  # DuckDB counts bits of signed numbers faster
     }
     with duckdb.connect(config={"threads": threads} if threads else {}) as con:
-        con.register("hashes", pl.DataFrame({"look": np.arange(len(best), dtype=np.int32), "h": hashes}).to_arrow())
+        con.register(
+            "hashes",
+            pl.DataFrame({"look": np.arange(len(best), dtype=np.int32), "h": hashes.view(np.int64)}).to_arrow(),
+        )
         con.register("seen_hashes", pl.DataFrame(seen).to_arrow())
         con.execute("CREATE TABLE known AS SELECT * FROM hashes; CREATE TABLE seen AS SELECT * FROM seen_hashes")
+        con.execute(f"CREATE TABLE sample AS SELECT inset, h FROM seen WHERE picture % {SAMPLE} = 0")
         con.execute("CREATE TABLE found (picture INTEGER, inset UTINYINT, look INTEGER)")
-        near = f"""bit_count(xor(s.h, k.h)) <= CASE WHEN s.inset = 0 THEN {FAR} ELSE {FAR_INSIDE} END
-            AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"""
         for mask in MASKS:
-            key = f"h & {mask}::UBIGINT"
-            con.execute(f"""CREATE OR REPLACE TABLE crowd AS
-                SELECT {key} AS key FROM known WHERE look % {SAMPLE} = 0
-                GROUP BY key HAVING count(*) > {CROWD // SAMPLE}
-                UNION SELECT {key} AS key FROM seen WHERE picture % {SAMPLE} = 0
-                GROUP BY key HAVING count(*) > {CROWD // SAMPLE}""")
-            crowded = bool(con.execute("SELECT count(*) FROM crowd").fetchall()[0][0])
-            apart = f"AND (s.{key}) NOT IN (SELECT key FROM crowd)" if crowded else ""
-            con.execute(f"""INSERT INTO found SELECT s.picture, s.inset, k.look
-                FROM seen s JOIN known k ON (s.{key}) = (k.{key}) AND {near} {apart}""")
-            if crowded:
-                con.execute(f"""INSERT INTO found
-                    WITH member AS (SELECT *, {key} AS key, row_number() OVER (PARTITION BY key ORDER BY h, inset) AS place
-                                    FROM seen WHERE key IN (SELECT key FROM crowd)),
-                    step AS (SELECT unnest(range(-{NEIGHBOURS}, {NEIGHBOURS} + 1)) AS step)
-                    SELECT s.picture, s.inset, k.look
-                    FROM step, member s JOIN member k ON k.key = s.key AND k.place = s.place + step.step AND k.inset = 0
-                    AND {near}""")
+            crowds = con.execute(f"SELECT DISTINCT key FROM ({CROWDS})", {"mask": mask}).fetchnumpy()["key"]
+            con.register("crowd", pl.DataFrame({"key": crowds}).to_arrow())
+            if len(crowds):
+                con.execute(f"INSERT INTO found {IN_CROWDS}", {"mask": mask})
+                con.execute(OUTSIDE, {"mask": mask})  # a table: in one statement DuckDB joins first and leaves out then
+            outside = "outside" if len(crowds) else "seen"
+            con.execute(
+                f"INSERT INTO found SELECT s.picture, s.inset, k.look FROM {outside} s JOIN known k "
+                f"ON s.h & $mask::BIGINT = k.h & $mask::BIGINT AND {NEAR}",
+                {"mask": mask},
+            )
+            con.unregister("crowd")
         found = con.execute("SELECT DISTINCT picture, inset, look FROM found ORDER BY ALL").fetchnumpy()
     return np.stack([np.asarray(found[name], np.int64) for name in ("picture", "inset", "look")], 1)
 
 
 def _expand(found: Ints, look: Ints, looks: int) -> Ints:
-    """Pairs (a, b, inset of a) from pairs (picture, inset, look): all pictures of small looks, the best of large ones."""
+    """Pairs (a, b, inset of a) from (picture, inset, look): all pictures of small looks, the best of large ones."""
     order = np.argsort(look, kind="stable")
     count = np.bincount(look, minlength=looks)
     start = np.concatenate([[0], np.cumsum(count)[:-1]])
@@ -180,27 +194,31 @@ def _unlike(one: Words, other: Words) -> NDArray[np.float64]:
 
 
 def _stars(n: int, one: Ints, other: Ints) -> Ints:
-    """The leader of each picture, (n,): itself, or the best picture beside it that is led by no other.
+    """The leader of each picture, (n,): itself, or one of its duplicates that is led by no other.
 
-    Pictures are numbered by quality, 0 is the best. Every member is paired with its leader, so A~B~C does not bring A
-    and C together.
+    Those with most duplicates lead, among equals the better (pictures are numbered by quality, 0 is the best). Every
+    member is paired with its leader, so A~B~C does not bring A and C together.
     """
-    leader = np.full(n, -1, np.int64)
-    one, other = np.concatenate([one, other]), np.concatenate([other, one])
+    pairs = np.unique(np.stack([np.minimum(one, other), np.maximum(one, other)], 1), axis=0)
+    one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+    order = np.lexsort((np.arange(n), -np.bincount(one, minlength=n)))
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    one, other = place[one], place[other]
+    leader = np.full(n, -1, np.int64)  # by place, until the end
     while len(one):
-        best_beside = np.full(n, n, np.int64)
-        np.minimum.at(best_beside, one, other)
-        leads = np.flatnonzero(np.arange(n) < best_beside)
-        leads = leads[(best_beside[leads] < n) & (leader[leads] < 0)]
+        beside, led = np.full(n, n, np.int64), np.full(n, n, np.int64)
+        np.minimum.at(beside, one, other)
+        leads = np.unique(one[one < beside[one]])
         leader[leads] = leads
-        led = np.full(n, n, np.int64)
         follows = (leader[other] == other) & (leader[one] < 0)
         np.minimum.at(led, one[follows], other[follows])
         members = np.flatnonzero(led < n)
         leader[members] = led[members]
-        open_ = (leader[one] < 0) & (leader[other] < 0)
-        one, other = one[open_], other[open_]
-    return np.where(leader < 0, np.arange(n), leader)
+        undecided = (leader[one] < 0) & (leader[other] < 0)
+        one, other = one[undecided], other[undecided]
+    leader = np.where(leader < 0, np.arange(n), leader)
+    return order[leader][place]
 
 
 def _once_more(leader: Ints, best_of_look: Ints, edges: Words) -> Ints:
@@ -221,27 +239,26 @@ def _once_more(leader: Ints, best_of_look: Ints, edges: Words) -> Ints:
     return leader
 
 
-def _table(records: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int) -> pl.DataFrame:
+def _table(
+    records: pl.DataFrame, hashed: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int
+) -> pl.DataFrame:
     """The groups as `near_duplicates` returns them."""
     grouped = np.bincount(leader, minlength=len(leader))[leader] > 1
-    members = pictures.select("sha256", "age", "record_id", near_of=pl.format("{}/{}", "part", "path")).with_columns(
-        pl.Series("leader", leader), quality=pl.int_range(pl.len())
+    members = pictures.with_columns(pl.Series("leader", leader), quality=pl.int_range(pl.len()))
+    members = members.filter(pl.Series(grouped))
+    members = members.hstack(hashed.select("age", "part", "path")[members["row"].to_numpy()]).with_columns(
+        near_of=pl.format("{}/{}", "part", "path"), known=pl.when(pl.col("age").is_between(0, 99)).then(pl.col("age"))
     )
-    members = members.filter(pl.Series(grouped)).with_columns(
-        known=pl.when(pl.col("age").is_between(0, 99)).then(pl.col("age"))
-    )
-    beside = members.select("leader", beside="known").drop_nulls()
+    claims = members.drop_nulls("known").group_by("leader", "known").agg(claims=pl.len())
     agree = (
-        members.join(beside, on="leader")
-        .filter((pl.col("known") - pl.col("beside")).abs() <= tolerance)
-        .group_by("sha256")
-        .agg(agree=pl.len())
+        claims.join(claims, on="leader", suffix="_beside")
+        .filter((pl.col("known") - pl.col("known_beside")).abs() <= tolerance)
+        .group_by("leader", "known")
+        .agg(agree=pl.col("claims_beside").sum().cast(pl.Int64))
     )
-    members = members.join(agree, on="sha256", how="left").with_columns(pl.col("agree").fill_null(0))
+    members = members.join(agree, on=["leader", "known"], how="left").with_columns(pl.col("agree").fill_null(0))
     # another than the leader stays only where all of its group are its own duplicates too
-    first = (
-        members.sort(-pl.col("agree").cast(pl.Int64), "quality").group_by("leader").agg(first=pl.col("quality").first())
-    )
+    first = members.sort(-pl.col("agree"), "quality").group_by("leader").agg(first=pl.col("quality").first())
     members = members.join(first, on="leader")
     one, other = members["quality"].to_numpy(), members["first"].to_numpy()
     like = [
@@ -253,7 +270,7 @@ def _table(records: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: W
         fits=pl.col("like").all().over("leader")
     )
     members = members.with_columns(stays=pl.when("fits").then("first").otherwise("leader") == pl.col("quality")).sort(
-        "leader", ~pl.col("stays"), -pl.col("agree").cast(pl.Int64), "quality"
+        "leader", ~pl.col("stays"), -pl.col("agree"), "quality"
     )
     members = members.with_columns(
         near_rank=pl.int_range(1, pl.len() + 1).over("leader").cast(pl.Int32),
