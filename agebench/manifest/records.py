@@ -51,8 +51,8 @@ def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Path]:
 
 
 def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULLs where nothing is), known, and
-    alone (whether its subject has too few records for anybody to be recognised in them)."""
+    """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULLs where nothing is), known,
+    and alone (whether its subject has too few records for anybody to be recognised in them)."""
     return query(
         con,
         "SELECT record.part, record.path, content.* EXCLUDE (part, path), content.part IS NOT NULL AS known, "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,13 +33,12 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool | list[int]]
     red, green, blue = cv2.split(small)
     colour = max(cv2.mean(cv2.absdiff(red, green))[0], cv2.mean(cv2.absdiff(green, blue))[0])
     brightness, contrast = cv2.meanStdDev(gray)
-    first, *rest = inner_parts(gray)
-    hashes = perceptual_hashes([first, *rest])
+    hashes, edges = copy_hashes(gray)
     return {
         "grayscale": bool(colour < 1.5),
         "phash": hashes[0],
         "inset_phash": hashes[1:],
-        "edges": [word for part in (first, *rest) for word in edge_hash(part)],
+        "edges": edges,
         "sharpness": _laplacian_variance(gray),
         "brightness": float(brightness[0, 0]),
         "contrast": float(contrast[0, 0]),
@@ -59,55 +59,54 @@ def face_sharpness(rgb: NDArray[np.uint8], x: float, y: float, w: float, h: floa
     return _laplacian_variance(gray)
 
 
-def _laplacian_variance(gray: NDArray[np.uint8]) -> float:
+def _laplacian_variance(gray: NDArray[Any]) -> float:
     return float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1][0, 0] ** 2)
 
 
 def perceptual_hash(gray: NDArray[np.uint8]) -> int:
-    """`perceptual_hashes` of one picture. gray: (H, W) uint8."""
-    return perceptual_hashes([gray])[0]
+    """The `phash` of a picture alone. gray: (H, W) uint8."""
+    return copy_hashes(gray)[0][0]
 
 
-def perceptual_hashes(grays: Sequence[NDArray[np.uint8]]) -> list[int]:
-    """64-bit DCT hashes: which of the 64 lowest frequencies of each 32×32 picture lie above their median.
+def copy_hashes(gray: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
+    """What near duplicates are found and confirmed by, of the picture and of what is left of it inside of `INSETS`.
 
-    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), with the constant term left
-    out of the median. grays: (H, W) uint8 each.
+    (5 perceptual hashes, 5 × 4 words of edge hashes), the whole picture's first. gray: (H, W) uint8.
+
+    A perceptual hash has 64 bits: which of the 64 lowest frequencies of the 32×32 picture lie above their median;
+    Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), with the constant term left out
+    of the median. An edge hash has 241 bits: where the picture reduced to 12×11 gets lighter, to the right (121 bits), then
+    downwards (120), the rest is 0; Krawetz's difference hash (2013), in both directions and with a margin.
     """
-    small = np.stack([cv2.resize(gray, (32, 32), interpolation=cv2.INTER_AREA) for gray in grays]).astype(np.float32)
-    low = (DCT @ small @ DCT.T).reshape(len(small), 64)
-    bits = low > np.sort(low[:, 1:], axis=1)[:, 31:32]
-    return [int(word) for word in np.packbits(bits, axis=1).view(">u8").ravel()]
+    values = gray.astype(np.float32)
+    low = DCT @ _reduced(values, 32, 32) @ DCT.T
+    low = low.reshape(len(low), 64)
+    hashes = np.packbits(low > np.sort(low[:, 1:], axis=1)[:, 31:32], axis=1).view(">u8")
+    small = _reduced(values, 11, 12)
+    edges = np.zeros((len(small), 256), bool)
+    edges[:, :121] = (small[:, :, 1:] - small[:, :, :-1] > EDGE_MARGIN).reshape(-1, 121)
+    edges[:, 121:241] = (small[:, 1:] - small[:, :-1] > EDGE_MARGIN).reshape(-1, 120)
+    return hashes.ravel().tolist(), np.packbits(edges, axis=1).view(">u8").ravel().tolist()
 
 
-def edge_hash(gray: NDArray[np.uint8]) -> list[int]:
-    """A second hash, of 241 bits in four 64-bit words: where the picture reduced to 12×11 gets lighter.
-
-    121 bits to the right, then 120 downwards; the rest is 0. Krawetz's difference hash (2013), in both directions and
-    with a margin. gray: (H, W) uint8.
-    """
-    small = cv2.resize(gray, (12, 11), interpolation=cv2.INTER_AREA).astype(np.int16)
-    right = small[:, 1:] - small[:, :-1] > EDGE_MARGIN
-    down = small[1:] - small[:-1] > EDGE_MARGIN
-    bits = np.concatenate([right.ravel(), down.ravel(), np.zeros(256 - right.size - down.size, bool)])
-    return [int(word) for word in np.packbits(bits).view(">u8")]
+def _reduced(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Area means of the picture (H, W) inside of each of `INSETS`, in whole gray levels: (5, height, width)."""
+    rows = (_areas(values.shape[0], height) @ values).reshape(len(INSETS), height, -1)
+    columns = _areas(values.shape[1], width).reshape(len(INSETS), width, -1)
+    return np.rint(rows @ columns.transpose(0, 2, 1))
 
 
-def inner_parts(gray: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The picture (H, W) and what is left of it inside of each of `INSETS`: near duplicates are found by hashes of all,
-    `inset_phash` (4 `perceptual_hash`es, without the whole picture's) and `edges` (5 × 4 words of `edge_hash`)."""
-    height, width = gray.shape
-    margins = [(round(height * share), round(width * share)) for share in INSETS]
-    return [gray[y : height - y, x : width - x] for y, x in margins]
-
-
-def copy_hashes(gray: NDArray[np.uint8]) -> dict[str, list[int]]:
-    """`inset_phash` and `edges` of a picture alone. gray: (H, W) uint8, as `measure` reduces it."""
-    parts = inner_parts(gray)
-    return {
-        "inset_phash": perceptual_hashes(parts[1:]),
-        "edges": [word for part in parts for word in edge_hash(part)],
-    }
+@lru_cache(maxsize=1024)
+def _areas(n: int, parts: int) -> NDArray[np.float32]:
+    """What each of `n` pixels in a row contributes to the means of `parts` equal areas, inside of each of `INSETS`:
+    (5 × parts, n), rows sum to 1."""
+    found = []
+    for share in INSETS:
+        margin = round(n * share)
+        edges = np.linspace(margin, n - margin, parts + 1)[:, None]
+        inside = np.clip(edges - np.arange(n), 0, 1)  # how much of each pixel lies before each edge
+        found.append(np.diff(inside, axis=0) * (parts / (n - 2 * margin)))
+    return np.concatenate(found).astype(np.float32)
 
 
 def _reduce(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -76,7 +76,8 @@ def main() -> None:
         ("the detector's own threads", threads),
     ):
         print(
-            f"plain loop (read, decode, detect), {what}: {rate:.0f} pictures/s; the engine is {engine / rate:.2f} times as fast"
+            f"plain loop (read, decode, detect), {what}: {rate:.0f} pictures/s; "
+            f"the engine is {engine / rate:.2f} times as fast"
         )
 
 

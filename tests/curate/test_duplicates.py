@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agebench.curate import duplicates
 from agebench.curate.duplicates import SCHEMA, near_duplicates
-from agebench.observe.measures import copy_hashes, perceptual_hash
+from agebench.observe.measures import copy_hashes
 
 RNG = np.random.default_rng(0)
 KINDS = {
@@ -38,7 +38,8 @@ def scene(seed: int) -> Gray:
 def row(gray: Gray, **facts: Any) -> dict[str, Any]:
     height, width = gray.shape
     found = {"part": "p", "age": 30, "width": width, "height": height, "sharpness": 1.0}
-    return found | {"phash": perceptual_hash(gray)} | copy_hashes(gray) | facts
+    hashes, edges = copy_hashes(gray)
+    return found | {"phash": hashes[0], "inset_phash": hashes[1:], "edges": edges} | facts
 
 
 def table(*rows: dict[str, Any]) -> pl.DataFrame:
