@@ -96,12 +96,22 @@ def _one_by_one(
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    """Submit, which may start a worker, with Ctrl-C held back: the worker inherits that and starts undisturbed."""
+    """Submit, which may start a worker, with Ctrl-C held back and one thread for every library.
+
+    The worker inherits both: it starts undisturbed, and what it imports before `_begin` reads its limit too.
+    """
     held = hasattr(signal, "pthread_sigmask")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if held else set()
+    set_before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     try:
         return pool.submit(work, batch)
     finally:
+        for name, value in set_before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         if held:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -75,8 +75,8 @@ def copy_hashes(gray: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
 
     A perceptual hash has 64 bits: which of the 64 lowest frequencies of the 32×32 picture lie above their median;
     Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), with the constant term left out
-    of the median. An edge hash has 241 bits: where the picture reduced to 12×11 gets lighter, to the right (121 bits), then
-    downwards (120), the rest is 0; Krawetz's difference hash (2013), in both directions and with a margin.
+    of the median. An edge hash has 241 bits: where the picture reduced to 12×11 gets lighter, to the right (121 bits),
+    then downwards (120), the rest is 0; Krawetz's difference hash (2013), in both directions and with a margin.
     """
     values = gray.astype(np.float32)
     low = DCT @ _reduced(values, 32, 32) @ DCT.T
