@@ -6,33 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from agebench.alignment import ARCFACE, similarity
+
 ALIGNMENT_VERSION = 1  # raise when any crop changes: crops of other versions are made again
 WHOLE_PICTURE = -1  # the face_no of a picture in which no face was found
 
-# The five points of ArcFace's 112-pixel template (Deng et al. 2019; insightface `arcface_dst`): eyes, nose, mouth
-# corners, left as seen in the picture first.
-ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 SHRINK = 0.85  # ArcFace cuts hairline and chin off, and they tell age: drawn in so far, both are inside
 
 
 def template(size: int) -> NDArray[np.float64]:
     """Where the five landmarks lie in a crop of `size` pixels: (5, 2) x, y."""
-    return ((ARCFACE / 112.0 - 0.5) * SHRINK + 0.5) * size
-
-
-def similarity(landmarks: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to the template.
-
-    Least squares over the five points, in closed form: with both sets about their centres, as complex numbers z and w,
-    the turn and scale are sum(conj(z) w) / sum(|z|²). Points that are one have no turn: their scale is 0.
-    """
-    target = template(size)
-    centre, goal = landmarks.mean(axis=0), target.mean(axis=0)
-    z, w = (landmarks - centre) @ [1, 1j], (target - goal) @ [1, 1j]
-    spread = float((np.abs(z) ** 2).sum())
-    turn = complex((z.conj() * w).sum() / spread) if spread > 1e-6 else 0j
-    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    return np.c_[linear, goal - linear @ centre]
+    return ((ARCFACE - 0.5) * SHRINK + 0.5) * size
 
 
 def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
@@ -40,7 +24,7 @@ def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) ->
 
     What lies outside the picture is black. Raises ValueError where the five points are one.
     """
-    matrix = similarity(landmarks, size)
+    matrix = similarity(landmarks, template(size))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(scale) or scale < 1e-4:
         raise ValueError("the landmarks span no area")
@@ -48,7 +32,7 @@ def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) ->
         height, width = rgb.shape[:2]
         small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
         rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        matrix = similarity(landmarks * [small[0] / width, small[1] / height], size)
+        matrix = similarity(landmarks * [small[0] / width, small[1] / height], template(size))
     return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
 
 

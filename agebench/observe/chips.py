@@ -9,29 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# The five points of ArcFace's 112-pixel template (Deng et al. 2019; insightface `arcface_dst`), as shares of its side.
-ARCFACE = (
-    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]) / 112
-)
+from agebench.alignment import similarity
+
 CANVAS = 300  # pixels of the square that dlib's landmark predictor looks at
 # dlib's mean face (`mean_face_shape_x`, `_y` of its image_transforms/interpolation.h), whose chips are cut about it:
 # the means of the six points of each eye, the tip of the nose, the corners of the mouth.
 DLIB_MEAN_FACE = np.array(
     [[0.225492, 0.215990], [0.754762, 0.215990], [0.490127, 0.515625], [0.254149, 0.780233], [0.726104, 0.780233]]
 )
-
-
-def transform(landmarks: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to `target` (5, 2).
-
-    Least squares in closed form, with points as complex numbers. Points that are one have no turn: their scale is 0.
-    """
-    centre, goal = landmarks.mean(axis=0), target.mean(axis=0)
-    z, w = (landmarks - centre) @ [1, 1j], (target - goal) @ [1, 1j]
-    spread = float((np.abs(z) ** 2).sum())
-    turn = complex((z.conj() * w).sum() / spread) if spread > 1e-6 else 0j
-    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    return np.c_[linear, goal - linear @ centre]
 
 
 def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
@@ -65,7 +50,7 @@ def chips(
 ) -> NDArray[np.uint8]:
     """Aligned faces: (F, size, size, 3) uint8. rgb: (H, W, 3); landmarks: (F, 5, 2) in its pixels; template: (5, 2) as
     shares of the side. A face whose points are one is black."""
-    found = [cut(rgb, transform(points, template * size), size) for points in np.asarray(landmarks, np.float64)]
+    found = [cut(rgb, similarity(points, template * size), size) for points in np.asarray(landmarks, np.float64)]
     return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
 
 
@@ -97,6 +82,6 @@ def dlib_chips(
     box = dlib.rectangle(*(int(v) for v in (x - half, y - half, x + half, y + half)))
     found = [np.zeros((0, size, size, 3), np.uint8)]
     for points in np.asarray(landmarks, np.float64):
-        upright = cut(rgb, transform(points, target), CANVAS)
+        upright = cut(rgb, similarity(points, target), CANVAS)
         found.append(dlib.get_face_chip(upright, predictor(upright, box), size, padding)[None])
     return np.concatenate(found)

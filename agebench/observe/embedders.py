@@ -16,9 +16,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agebench.alignment import ARCFACE
 from agebench.errors import Missing
 from agebench.observe import weights
-from agebench.observe.chips import ARCFACE, chips, dlib_chips, load_predictor
+from agebench.observe.chips import chips, dlib_chips, load_predictor
 
 Kind = Literal["dlib", "insightface"]
 POLICY = 1  # raise when a vector changes: observations of other policies are not reused

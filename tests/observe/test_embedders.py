@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from agebench.alignment import ARCFACE, similarity
 from agebench.errors import Missing
 from agebench.observe import chips as cutting
 from agebench.observe import choose_detector, detect_faces, load_detector
-from agebench.observe.chips import ARCFACE, DLIB_MEAN_FACE, cut, transform
+from agebench.observe.chips import DLIB_MEAN_FACE, cut
 from agebench.observe.embedders import EmbedderChoice, choose_embedder, load_embedder
 
 needs_dlib = pytest.mark.skipif(
@@ -35,7 +36,7 @@ def read(path: Path) -> np.ndarray:
 def test_a_face_is_turned_scaled_and_shifted_onto_its_template() -> None:
     turn = np.array([[0.6, -0.8], [0.8, 0.6]]) * 3
     landmarks = ARCFACE * 112 @ turn.T + [40, -7]
-    matrix = transform(landmarks, ARCFACE * 112)
+    matrix = similarity(landmarks, ARCFACE * 112)
     assert landmarks @ matrix[:, :2].T + matrix[:, 2] == pytest.approx(ARCFACE * 112)
 
 
@@ -51,9 +52,9 @@ def test_a_large_picture_is_cut_by_areas_to_the_same_place() -> None:
 
 def test_what_lies_outside_the_picture_is_black_and_points_that_are_one_give_no_face() -> None:
     picture = np.full((50, 50, 3), 200, np.uint8)
-    far = transform(ARCFACE * 100 + 1000, ARCFACE * 64)
+    far = similarity(ARCFACE * 100 + 1000, ARCFACE * 64)
     assert cut(picture, far, 64).max() == 0
-    assert cut(picture, transform(ARCFACE * 5000 + 10_000, ARCFACE * 64), 64).max() == 0
+    assert cut(picture, similarity(ARCFACE * 5000 + 10_000, ARCFACE * 64), 64).max() == 0
     assert cutting.chips(picture, np.full((1, 5, 2), 25.0), ARCFACE, 64).max() == 0
     assert cutting.chips(picture, np.zeros((0, 5, 2)), ARCFACE, 64).shape == (0, 64, 64, 3)
 
