@@ -57,13 +57,12 @@ def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
 
 def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
     """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
-    age (the claimed one), estimator, estimate, spread (years), log_probability (of the claimed age, where the estimator
+    age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, where the estimator
     tells), recognised (whether the face is known to be the subject's)."""
     return query(
         con,
         """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
-                  ln(greatest(probabilities[record.age + 1], 1e-6)) AS log_probability,
-                  coalesce(i.face_no = m.face_no, FALSE) AS recognised
+                  probabilities, coalesce(i.face_no = m.face_no, FALSE) AS recognised
            FROM record JOIN meant_face m USING (record_id)
            JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
            LEFT JOIN record_group USING (record_id) LEFT JOIN identity i USING (record_id)

@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS identity (
     record_id INTEGER NOT NULL, face_no INTEGER, distance DOUBLE, bound DOUBLE, pictures INTEGER
 );
 CREATE TABLE IF NOT EXISTS suspicion (
-    record_id INTEGER NOT NULL, estimates INTEGER NOT NULL, estimated_age DOUBLE, age_gap DOUBLE, label_suspicion DOUBLE
+    record_id INTEGER NOT NULL, estimates INTEGER NOT NULL, suggested_age DOUBLE, age_gap DOUBLE, label_suspicion DOUBLE
 );
 CREATE TABLE IF NOT EXISTS age_offset (
     record_id INTEGER NOT NULL, subject_age_offset DOUBLE, subject_age_spread DOUBLE, subject_age_pictures INTEGER,
@@ -139,7 +139,7 @@ SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob
        sqrt(m.w * m.h) AS face_size, m.h / height AS face_share, m.score AS detection_score,
        m.sharpness AS face_sharpness, f.second_face_ratio, m.box_overlap, m.box_offset,
        copies, copy_rank, copy_of, copies_age_gap, near_copies, near_rank, near_of, near_age_gap,
-       estimates, estimated_age, age_gap, label_suspicion,
+       estimates, suggested_age, age_gap, label_suspicion,
        identity.distance AS identity_distance, identity.bound AS identity_bound,
        identity.pictures AS identity_pictures,
        CASE WHEN identity.record_id IS NOT NULL THEN identity.face_no IS NOT NULL END AS identity_face,

@@ -34,7 +34,7 @@ from agebench.train.runs import Run, changed_files
 from agebench.workflows.crops import crop_records
 
 Stage = Callable[[str, int, int], None]
-SUSPICION = 2  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
+SUSPICION = 3  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
 def derive(
@@ -134,7 +134,7 @@ def _suspicion(manifest: Path, names: dict[str, str]) -> None:
         suspect = label_suspicion(rows)
         write_derived(con, "ages", "suspicion", suspect, made_of)
         recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
-        offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="estimated_age"), on="record_id"))
+        offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="suggested_age"), on="record_id"))
         write_derived(
             con, "offsets", "age_offset",
             offsets,
