@@ -19,14 +19,15 @@ Ints = NDArray[np.int64]
 
 CLASSES = 100
 YEARS = np.arange(CLASSES)
-FITTED = 20_000  # records that the model is fitted to, where there are more: evenly spread over them
-ROUNDS = 40
+FITTED = 6_000  # records that the model is fitted to, where there are more: evenly spread over them
+ROUNDS = 30
 CHUNK = 50_000
 FLOOR = 0.002  # probability that an estimate says nothing of the picture, spread over all years
 FREEDOM = 5.0  # degrees of freedom of the errors' t distribution: estimates are far off more often than a normal has it
 BANDWIDTH = 5.0  # years over which bias and spread are averaged
 WRONG_BANDWIDTH = 12.0
 EVEN = 0.7  # of the wrong claims' distribution, the share that is even over all years; the rest is fitted
+PRIOR_CLAIMS = 2.0  # at each age, beside those that are there: holds the prior even where there are few
 WEIGHTS = np.array([0.8, 0.9, 1.0, 1.1, 1.25])  # steps tried for how much an estimator counts
 
 SCHEMA = {
@@ -38,13 +39,13 @@ SCHEMA = {
 def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
     """The probability that each record's claimed age is wrong, one row a record that was estimated, by `record_id`.
 
-    estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate (years),
-    spread (standard deviation in years, may be NULL); and, where the estimator gives them, `probabilities` (list of 100,
-    of the ages 0 to 99), which say more than estimate and spread.
+    estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
+    (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
+    list of 100, of the ages 0 to 99), which say more than estimate and spread.
 
-    label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median of
-    what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's claim.
-    age_gap: suggested − claimed. estimates: how many there are. Estimates that are NULL or no number are left out.
+    label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
+    of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
+    claim. age_gap: suggested − claimed. estimates: how many there are. Those that are NULL or no number are left out.
 
     The mixture of right claims, drawn from the estimates' posterior, and wrong ones is that of Dawid and Skene (1979)
     with soft annotators; estimators are joined by a weighted product (a logarithmic opinion pool; Genest and Zidek
@@ -116,8 +117,8 @@ class _View:
         return cls(there, spread_out(rows["estimate"]), spread, probabilities)
 
     def at(self, places: Ints) -> _View:
-        held: list[Any] = [self.there, self.estimate, self.spread, self.probabilities]
-        return _View(*(None if one is None else one[places] for one in held))
+        own = None if self.probabilities is None else self.probabilities[places]
+        return _View(self.there[places], self.estimate[places], self.spread[places], own)
 
 
 class _Errors:
@@ -142,8 +143,8 @@ class _Errors:
         ages, values, width = claims[there], view.estimate[there], width[there]
         far = (values - self.bias[ages]) / (self.scale[ages] * width)
         weight = right[there] * (FREEDOM + 1) / (FREEDOM + far**2) / width**2  # of the t distribution's EM
-        count, total = (np.bincount(ages, w, minlength=CLASSES) for w in (weight, weight * values))
-        count, total = count + 0.02, total + 0.02 * YEARS
+        count = np.bincount(ages, weight, minlength=CLASSES) + 0.02
+        total = np.bincount(ages, weight * values, minlength=CLASSES) + 0.02 * YEARS
         kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / BANDWIDTH) ** 2)
         shift = YEARS - YEARS[:, None]
         zero, one, two = (kernel * shift**power @ count for power in range(3))
@@ -176,11 +177,12 @@ class _Model:
         self.wrong_claims = np.full(CLASSES, 1 / CLASSES)
         wrong = np.full(len(claims), self.wrong_share)
         own = [self._own(view) for view in views if view.probabilities is not None]
-        for _ in range(ROUNDS if len(claims) else 0):
+        for turn in range(ROUNDS if len(claims) else 0):
             for errors, view in zip(self.errors, views, strict=True):
                 errors.fit(claims, view, 1 - wrong)
             says = np.stack([*self._estimates(views), *own])
-            self._weigh(claims, says)
+            if turn % 2:
+                self._weigh(claims, says)
             posterior = self._join(says)
             wrong = self.wrong(posterior, claims)
             self._settle(claims, posterior, wrong)
@@ -231,13 +233,13 @@ class _Model:
         self.wrong_share = float((wrong.sum() + 1) / (len(claims) + 20))
         found = _smooth(np.bincount(claims, wrong, minlength=CLASSES), WRONG_BANDWIDTH) + 1e-3
         self.wrong_claims = EVEN / CLASSES + (1 - EVEN) * found / found.sum()
-        right = _smooth(np.bincount(claims, 1 - wrong, minlength=CLASSES), 3.0) + 0.05
-        expected = _smooth((posterior * (1 - wrong)[:, None]).sum(0), 3.0) + 0.05
+        right = _smooth(np.bincount(claims, 1 - wrong, minlength=CLASSES), 3.0) + PRIOR_CLAIMS
+        expected = _smooth((posterior * (1 - wrong)[:, None]).sum(0), 3.0) + PRIOR_CLAIMS
         self.prior *= np.sqrt(right / expected)
         self.prior /= self.prior.sum()
 
 
-def _smooth(values: Floats, bandwidth: float) -> Floats:
+def _smooth(values: NDArray[Any], bandwidth: float) -> Floats:
     """(100,) averaged over neighbouring years; the sum stays."""
     kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / bandwidth) ** 2)
     return np.asarray(kernel / kernel.sum(0) @ values)

@@ -33,7 +33,10 @@ FACE_FIELDS = [
     ("sharpness", pa.float64()), ("landmarks", pa.list_(pa.float32())),
 ]  # fmt: skip
 OBSERVED_FIELDS = [("observer", pa.string()), ("version", pa.string()), ("error", pa.string())]
-AGE_FIELDS = [("face_no", pa.int32()), ("estimator", pa.string()), ("age", pa.float64()), ("spread", pa.float64())]
+AGE_FIELDS = [
+    ("face_no", pa.int32()), ("estimator", pa.string()), ("age", pa.float64()), ("spread", pa.float64()),
+    ("probabilities", pa.list_(pa.float32())),
+]  # fmt: skip
 EMBEDDING_FIELDS = [("face_no", pa.int32()), ("model", pa.string()), ("vector", pa.list_(pa.float32()))]
 PART_SCHEMA = pa.schema(
     [
@@ -78,7 +81,7 @@ INSERT INTO face
 DELETE FROM age_estimate USING fresh
     WHERE age_estimate.sha256 = fresh.sha256 AND 'age:' || age_estimate.estimator = fresh.observer;
 INSERT INTO age_estimate
-    SELECT seen.sha256, a.face_no, a.estimator, a.age, a.spread, NULL
+    SELECT seen.sha256, a.face_no, a.estimator, a.age, a.spread, a.probabilities
     FROM (SELECT sha256, place, unnest(ages) AS a FROM incoming) AS seen
     SEMI JOIN fresh ON fresh.place = seen.place AND fresh.observer = 'age:' || a.estimator
     ORDER BY seen.sha256, a.estimator, a.face_no;

