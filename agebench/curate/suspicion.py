@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 CLASSES = 100
 YEARS = np.arange(CLASSES)
 FITTED = 6_000  # records that the model is fitted to, where there are more: evenly spread over them
+FEWEST_SURE = 100  # records with a face that is known to be the subject's, to fit to those alone
 ROUNDS = 30
 CHUNK = 50_000
 FLOOR = 0.002  # probability that an estimate says nothing of the picture, spread over all years
@@ -41,7 +42,9 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
 
     estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
     (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
-    list of 100, of the ages 0 to 99), which say more than estimate and spread.
+    list of 100, of the ages 0 to 99), which say more than estimate and spread; and, where some faces may be somebody
+    else's, `sure` (whether the face is known to be the subject's): the model is fitted to those only, where there are
+    enough, for the faces of bystanders would pass for errors of the estimators.
 
     label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
     of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
@@ -56,7 +59,9 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
     )
     if rows.is_empty():
         return pl.DataFrame(schema=SCHEMA)
-    records = rows.group_by("record_id").agg(pl.col("age").first(), estimates=pl.len()).sort("record_id")
+    if "sure" not in rows.columns:
+        rows = rows.with_columns(sure=pl.lit(True))
+    records = rows.group_by("record_id").agg(pl.col("age", "sure").first(), estimates=pl.len()).sort("record_id")
     claimed = records["age"].cast(pl.Float64).fill_null(-1).to_numpy()
     usable = (claimed >= 0) & (claimed < CLASSES)
     number = records.select("record_id", n=pl.int_range(pl.len()))
@@ -64,7 +69,8 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
         _View.of(one.join(number, on="record_id"), len(records))
         for (_,), one in rows.sort("estimator", "record_id").group_by(["estimator"], maintain_order=True)
     ]
-    fitted = np.flatnonzero(usable)
+    sure = usable & records["sure"].to_numpy()
+    fitted = np.flatnonzero(sure if sure.sum() >= FEWEST_SURE else usable)
     fitted = fitted[:: -(-len(fitted) // FITTED) or 1]
     model = _Model(claimed[fitted].astype(np.int64), [view.at(fitted) for view in views])
     suspicion, suggested = np.full(len(records), np.nan), np.empty(len(records))

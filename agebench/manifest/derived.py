@@ -58,13 +58,16 @@ def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
 def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
     """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
     age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, where the estimator
-    tells), recognised (whether the face is known to be the subject's)."""
+    tells), recognised (whether the face is known to be the subject's by their other pictures), sure (whether nothing
+    tells that it may be somebody else's)."""
     return query(
         con,
         """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
-                  probabilities, coalesce(i.face_no = m.face_no, FALSE) AS recognised
+                  probabilities, coalesce(i.face_no = m.face_no, FALSE) AS recognised,
+                  coalesce(i.face_no = m.face_no, m.face_chosen_by = 'release box' OR f.faces = 1) AS sure
            FROM record JOIN meant_face m USING (record_id)
            JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+           JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = m.sha256
            LEFT JOIN record_group USING (record_id) LEFT JOIN identity i USING (record_id)
            WHERE list_contains($estimators, estimator) AND e.age IS NOT NULL
            ORDER BY record_id, estimator""",

@@ -34,7 +34,7 @@ from agebench.train.runs import Run, changed_files
 from agebench.workflows.crops import crop_records
 
 Stage = Callable[[str, int, int], None]
-SUSPICION = 3  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
+SUSPICION = 4  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
 def derive(
