@@ -60,7 +60,7 @@ def plan_balance(
         facts = PlanFacts(plan or f"per-class-{per_class}", per_class, thin_ages, seed, now(), curated_fingerprint(con))
         if not dry_run:
             write_plan(con, rows, facts)
-        left_out = con.execute("SELECT count(*) FROM curated WHERE age NOT BETWEEN 0 AND 99").fetchall()[0][0]
+        left_out = con.execute("SELECT count(*) FROM kept WHERE age NOT BETWEEN 0 AND 99").fetchall()[0][0]
     classes = (
         pl.DataFrame({"age": range(100)}, schema={"age": pl.Int32})
         .join(

@@ -29,7 +29,7 @@ class PlanFacts:
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     """Hash over the curated records and their ages: what a plan or a run was made from."""
     rows = "string_agg(part || '/' || path || '=' || age, chr(10) ORDER BY record_id)"
-    sql = f"SELECT md5(coalesce({rows}, '')) FROM curated"
+    sql = f"SELECT md5(coalesce({rows}, '')) FROM kept"
     return str(con.execute(sql).fetchall()[0][0])
 
 
@@ -47,7 +47,7 @@ def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tupl
             SELECT record_id, age, count(*) OVER (PARTITION BY age) AS n,
                    row_number() OVER (
                        PARTITION BY age ORDER BY md5($seed || '/' || part || '/' || path), record_id) AS place
-            FROM curated WHERE age BETWEEN 0 AND 99)
+            FROM kept WHERE age BETWEEN 0 AND 99)
         SELECT record_id, age, CAST(CASE
             WHEN n < $per THEN $per // n + CAST(place <= $per % n AS INTEGER)
             WHEN n > $per AND age BETWEEN $low AND $high THEN CAST(place <= $per AS INTEGER)

@@ -189,13 +189,16 @@ UNION ALL
 SELECT 1000000, 'kept', 'keep', count(*), NULL FROM judged WHERE verdict = 'keep'
 ORDER BY position;
 
+-- The records that stay; `curated` without faces, for those who need none.
+CREATE OR REPLACE VIEW kept AS
+SELECT record_id, part, path, age, subject_id FROM record
+WHERE record_id NOT IN (SELECT record_id FROM verdict) AND EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+
 CREATE OR REPLACE VIEW curated AS
 SELECT record.record_id, record.part, record.path, record.age, record.subject_id, record_group.group_id,
        content.sha256, m.face_no, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h, m.landmarks
-FROM record
-JOIN judged USING (record_id)
+FROM kept AS record
 LEFT JOIN record_group USING (record_id)
 LEFT JOIN content ON content.part = record.part AND content.path = record.path
 LEFT JOIN meant_face AS m ON m.record_id = record.record_id
-WHERE judged.verdict = 'keep'
 ORDER BY record.record_id;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ import duckdb
 import polars as pl
 
 from agebench.errors import RecipeError
-from agebench.manifest.store import CONFIG, query, schema_sql, set_meta
+from agebench.manifest.store import CONFIG, get_meta, query, schema_sql, set_meta
 
 JUDGING_SECONDS = 120.0
+EVIDENCE = 1  # raise when the view `evidence` says something else
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,24 @@ def _no_evidence() -> duckdb.DuckDBPyConnection:
     return con
 
 
+def keep_evidence(con: duckdb.DuckDBPyConnection) -> None:
+    """Store the evidence as it is now, where what it is made of has changed, so that judging again is cheap."""
+    parts = con.execute(
+        "SELECT key, value FROM meta WHERE key IN ('records_digest', 'picture_fingerprint', 'detector', 'embedder') "
+        "OR (starts_with(key, 'derived:') AND key <> 'derived:evidence') ORDER BY key"
+    ).fetchall()
+    made_of = hashlib.sha256(repr((EVIDENCE, parts)).encode()).hexdigest()
+    stored = con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'kept_evidence'").fetchall()
+    if get_meta(con, "picture_fingerprint") is None or get_meta(con, "derived:evidence") != made_of or not stored:
+        con.execute("CREATE OR REPLACE TABLE kept_evidence AS SELECT * FROM evidence ORDER BY record_id")
+        set_meta(con, **{"derived:evidence": made_of})
+
+
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
-    """Replace all verdicts by those of `checks`.
+    """Replace all verdicts by those of `checks`, read from what `keep_evidence` stored.
 
     Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
     """
-    con.execute("CREATE TEMP TABLE now_evidence AS SELECT * FROM evidence")
     timer = threading.Timer(JUDGING_SECONDS, con.interrupt)
     timer.daemon = True
     timer.start()
@@ -79,7 +93,7 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
             try:
                 con.execute(
                     f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, {check.number_sql} "
-                    f"FROM now_evidence WHERE {check.condition_sql} ORDER BY record_id",
+                    f"FROM kept_evidence WHERE {check.condition_sql} ORDER BY record_id",
                     [check.name, check.verdict],
                 )
             except duckdb.InterruptException as error:
@@ -89,7 +103,6 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
                 ) from error
             except duckdb.Error as error:
                 raise RecipeError(f"{recipe}, check '{check.name}': {str(error).splitlines()[0]}") from error
-        con.execute("DROP TABLE now_evidence")
         set_meta(con, recipe=recipe, recipe_digest=recipe_digest, judged_at=datetime.now(UTC).isoformat())
     finally:
         timer.cancel()
@@ -100,11 +113,10 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> 
     ran = [check for check in checks if check.runs]
     fired = " UNION ALL ".join(
         f"SELECT record_id, {position} AS position, '{check.name}' AS name, '{check.verdict}' AS verdict "
-        f"FROM now_evidence WHERE {check.condition_sql}"
+        f"FROM kept_evidence WHERE {check.condition_sql}"
         for position, check in enumerate(ran)
     ) or "SELECT NULL::INTEGER AS record_id, 0 AS position, '' AS name, '' AS verdict WHERE FALSE"  # fmt: skip
-    con.execute("CREATE OR REPLACE TEMP TABLE now_evidence AS SELECT * FROM evidence")
-    found = query(
+    return query(
         con,
         f"""SELECT record_id, coalesce(v.verdict, 'keep') AS verdict, coalesce(reasons, '') AS reasons
             FROM record LEFT JOIN (
@@ -113,8 +125,6 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> 
                 FROM ({fired}) GROUP BY record_id) AS v USING (record_id)
             ORDER BY record_id""",
     )
-    con.execute("DROP TABLE now_evidence")
-    return found
 
 
 def judged_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

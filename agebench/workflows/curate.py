@@ -40,7 +40,7 @@ from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
 from agebench.train.runs import Run, find_run, list_runs
-from agebench.workflows.derive import Stage, derive
+from agebench.workflows.derive import Stage, derive, fingerprint_pictures
 from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
 
@@ -128,6 +128,7 @@ def curate(
     s.notes.extend(create_or_open(s.manifest, s.card.name))
     with one_at_a_time(s.manifest):
         observed, reused = _observe(s, workers or os.cpu_count() or 1, on_progress)
+        fingerprint_pictures(s.manifest)
         if s.observers is not None:
             derive(
                 s.manifest,
@@ -137,6 +138,8 @@ def curate(
                 workers=workers or os.cpu_count() or 1,
                 on_stage=on_stage,
             )
+        with open_manifest(s.manifest, write=True) as con:
+            verdicts.keep_evidence(con)
         with open_manifest(s.manifest, write=True) as con:
             checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
             verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))

@@ -37,6 +37,13 @@ Stage = Callable[[str, int, int], None]
 SUSPICION = 4  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
+def fingerprint_pictures(manifest: Path) -> None:
+    """Fingerprint the contents of all records, where they have changed since that was done."""
+    with open_manifest(manifest, write=True) as con:
+        if get_meta(con, "picture_fingerprint") is None:
+            set_meta(con, picture_fingerprint=picture_fingerprint(con))
+
+
 def derive(
     manifest: Path,
     observers: Observers,
@@ -47,9 +54,6 @@ def derive(
     on_stage: Stage | None = None,
 ) -> None:
     """Bring all derived tables of a manifest up to date. Raises what cropping and predicting raise, and Interrupted."""
-    with open_manifest(manifest, write=True) as con:
-        if get_meta(con, "picture_fingerprint") is None:  # records or contents have changed since it was made
-            set_meta(con, picture_fingerprint=picture_fingerprint(con))
     with open_manifest(manifest, write=True) as con:
         made_of = f"{state(con)}:{measures.VERSION}:{SUSPICION}"
         if not is_current(con, "copies", made_of):

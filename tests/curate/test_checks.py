@@ -45,6 +45,7 @@ def judged(path: Path, made: CurationRecipe) -> dict[str, tuple[str, str, str]]:
     """path → (verdict, checks, reasons in words)."""
     with open_manifest(path, write=True) as con:
         checks = compile_recipe(made, "mine.toml", observers_run(con))
+        verdicts.keep_evidence(con)
         verdicts.judge(con, checks, recipe="mine", recipe_digest="x")
     with open_manifest(path) as con:
         rows = verdict_rows(con).select("path", "verdict", "reasons", "details").iter_rows()
@@ -62,6 +63,7 @@ def test_every_shipped_recipe_compiles_and_runs_dry(name: str, tmp_path: Path) -
     assert all(c.runs for c in checks)
     path = manifest_of(tmp_path, 3, age=[3, None, 200])
     with open_manifest(path, write=True) as con:
+        verdicts.keep_evidence(con)
         verdicts.judge(con, checks, recipe=name, recipe_digest="x")
     with open_manifest(path) as con:
         assert sum(verdicts.counts(con).values()) == 3
@@ -284,7 +286,9 @@ def test_a_predicate_that_fails_on_the_data_names_its_check(tmp_path: Path) -> N
 
 
 def test_a_check_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = manifest_of(tmp_path, 300_000, age=[i % 100 for i in range(300_000)], name=["x" * 200] * 300_000)
+    path = manifest_of(
+        tmp_path, 300_000, age=[i % 100 for i in range(300_000)], name=[f"{i}" + "x" * 200 for i in range(300_000)]
+    )
     monkeypatch.setattr(verdicts, "JUDGING_SECONDS", 0.3)
     slow = " OR ".join(f"contains(upper(lower(name)), 'y{i}')" for i in range(25))
     began = time.monotonic()
