@@ -55,6 +55,9 @@ def _render(found: Explanation, out: Console) -> None:
         f"[bold]{plain(found.part)} {plain(found.path)}[/]: [{colours.get(verdict, 'bold')}]{verdict}[/] "
         f"by {found.recipe or 'no recipe'}"
     )
+    for check in found.checks:
+        if check.said == "fired":
+            out.print(f"  {check.name} ({check.verdict}): {plain(check.reason)}")
     if found.picture is not None and sys.stdout.isatty():
         out.print(half_blocks(found.picture.rgb, PICTURE_WIDTH))
     evidence = [
