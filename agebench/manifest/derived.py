@@ -97,9 +97,14 @@ def unestimated(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: s
     return rows.join(seen, on=["sha256", "face_no"], how="anti", maintain_order="left")
 
 
-def write_estimates(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str) -> None:
+def write_estimates(
+    con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str, *, whole: bool = False
+) -> None:
     """Store an estimator's estimates (sha256, face_no, age, spread, probabilities) in place of what it said of those
-    faces before."""
+    faces before; with `whole`, of any."""
+    if whole:
+        con.execute("DELETE FROM age_estimate WHERE estimator = ?", [estimator])
+        con.execute("DELETE FROM observed WHERE observer = ?", [f"age:{estimator}"])
     con.register("incoming_estimates", rows.unique(["sha256", "face_no"], maintain_order=True).to_arrow())
     observer = f"age:{estimator}"
     con.execute(

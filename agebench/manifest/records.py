@@ -37,7 +37,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
     for table in ("verdict", "record_group", "recipe_check", "plan", *DERIVED):
         con.execute(f"DELETE FROM {table}")
-    con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:')")
+    con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:') AND key <> 'derived:cross-fit'")
     con.unregister("incoming")
     set_meta(
         con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None, picture_fingerprint=None

@@ -7,6 +7,7 @@ Each is made anew only where what it is made of has changed. Every step reads wh
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from agebench.curate import age_offsets, connect_groups, find_identities, label_suspicion, near_duplicates
+from agebench.errors import NothingCurated
 from agebench.manifest import get_meta, open_manifest, set_meta
 from agebench.manifest.derived import (
     embedding_rows,
@@ -29,11 +31,13 @@ from agebench.manifest.derived import (
 from agebench.manifest.fingerprints import picture_fingerprint
 from agebench.manifest.records import folders_of
 from agebench.observe import EmbedderChoice, Observers, measures
-from agebench.recipes import digest
+from agebench.recipes import digest, load_model_recipe
 from agebench.train.runs import Run, changed_files
 from agebench.workflows.crops import crop_records
 
 Stage = Callable[[str, int, int], None]
+CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
+FOLDS = 5
 SUSPICION = 4  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
@@ -119,7 +123,48 @@ def _by_run(manifest: Path, run: Run, workers: int, on_stage: Stage | None) -> d
 
 
 def _by_cross_fit(manifest: Path, workers: int, on_stage: Stage | None) -> dict[str, str]:
-    raise NotImplementedError
+    """Estimates by networks trained on this very release, each of what it was not trained on; {estimator: version}.
+
+    Finished folds lie in `<manifest>.crossfit/` until all are done. Changed records, faces or recipes mean all anew.
+    """
+    from agebench.train.crossfit import crossfit  # torch, which judging again does not need
+    from agebench.train.data import TrainingData
+
+    with open_manifest(manifest) as con:
+        rows = meant_rows(con)
+        dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
+        done = get_meta(con, f"derived:{CROSS_FIT}")
+    recipe = load_model_recipe(CROSS_FIT)
+    steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
+    labels = rows.select("sha256", "face_no", "age", "group_id").hash_rows(seed=0).to_numpy().tobytes()
+    version = f"{digest(recipe)[:12]}-{hashlib.sha256(labels).hexdigest()[:12]} on {detector}"
+    if done == version:
+        return {CROSS_FIT: version}
+    if rows["group_id"].n_unique() < 2 * FOLDS:
+        raise NothingCurated(
+            f"Cross-fitting needs at least {2 * FOLDS} people with a face and an age; {manifest} has "
+            f"{rows['group_id'].n_unique()}.",
+            "Name another `--estimator`; `agebench ls estimators` lists them.",
+        )
+    cropped = crop_records(
+        rows, folders, dataset=dataset, detector=detector, crop=recipe.crop, workers=workers,
+        on_progress=_named(on_stage, "cropping"),
+    )  # fmt: skip
+    records = cropped.records.drop("landmarks").with_columns(copies=pl.lit(1))
+    data = TrainingData.from_records(cropped.pictures, range(len(records)), records)
+    advance = _named(on_stage, "cross-fitting")
+    folder = manifest.with_name(manifest.name + ".crossfit")
+    found = crossfit(
+        recipe, data, folder=folder, folds=FOLDS,
+        on_progress=None if advance is None else lambda step, of, loss, rate: advance(step, of),
+    )  # fmt: skip
+    estimates = found.select("sha256", records["face_no"], "spread", "probabilities", age="estimate")
+    with open_manifest(manifest, write=True) as con:
+        write_estimates(con, estimates, CROSS_FIT, version, whole=True)
+        set_meta(con, **{f"derived:{CROSS_FIT}": version})
+    shutil.rmtree(folder, ignore_errors=True)
+    return {CROSS_FIT: version}
 
 
 def _suspicion(manifest: Path, names: dict[str, str]) -> None:
