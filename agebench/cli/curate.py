@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     dataset: Annotated[str, typer.Argument(help="imdb-wiki, fg-net, morph, cacd, utkface, or a card of your own.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the release [data/DATASET].")] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR|URL", help="Folder of the release, or its URL [data/DATASET].")
+    ] = None,
     manifest: Annotated[Path | None, typer.Option(help="File to build [manifests/DATASET.duckdb].")] = None,
     recipe: Annotated[str | None, typer.Option(help="Curation recipe, by name or file [the card's].")] = None,
     compare: Annotated[

@@ -19,6 +19,7 @@ from agebench.observe.observers import File, Observers
 from agebench.observe.worker import as_table, look_at_batch, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
+from agebench.remote import Folder
 
 BATCH = 16  # pictures that travel to a worker and back together; a killed run loses at most one of them a worker
 
@@ -33,7 +34,7 @@ class Progress:
 
 
 def pending_files(
-    known: pl.DataFrame, folders: Mapping[str, Path], seen: Mapping[str, pl.Series]
+    known: pl.DataFrame, folders: Mapping[str, Folder], seen: Mapping[str, pl.Series]
 ) -> tuple[pl.DataFrame, int]:
     """(files that must be looked at, records whose file needs no look).
 
@@ -72,12 +73,12 @@ class Look(Protocol):
     """An engine: looks at files and yields the tables of `PART_SCHEMA` as they are done, in any order."""
 
     def __call__(
-        self, files: pl.DataFrame, folders: Mapping[str, Path], observers: Observers, workers: int | None
+        self, files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
     ) -> Generator[pa.Table, None, None]: ...
 
 
 def look_here(
-    files: pl.DataFrame, folders: Mapping[str, Path], observers: Observers, workers: int | None
+    files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
 ) -> Generator[pa.Table, None, None]:
     """The local engine: worker processes on this machine, one a core where `workers` is None."""
     enough = max(1, min(workers or os.cpu_count() or 1, -(-len(files) // BATCH)))
@@ -90,7 +91,7 @@ def look_here(
 
 def observe(
     files: pl.DataFrame,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Folder],
     manifest: Path,
     *,
     observers: Observers,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import warnings
 from collections.abc import Generator, Iterator, Mapping
@@ -24,10 +25,13 @@ from agebench.manifest.observations import PART_SCHEMA
 from agebench.observe.engine import as_looked
 from agebench.observe.observers import File, Observers, Watch
 from agebench.observe.worker import look_at_batch, set_up
+from agebench.pictures import read_bytes
 from agebench.pool import THREAD_LIMITS, Worker
+from agebench.remote import Folder
 
 BLOCK = 64  # pictures that travel to an actor and back together, at most
 BLOCKS_A_WORKER = 4  # at least, where there are few pictures: nobody waits long for the last one
+CONNECT_SECONDS = 10
 STORE_BYTES = 512 * 2**20  # of a Ray that we start: blocks are small, and its default is a third of the memory
 FILE_SCHEMA = pa.schema(
     [
@@ -47,7 +51,7 @@ FACES = pa.list_(
 
 def look_on_ray(
     files: pl.DataFrame,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Folder],
     observers: Observers,
     workers: int | None,
     *,
@@ -81,7 +85,7 @@ def check_ray() -> None:
 class _Looker:
     """What an actor sets up once, and does with a block of files."""
 
-    def __init__(self, folders: dict[str, Path], observers: Observers, samples: list[File]) -> None:
+    def __init__(self, folders: dict[str, Folder], observers: Observers, samples: list[File]) -> None:
         lacking = _examine(folders, observers, samples)[1]
         if lacking:
             raise Missing(lacking)
@@ -121,7 +125,7 @@ def _looked(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Itera
             done.close()
 
 
-def _check_workers(folders: dict[str, Path], observers: Observers, samples: list[File], who: str) -> None:
+def _check_workers(folders: dict[str, Folder], observers: Observers, samples: list[File], who: str) -> None:
     """Try one worker before pictures are blamed for what it lacks."""
     import ray
     from ray.exceptions import RayError
@@ -144,15 +148,16 @@ def _check_workers(folders: dict[str, Path], observers: Observers, samples: list
         )
 
 
-def _examine(folders: dict[str, Path], observers: Observers, samples: list[File]) -> tuple[str, str | None]:
+def _examine(folders: dict[str, Folder], observers: Observers, samples: list[File]) -> tuple[str, str | None]:
     """(version of agebench, what is lacking) where this runs. samples: files that are there where the run began."""
     try:
         watch = Watch(folders, observers)
+        for file in samples:
+            place, _ = watch.locator.find(file.part, file.path)
+            if place is None or read_bytes(place)[1]:
+                return agebench.__version__, f"{folders[file.part]} holds no picture {file.path} there."
     except AgebenchError as error:
         return agebench.__version__, str(error)
-    for file in samples:
-        if watch.locator.stat(file.part, file.path)[2] is not None:
-            return agebench.__version__, f"{folders[file.part]} holds no picture {file.path} there."
     return agebench.__version__, None
 
 
@@ -168,6 +173,8 @@ def _ray(address: str | None, workers: int | None) -> Iterator[int]:
             own = {} if address else undo.enter_context(_own(workers or os.cpu_count() or 1))
             undo.callback(ray.shutdown)
             try:
+                if address:
+                    _must_answer(address)
                 ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
             except (RuntimeError, ValueError, OSError, ImportError) as error:
                 where = f"There is no Ray to join at {address}" if address else "Ray cannot be started here"
@@ -175,6 +182,13 @@ def _ray(address: str | None, workers: int | None) -> Iterator[int]:
                     f"{where}: {_cause(error)}.", "`--engine local` needs none; RAY_ADDRESS names a cluster."
                 ) from error
         yield int(ray.cluster_resources().get("CPU", 1))
+
+
+def _must_answer(address: str) -> None:
+    """Raises OSError where nobody listens at `host:port` or `ray://host:port`: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 @contextmanager

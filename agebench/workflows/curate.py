@@ -45,6 +45,7 @@ from agebench.observe.worker import seconds_per_picture, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
+from agebench.remote import Folder, as_folder
 from agebench.train.runs import Run, find_run
 from agebench.workflows.derive import Stage, derive
 from agebench.workflows.kept import RUNS
@@ -98,7 +99,7 @@ class _Setting:
     recipe: recipes.CurationRecipe
     recipe_file: Path
     recipe_place: str  # how the recipe is asked for: its name, or its file
-    root: Path
+    root: Folder
     release: Release
     manifest: Path
     observers: Observers | None  # None: the recipe needs no pictures and there are none
@@ -114,7 +115,7 @@ class _Setting:
 def curate(
     dataset: str,
     *,
-    root: Path | None = None,
+    root: str | Folder | None = None,
     manifest: Path | None = None,
     recipe: str | None = None,
     detector: str | None = None,
@@ -128,10 +129,10 @@ def curate(
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    estimators: what doubts the claimed ages, in place of the recipe's own list (see `recipes.Observe`). engine: what
-    observes, this machine's processes or Ray Data (see `look_on_ray`); the rows are the same. on_stage names what comes
-    after observing and gives its progress. Costly work is done once: pictures whose content was seen by the
-    same observers are not looked at again.
+    root: folder of the release, or its URL (`s3://bucket/imdb-wiki`). estimators: what doubts the claimed ages, in
+    place of the recipe's own list (see `recipes.Observe`). engine: what observes, this machine's processes or Ray Data
+    (see `look_on_ray`); the rows are the same. on_stage names what comes after observing and gives its progress.
+    Costly work is done once: pictures whose content was seen by the same observers are not looked at again.
     Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, Missing, Interrupted.
     """
     began = time.monotonic()
@@ -219,7 +220,7 @@ def _observe(
 def forecast(
     dataset: str,
     *,
-    root: Path | None = None,
+    root: str | Folder | None = None,
     manifest: Path | None = None,
     recipe: str | None = None,
     detector: str | None = None,
@@ -274,7 +275,7 @@ def _look(engine: Engine, ray_address: str | None) -> Look:
 
 def _settle(
     dataset: str,
-    root: Path | None,
+    root: str | Folder | None,
     manifest: Path | None,
     recipe_name: str | None,
     detector: str | None,
@@ -287,8 +288,8 @@ def _settle(
         raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
     compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
     manifest = manifest or manifest_of(card.name)
-    root = root or Path(card.root)
-    release = read_release(card, root)
+    folder = as_folder(root or card.root)
+    release = read_release(card, folder)
     notes = list(release.notes)
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     pictures = needs_pictures or _any_picture(release)
@@ -309,7 +310,7 @@ def _settle(
     place = recipe.name
     if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
-    return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, runs, cross_fit, notes)
+    return _Setting(card, recipe, recipe_file, place, folder, release, manifest, observers, runs, cross_fit, notes)
 
 
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
