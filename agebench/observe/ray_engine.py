@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shutil
 import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,6 +36,11 @@ BLOCK = 64  # pictures that travel to an actor and back together, at most
 BLOCKS_A_WORKER = 4  # at least, where there are few pictures: nobody waits long for the last one
 CONNECT_SECONDS = 10
 STORE_BYTES = 512 * 2**20  # of a Ray that we start: blocks are small, and its default is a third of the memory
+SETTINGS = {  # what can only be told to Ray before it is imported
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it prints to standard output that a task is tried again
+}
 FILE_SCHEMA = pa.schema(
     [
         ("part", pa.string()), ("path", pa.string()), ("bytes", pa.int64()), ("mtime", pa.int64()),
@@ -74,8 +82,8 @@ def look_on_ray(
 
 def check_ray() -> None:
     """Raises Missing where Ray is not installed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray.data  # noqa: F401
     except ImportError as error:
@@ -195,12 +203,17 @@ def _must_answer(address: str) -> None:
 def _own(cores: int) -> Iterator[dict[str, Any]]:
     """Settings of a Ray of our own, whose files go when it ends."""
     home = Path("/tmp")  # the paths of sockets must be short
-    with tempfile.TemporaryDirectory(
-        prefix="agebench-ray-", dir=home if home.is_dir() else None, ignore_cleanup_errors=True
-    ) as folder:
+    folder = tempfile.mkdtemp(prefix="agebench-ray-", dir=home if home.is_dir() else None)
+    try:
         yield {
             "num_cpus": cores, "object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": folder,
         }  # fmt: skip
+    finally:
+        for _ in range(10):  # processes of a Ray that is ending still write
+            shutil.rmtree(folder, ignore_errors=True)
+            if not Path(folder).exists():
+                break
+            time.sleep(0.3)
 
 
 @contextmanager
@@ -236,4 +249,5 @@ def _told(error: BaseException) -> AgebenchError:
 def _cause(error: BaseException) -> str:
     """The last line of what Ray says, which names the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
+    cause = lines[-1] if lines else type(error).__name__
+    return re.sub(r"^agebench\.errors\.\w+: ", "", cause).rstrip(".")[:300]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -110,8 +111,10 @@ def on_ray(
     return run
 
 
-def actors() -> list[int]:
-    """The processes of Ray's actors among this process's offspring."""
+def actors(of: int) -> list[int]:
+    """The processes of Ray's actors among a process's offspring."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("finds processes in /proc")
     parents, names = {}, {}
     for entry in Path("/proc").iterdir():
         try:
@@ -119,7 +122,7 @@ def actors() -> list[int]:
             names[int(entry.name)] = (entry / "cmdline").read_text()
         except (ValueError, OSError):
             continue
-    ours = {os.getpid()}
+    ours = {of}
     while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
         ours |= more
     return [pid for pid in ours if names.get(pid, "").startswith("ray::MapWorker")]
@@ -128,20 +131,27 @@ def actors() -> list[int]:
 # --- the same rows ---------------------------------------------------------------------------------------------
 
 
-def test_the_command_on_a_ray_of_its_own_gives_the_local_engines_rows_and_ends_it(
+def test_the_command_on_a_ray_of_its_own_gives_the_local_engines_rows_though_its_actors_are_killed(
     drawn: dict[str, Path], local: dict[str, pl.DataFrame], detector: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.duckdb"
     arguments = ["curate", "imdb-wiki", "--root", drawn["imdb-wiki"], "--manifest", path, "--detector", detector]
     arguments += ["--estimator", "none", "--engine", "ray", "--workers", 2, "--json"]
-    done = subprocess.run(
+    run = subprocess.Popen(
         [sys.executable, "-c", "from agebench.cli import main; main()", *map(str, arguments)],
-        capture_output=True, text=True, timeout=600,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["observed"] == RECORDS
-    assert "Traceback" not in done.stderr
+    while run.poll() is None and sum(p.stat().st_size for p in parts_folder(path).glob("*.arrows")) < 10_000:
+        time.sleep(0.02)
+    killed = actors(run.pid)
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    out, err = run.communicate(timeout=600)
+    assert run.returncode == 0, err
+    assert killed
+    assert json.loads(out)["observed"] == RECORDS
+    assert "Traceback" not in err
     assert same(local, rows(path))
 
 
@@ -163,12 +173,10 @@ def test_a_killed_actor_costs_nothing(on_ray: Callable, local: dict[str, pl.Data
 
     def kill(progress: Progress) -> None:
         if not killed:
-            killed.extend(actors())
+            killed.extend(actors(os.getpid()))
             for pid in killed:
                 os.kill(pid, signal.SIGKILL)
 
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("finds processes in /proc")
     found = on_ray(on_progress=kill)
     assert len(killed) == 2
     assert same(local, found)
