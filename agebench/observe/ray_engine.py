@@ -187,7 +187,8 @@ def _ray(address: str | None, workers: int | None) -> Iterator[int]:
             except (RuntimeError, ValueError, OSError, ImportError) as error:
                 where = f"There is no Ray to join at {address}" if address else "Ray cannot be started here"
                 raise Missing(
-                    f"{where}: {_cause(error)}.", "`--engine local` needs none; RAY_ADDRESS names a cluster."
+                    f"{where}: {_cause(error)}.",
+                    "`--engine local` needs none. RAY_ADDRESS names a cluster; one with tokens needs RAY_AUTH_MODE.",
                 ) from error
         yield int(ray.cluster_resources().get("CPU", 1))
 
