@@ -5,12 +5,13 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: help setup demo test test-slow lint format bench wheel wheel-check pythons clean
+.PHONY: help setup demo test test-slow test-ray lint format bench wheel wheel-check pythons clean
 
 help:
 	@echo "make demo         set up, then the whole main job on drawn faces (minutes)"
 	@echo "make test         set up, then the tests"
 	@echo "make test-slow    the tests that take minutes each"
+	@echo "make test-ray     the tests of --engine ray, with its extra"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        benchmarks, as ratios measured side by side"
 	@echo "make pythons      resolve wheels for Python 3.11 to 3.13"
@@ -31,6 +32,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+test-ray: setup
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/python -m pytest -m slow tests/observe/test_ray_engine.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -88,6 +88,10 @@ class FetchError(AgebenchError, ConnectionError):
     """A file cannot be downloaded, or is not what its card says."""
 
 
+class RemoteError(AgebenchError, RuntimeError):
+    """The store behind a URL does not answer. No OSError: those of single files are data."""
+
+
 class ArchiveError(AgebenchError, ValueError):
     """An archive is damaged, or holds what must not be unpacked: paths that lead elsewhere, links, too much."""
 

@@ -12,11 +12,13 @@ import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from agebench.remote import Entry, Folder, Remote
 
 FAULTS = {
     "outside_release": "its path or link leaves the release; it was not opened",
@@ -41,11 +43,12 @@ ORIENTATION = 0x0112  # EXIF tag
 class Locator:
     """Finds the files of a release and refuses those that lie outside it; remembers folders it has resolved."""
 
-    folders: Mapping[str, Path]
+    folders: Mapping[str, Folder]
     _roots: dict[str, str] = field(default_factory=dict)
     _parents: dict[str, str] = field(default_factory=dict)
+    _listings: dict[Remote, dict[str, Entry]] = field(default_factory=dict)
 
-    def find(self, part: str, path: str) -> tuple[str | None, str | None]:
+    def find(self, part: str, path: str) -> tuple[str | Remote | None, str | None]:
         """(file, None) for a path that stays inside its part's folder, else (None, fault)."""
         if part not in self.folders or not path:
             return None, "missing"
@@ -53,6 +56,10 @@ class Locator:
         if path[0] in "/\\" or ".." in pieces or "\0" in path or path[1:2] == ":":
             return None, "outside_release"
         folder = self.folders[part]
+        if isinstance(folder, Remote):
+            if ".." in unquote(path).replace("\\", "/").split("/"):
+                return None, "outside_release"
+            return (None, "missing") if {"", "."} & set(path.split("/")) else (folder / path, None)
         root = self._roots.setdefault(part, os.path.realpath(folder))
         file = os.path.join(root, path)  # noqa: PTH118 - half a million times, pathlib is slow
         parent = os.path.dirname(file)  # noqa: PTH120
@@ -71,6 +78,8 @@ class Locator:
         file, fault = self.find(part, path)
         if file is None:
             return None, None, fault
+        if isinstance(file, Remote):
+            return self._listed_as(file)
         try:
             info = os.lstat(file)
             if stat.S_ISLNK(info.st_mode):
@@ -84,8 +93,26 @@ class Locator:
             return None, None, "missing"
         if not stat.S_ISREG(info.st_mode):
             return None, None, "not_a_file"
-        fault = "empty" if info.st_size == 0 else "file_too_large" if info.st_size > MAX_BYTES else None
-        return info.st_size, info.st_mtime_ns, fault
+        return info.st_size, info.st_mtime_ns, _fault_of_size(info.st_size)
+
+    def _listed_as(self, file: Remote) -> tuple[int | None, int | None, str | None]:
+        entry = self._list(file.parent).get(file.name)
+        if entry is None:
+            return None, None, "missing"
+        if entry.kind != "file":
+            return None, None, "outside_release" if entry.kind == "link" else "not_a_file"
+        return entry.bytes, entry.mtime, _fault_of_size(entry.bytes)
+
+    def _list(self, folder: Remote) -> dict[str, Entry]:
+        """What lies in a folder, listed once: a request a file would take days. Behind a link nothing is looked for."""
+        if folder not in self._listings:
+            above = self._list(folder.parent).get(folder.name) if folder.path else Entry("folder", None, None)
+            self._listings[folder] = folder.entries() if above is not None and above.kind == "folder" else {}
+        return self._listings[folder]
+
+
+def _fault_of_size(size: int | None) -> str | None:
+    return "empty" if size == 0 else "file_too_large" if size is not None and size > MAX_BYTES else None
 
 
 @dataclass(frozen=True)
@@ -101,9 +128,15 @@ class Picture:
     scale: float
 
 
-def read_bytes(file: str) -> tuple[bytes, str | None]:
-    """The bytes of a file found by `Locator`, and a fault where they cannot be had."""
+def read_bytes(file: str | Remote) -> tuple[bytes, str | None]:
+    """The bytes of a file found by `Locator`, and a fault where they cannot be had.
+
+    Raises RemoteError where the store of a URL does not answer: that is no picture's fault.
+    """
     try:
+        if isinstance(file, Remote):
+            data = file.read_bytes(MAX_BYTES + 1)
+            return (data, None) if len(data) <= MAX_BYTES else (b"", "file_too_large")
         with os.fdopen(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as handle:
             data = handle.read(MAX_BYTES + 1)
             return (data, None) if len(data) <= MAX_BYTES else (b"", "file_too_large")

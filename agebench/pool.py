@@ -72,6 +72,29 @@ def run_batches(
         _end(pool)
 
 
+class Worker(Generic[Item, Result]):
+    """One worker process for batches that come now and then, with the isolation of `run_batches`.
+
+    Raises WorkersFailed where it cannot be started.
+    """
+
+    def __init__(
+        self, work: Callable[[Sequence[Item]], Result], setup: Callable[..., None], setup_args: tuple[Any, ...]
+    ) -> None:
+        self.work, self.setup, self.setup_args = work, setup, setup_args
+        self.pool = _pool(1, setup, setup_args)
+        _check_that_it_starts(self.pool)
+
+    def __call__(self, batch: Sequence[Item]) -> list[Result | Crashed[Item]]:
+        """[work(batch)]; where that ended the process, the results of its items one by one."""
+        try:
+            return [_finished(_submit(self.pool, self.work, batch))]
+        except BrokenProcessPool:
+            _end(self.pool)
+            self.pool = _pool(1, self.setup, self.setup_args)
+            return list(_one_by_one(self.work, [batch], self.setup, self.setup_args))
+
+
 def _one_by_one(
     work: Callable[[Sequence[Item]], Result],
     batches: list[Sequence[Item]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from agebench.workflows.curate import CurateForecast, CurateReport
 
 MOST_SHOWN = 20  # records of a comparison in the terminal
+ENGINES = {"local": "worker processes here", "ray": "Ray"}
 DETECTORS = ("auto", "insightface", "yuface", "mtcnn", "none")
 
 
@@ -26,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 def curate(
     dataset: Annotated[str, typer.Argument(help="imdb-wiki, fg-net, morph, cacd, utkface, or a card of your own.")],
-    root: Annotated[Path | None, typer.Option(help="Folder of the release [data/DATASET].")] = None,
+    root: Annotated[
+        str | None, typer.Option(metavar="DIR|URL", help="Folder of the release, or its URL [data/DATASET].")
+    ] = None,
     manifest: Annotated[Path | None, typer.Option(help="File to build [manifests/DATASET.duckdb].")] = None,
     recipe: Annotated[str | None, typer.Option(help="Curation recipe, by name or file [the card's].")] = None,
     compare: Annotated[
@@ -45,6 +49,9 @@ def curate(
             "[the recipe's]; may be repeated."
         ),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="What observes: local processes, or ray (at RAY_ADDRESS, else on this machine).")
+    ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [one a core].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
     json: Json = False,
@@ -52,6 +59,8 @@ def curate(
     """Build the manifest of a release and give every record a verdict with a reason."""
     if detector is not None and detector not in DETECTORS:
         raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if engine not in ENGINES:
+        raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
     from agebench.workflows import curate as workflow
     from agebench.workflows.compare import compare as compare_recipes
 
@@ -62,6 +71,8 @@ def curate(
         "detector": detector,
         "detector_model": Path(detector_model) if detector_model else None,
         "estimators": [name for name in estimator if name != "none"] if estimator else None,
+        "engine": engine,
+        "ray_address": os.environ.get("RAY_ADDRESS") or None,
         "workers": workers,
     }
     if dry_run:
@@ -83,7 +94,7 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
     time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
     out.print(
         f"Would look at {forecast.pending:,} of {forecast.records:,} records with "
-        f"{forecast.detector or 'no detector'}{time}, judge all by {forecast.recipe}, "
+        f"{forecast.detector or 'no detector'} on {ENGINES[forecast.engine]}{time}, judge all by {forecast.recipe}, "
         f"and write {plain(forecast.manifest)}. Nothing was written."
     )
     notes(forecast.notes, out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from agebench.crops.shards import CropStore, Encoding, Key, encode
 from agebench.errors import Interrupted
 from agebench.pictures import Locator, decode, read_bytes
 from agebench.pool import Crashed, run_batches
+from agebench.remote import Folder
 
 BATCH = 64
 SHARD_BYTES = 64 * 2**20
@@ -45,7 +45,7 @@ def wishes(rows: pl.DataFrame) -> list[Wish]:
 
 def make_crops(
     wanted: Sequence[Wish],
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Folder],
     store: CropStore,
     *,
     workers: int,
@@ -105,7 +105,7 @@ def make_crops(
 _setting: tuple[Locator, int, Encoding] | None = None
 
 
-def set_up(folders: dict[str, Path], size: int, encoding: Encoding) -> None:
+def set_up(folders: dict[str, Folder], size: int, encoding: Encoding) -> None:
     """Runs once in every worker process."""
     global _setting
     _setting = (Locator(folders), size, encoding)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import duckdb
 import polars as pl
 
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.manifest.store import get_meta, query, set_meta
+from agebench.remote import Folder, as_folder
 
 RECORD_COLUMNS = (
     "part", "path", "subject_id", "name", "gender", "dob", "dob_day", "photo_year", "age",
@@ -21,7 +21,7 @@ RECORD_COLUMNS = (
 DERIVED = ("near_copy", "identity", "suspicion", "age_offset")  # tables whose rows belong to these very records
 
 
-def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Path]) -> bool:
+def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Folder]) -> bool:
     """Replace all records by those of a release read now; True where they differ from the ones that were there.
 
     Verdicts of other records are dropped with them; what was observed stays, keyed by content.
@@ -45,9 +45,9 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     return True
 
 
-def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Path]:
+def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Folder]:
     """Part → the folder that the paths of its records are relative to, as `curate` last saw it."""
-    return {part: Path(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
+    return {part: as_folder(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
 
 
 def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

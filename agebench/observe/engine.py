@@ -1,11 +1,14 @@
-"""The local engine: files over worker processes, results into part files, nothing done twice, nothing lost."""
+"""Observing: what needs a look, files over worker processes, results into part files; nothing done twice or lost."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -16,6 +19,7 @@ from agebench.observe.observers import File, Observers
 from agebench.observe.worker import as_table, look_at_batch, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
+from agebench.remote import Folder
 
 BATCH = 16  # pictures that travel to a worker and back together; a killed run loses at most one of them a worker
 
@@ -30,7 +34,7 @@ class Progress:
 
 
 def pending_files(
-    known: pl.DataFrame, folders: Mapping[str, Path], seen: Mapping[str, pl.Series]
+    known: pl.DataFrame, folders: Mapping[str, Folder], seen: Mapping[str, pl.Series]
 ) -> tuple[pl.DataFrame, int]:
     """(files that must be looked at, records whose file needs no look).
 
@@ -69,35 +73,52 @@ def pending_files(
     return files, int(frame.select((~needed).sum()).item())
 
 
+class Look(Protocol):
+    """An engine: looks at files and yields the tables of `PART_SCHEMA` as they are done, in any order."""
+
+    def __call__(
+        self, files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
+    ) -> Generator[pa.Table, None, None]: ...
+
+
+def look_here(
+    files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
+) -> Generator[pa.Table, None, None]:
+    """The local engine: worker processes on this machine, one a core where `workers` is None."""
+    enough = max(1, min(workers or os.cpu_count() or 1, -(-len(files) // BATCH)))
+    with closing(
+        run_batches(look_at_batch, batches(files), workers=enough, setup=set_up, setup_args=(dict(folders), observers))
+    ) as results:
+        for result in results:
+            yield as_looked(result)
+
+
 def observe(
     files: pl.DataFrame,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Folder],
     manifest: Path,
     *,
     observers: Observers,
-    workers: int,
+    workers: int | None = None,
+    look: Look = look_here,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> int:
     """Look at `files` (of `pending_files`, perhaps with `faces`) and write part files beside the manifest; how many.
 
-    Raises Interrupted on Ctrl-C, after writing what was finished, and StorageError on a full disk.
+    Raises Interrupted on Ctrl-C, after writing what was finished, StorageError on a full disk, and what `look` raises.
     """
     began = time.monotonic()
     done = 0
     writer = PartWriter(manifest)
     hopeless = files.filter(pl.col("fault").is_not_null())  # faults known from the file system need no worker
     readable = files.filter(pl.col("fault").is_null())
-    enough = max(1, min(workers, -(-len(readable) // BATCH)))
-    results = run_batches(
-        look_at_batch, batches(readable), workers=enough, setup=set_up, setup_args=(dict(folders), observers)
-    )
+    results = look(readable, folders, observers, workers)
     try:
         if len(hopeless):
             writer.write(_faulty([File(*row) for row in hopeless.iter_rows()]))
             done = len(hopeless)
         if len(readable):
-            for result in results:
-                table = _faulty([result.item._replace(fault="crashed")]) if isinstance(result, Crashed) else result
+            for table in results:
                 writer.write(table)
                 done += len(table)
                 if on_progress:
@@ -117,6 +138,11 @@ def batches(files: pl.DataFrame) -> Iterator[list[File]]:
     """The rows of a frame with the columns of `File`, a batch at a time."""
     for start in range(0, len(files), BATCH):
         yield [File(*row) for row in files[start : start + BATCH].iter_rows()]
+
+
+def as_looked(result: pa.Table | Crashed[File]) -> pa.Table:
+    """A worker's result as rows of `PART_SCHEMA`: a picture that ended its process is `crashed`."""
+    return _faulty([result.item._replace(fault="crashed")]) if isinstance(result, Crashed) else result
 
 
 def _faulty(files: list[File]) -> pa.Table:

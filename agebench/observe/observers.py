@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from agebench.observe.detectors import LONG_SIDE, Detector, DetectorChoice, dete
 from agebench.observe.embedders import Embedder, EmbedderChoice, load_embedder
 from agebench.observe.estimators import Estimator, EstimatorChoice, load_estimator
 from agebench.pictures import Locator, Picture, decode, read_bytes
+from agebench.remote import Folder
 
 DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded reduced
 USEFUL_FACE = 20  # pixels: smaller faces get no age and no embedding
@@ -62,7 +62,7 @@ class File(NamedTuple):
 class Watch:
     """What a worker sets up once: where files are, and its observers with their weights."""
 
-    def __init__(self, folders: dict[str, Path], observers: Observers) -> None:
+    def __init__(self, folders: dict[str, Folder], observers: Observers) -> None:
         self.locator = Locator(folders)
         self.observers = observers
         self.detector: Detector | None = load_detector(observers.detector) if observers.detector else None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
 from agebench.manifest.observations import PART_SCHEMA
 from agebench.observe.observers import File, Observers, Watch
+from agebench.remote import Folder
 
 _watch: Watch | None = None
 
 
-def set_up(folders: dict[str, Path], observers: Observers) -> None:
+def set_up(folders: dict[str, Folder], observers: Observers) -> None:
     """Runs once in every worker process."""
     global _watch
     _watch = Watch(folders, observers)

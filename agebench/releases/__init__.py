@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from agebench.recipes import Card
 from agebench.releases import cacd, fg_net, imdb_wiki, morph, utkface
 from agebench.releases.table import SCHEMA, Release, not_found
+from agebench.remote import Folder
 
 __all__ = ["SCHEMA", "Release", "read_release"]
 
@@ -22,7 +21,7 @@ LAYOUTS = {
 }
 
 
-def read_release(card: Card, root: Path) -> Release:
+def read_release(card: Card, root: Folder) -> Release:
     """Read the release of `card` in the folder `root` (columns of the records: `SCHEMA`).
 
     Only labels are read, no picture is opened. Raises ReleaseNotFound where nothing of the layout is there, and

@@ -6,7 +6,6 @@ Age is photo year - birth year. Without the `.mat` it is read from the names; th
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,12 +14,13 @@ from agebench.recipes import Card
 from agebench.releases.folders import Listing, list_pictures, subfile, subfolder
 from agebench.releases.matfile import read_struct
 from agebench.releases.table import Release, as_records, examples, folded, not_found
+from agebench.remote import Folder
 
 FIELDS = ("age", "identity", "year", "birth", "name")
 NAME = r"(?i)^(\d{1,3})_(.+)_\d+\.[a-z]+$"
 
 
-def read(card: Card, root: Path) -> Release:
+def read(card: Card, root: Folder) -> Release:
     """The records of the `.mat`, with or without their pictures; without it the pictures that are there."""
     folder = subfolder(root, "CACD2000") or root
     mat = subfile(root, "celebrity2000_meta.mat") or subfile(folder, "celebrity2000_meta.mat")
@@ -33,7 +33,7 @@ def read(card: Card, root: Path) -> Release:
     return Release(records, {card.name: folder}, listing.notes + notes)
 
 
-def _from_mat(card: Card, file: Path, listing: Listing) -> tuple[pl.DataFrame, list[str]]:
+def _from_mat(card: Card, file: Folder, listing: Listing) -> tuple[pl.DataFrame, list[str]]:
     mat = read_struct(file, "celebrityImageData", FIELDS, length_of="name")
     years, births = mat.numbers("year"), mat.numbers("birth")
     ages = np.where(np.isfinite(years - births) & (births > 0) & (years > 0), years - births, mat.numbers("age"))
@@ -50,7 +50,7 @@ def _from_mat(card: Card, file: Path, listing: Listing) -> tuple[pl.DataFrame, l
     return as_records(card.name, columns), notes
 
 
-def _from_names(card: Card, root: Path, listing: Listing) -> tuple[pl.DataFrame, list[str]]:
+def _from_names(card: Card, root: Folder, listing: Listing) -> tuple[pl.DataFrame, list[str]]:
     paths = pl.Series("path", listing.paths)
     ages = paths.str.extract(NAME, 1).cast(pl.Int32, strict=False)
     odd = paths.filter(ages.is_null())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from agebench.recipes import Card
 from agebench.releases.folders import list_pictures, subfolder
 from agebench.releases.table import Release, as_records, examples, not_found
+from agebench.remote import Folder
 
 NAME = r"(?i)^(\d{3})a(\d{1,3})[a-z]?\.[a-z]+$"
 
 
-def read(card: Card, root: Path) -> Release:
+def read(card: Card, root: Folder) -> Release:
     """The pictures of `images/`, or of `root` where it is that folder. The landmarks in `points/` are not read."""
     folder = subfolder(root, "images") or root
     listing = list_pictures(folder) if folder.is_dir() else None

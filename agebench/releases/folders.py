@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agebench.errors import ReleaseError
+from agebench.remote import Folder, Remote
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 
@@ -25,12 +26,14 @@ class Listing:
         return [f"{len(self.links)} link(s) that lead out of the release were left out, '{self.links[0]}' among them."]
 
 
-def list_pictures(folder: Path, *, deep: bool = False) -> Listing:
+def list_pictures(folder: Folder, *, deep: bool = False) -> Listing:
     """The pictures in a folder (`deep`: and below it), by their endings in any case.
 
     Hidden files and folders are ignored. A link to a file inside the folder counts as a picture, any other link is
     left out. Raises ReleaseError where a folder cannot be listed.
     """
+    if isinstance(folder, Remote):
+        return _list_remote(folder, deep)
     home = folder.resolve()
     paths: list[str] = []
     links: list[str] = []
@@ -61,19 +64,38 @@ def list_pictures(folder: Path, *, deep: bool = False) -> Listing:
     return Listing([_text(p) for p in sorted(paths)], sorted(_text(p) for p in links))
 
 
-def subfolder(root: Path, name: str) -> Path | None:
+def _list_remote(folder: Remote, deep: bool) -> Listing:
+    paths: list[str] = []
+    links: list[str] = []
+    stack = [""]
+    while stack:
+        below = stack.pop()
+        for name, entry in (folder / below.rstrip("/") if below else folder).entries().items():
+            if name.startswith("."):
+                continue
+            if entry.kind == "folder":
+                if deep:
+                    stack.append(f"{below}{name}/")
+            elif entry.kind == "link":
+                links.append(below + name)
+            elif os.path.splitext(name)[1].lower() in PICTURES:  # noqa: PTH122
+                paths.append(below + name)
+    return Listing(sorted(paths), sorted(links))
+
+
+def subfolder(root: Folder, name: str) -> Folder | None:
     """The folder `name` in `root`, in any case; None where there is none."""
     try:
-        found = sorted(p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_dir())
+        found = sorted((p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_dir()), key=str)
     except OSError:
         return None
     return found[0] if found else None
 
 
-def subfile(root: Path, name: str) -> Path | None:
+def subfile(root: Folder, name: str) -> Folder | None:
     """The file `name` in `root`, in any case; None where there is none."""
     try:
-        found = sorted(p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_file())
+        found = sorted((p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_file()), key=str)
     except OSError:
         return None
     return found[0] if found else None

@@ -6,8 +6,6 @@ x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1. In the published crops it speaks of th
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
@@ -16,12 +14,13 @@ from agebench.releases.dates import ages_by_rule, birth_dates
 from agebench.releases.folders import subfile, subfolder
 from agebench.releases.matfile import Struct, read_struct
 from agebench.releases.table import Release, as_records, folded, not_found
+from agebench.remote import Folder
 
 PARTS = ("imdb", "wiki")
 FIELDS = ("dob", "photo_taken", "full_path", "gender", "name", "face_location", "face_score", "second_face_score")
 
 
-def read(card: Card, root: Path) -> Release:
+def read(card: Card, root: Folder) -> Release:
     """Both parts, or the one that is there. `root` may be one of the two folders itself."""
     files = {part: file for part in PARTS if (file := _mat_file(root, part)) is not None}
     if not files:
@@ -39,13 +38,13 @@ def read(card: Card, root: Path) -> Release:
     return Release(records, {part: file.parent for part, file in files.items()}, notes)
 
 
-def _mat_file(root: Path, part: str) -> Path | None:
+def _mat_file(root: Folder, part: str) -> Folder | None:
     folder = subfolder(root, f"{part}_crop")
     inside = subfile(folder, f"{part}.mat") if folder is not None else None
     return inside or subfile(root, f"{part}.mat")
 
 
-def _part(part: str, file: Path) -> pl.DataFrame:
+def _part(part: str, file: Folder) -> pl.DataFrame:
     identified = part == "imdb"
     mat = read_struct(file, part, (*FIELDS, "celeb_id") if identified else FIELDS, length_of="full_path")
     days, years = mat.numbers("dob"), mat.numbers("photo_taken")

@@ -14,12 +14,12 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from agebench.errors import ReleaseError
+from agebench.remote import Folder
 
 MATRIX, COMPRESSED = 14, 15  # element types
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -203,7 +203,7 @@ class Cells:
 class Struct:
     """A 1×1 struct variable. Every field is checked to hold `n` values when it is asked for."""
 
-    path: Path
+    path: Folder
     variable: str
     source: Bytes
     fields: dict[str, Matrix]
@@ -252,7 +252,7 @@ class Struct:
         )
 
 
-def read_struct(path: Path, variable: str, needed: tuple[str, ...], length_of: str) -> Struct:
+def read_struct(path: Folder, variable: str, needed: tuple[str, ...], length_of: str) -> Struct:
     """The 1×1 struct `variable` of a `.mat`; it must hold the fields `needed`. `n` is the length of `length_of`.
 
     Raises ReleaseError for anything that is not such a file.
@@ -281,7 +281,7 @@ def read_struct(path: Path, variable: str, needed: tuple[str, ...], length_of: s
     )
 
 
-def _struct(path: Path, source: Bytes, matrix: Matrix, needed: tuple[str, ...], length_of: str) -> Struct:
+def _struct(path: Folder, source: Bytes, matrix: Matrix, needed: tuple[str, ...], length_of: str) -> Struct:
     if matrix.kind != STRUCT or math.prod(matrix.shape) != 1:
         raise ReleaseError(
             f"{path}: '{matrix.name}' is no 1×1 struct but {matrix}.", "The release's own file is needed."
@@ -330,7 +330,7 @@ def _inflated(packed: bytes) -> bytes:
     return whole
 
 
-def _check_header(head: bytes, path: Path, variable: str) -> None:
+def _check_header(head: bytes, path: Folder, variable: str) -> None:
     """Refuse what is no MATLAB 5 file by its first 128 bytes, with the reason in words."""
     expected = f"a MATLAB 5 file with the struct '{variable}' was expected"
     if not head:

@@ -6,14 +6,13 @@ glasses, photo) is used where it lies beside the pictures: it wins over the name
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from agebench.errors import ReleaseError
 from agebench.recipes import Card
 from agebench.releases.folders import list_pictures
 from agebench.releases.table import Release, as_records, examples, not_found
+from agebench.remote import Folder
 
 NAME = r"(?i)(?:^|/)(\d{1,7})_(\d+)([mf])(\d{1,3})\.[a-z]+$"
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
@@ -32,7 +31,7 @@ DATES = {
 }
 
 
-def read(card: Card, root: Path) -> Release:
+def read(card: Card, root: Folder) -> Release:
     """Every picture below `root`, and every record of the CSV where there is one, by path."""
     listing = list_pictures(root, deep=True) if root.is_dir() else None
     if listing is None:
@@ -85,12 +84,13 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
     return records, notes
 
 
-def _csv(root: Path) -> tuple[pl.DataFrame | None, list[str]]:
+def _csv(root: Folder) -> tuple[pl.DataFrame | None, list[str]]:
     """The release's CSV as key, photo, subject, gender, dob, doa, age; None where no `.csv` has its columns."""
     other = []
-    for file in sorted(p for p in root.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith(".")):
+    tables = (p for p in root.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith("."))
+    for file in sorted(tables, key=str):
         try:
-            raw = pl.read_csv(file, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+            raw = pl.read_csv(file.read_bytes(), infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ReleaseError(f"{file} cannot be read as CSV: {first}.", "Mend it, or move it away.") from error

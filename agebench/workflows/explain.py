@@ -13,6 +13,7 @@ from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.facts import RecordFacts, read_facts
 from agebench.manifest.records import folders_of
 from agebench.pictures import Locator, Picture, decode, read_bytes
+from agebench.remote import Folder, Remote
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Explanation:
     checks: list[CheckSaid]
     facts: RecordFacts
     picture: Picture | None
-    file: Path | None
+    file: Folder | None
 
 
 def explain(manifest: Path, part: str, path: str) -> Explanation:
@@ -62,15 +63,15 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
         dataset, recipe = get_meta(con, "dataset") or "?", get_meta(con, "recipe")
         folders = folders_of(con)
     locator = Locator(folders)
-    place, picture = None, None
+    place: str | Remote | None = None
+    picture = None
     if locator.stat(part, path)[2] is None:
         place, _ = locator.find(part, path)
         data, fault = read_bytes(place or "")
         picture = None if fault else decode(data, at_least=640)[0]
     ordered = {name: evidence[name] for name in COLUMNS if name in evidence}
-    return Explanation(
-        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, picture, Path(place) if place else None
-    )
+    file = Path(place) if isinstance(place, str) else place
+    return Explanation(dataset, recipe, part, path, facts.verdict, ordered, checks, facts, picture, file)
 
 
 def _unknown(con: Any, manifest: Path, part: str, path: str) -> tuple[str, str]:

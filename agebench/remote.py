@@ -1,0 +1,173 @@
+"""Folders and files at a URL (`s3://bucket/imdb-wiki`), by fsspec, or by pyarrow where fsspec lacks the package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from agebench.errors import Missing, RemoteError, UsageError
+
+Kind = Literal["file", "folder", "link"]
+Answer = TypeVar("Answer")
+TRIES = 4  # of a request, before the run stops: what was done is kept, and a store that is down is no picture's fault
+WAIT_SECONDS = 0.5  # before the second try, doubled before each further one
+MTIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")  # as the file systems call it
+
+
+class Entry(NamedTuple):
+    """What a listing says of one name. bytes, mtime (ns since 1970): None where the store does not say."""
+
+    kind: Kind
+    bytes: int | None
+    mtime: int | None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A folder or file at a URL, with as much of `pathlib.Path` as reading a release takes.
+
+    url: the folder that the user named; path: below it, with `/`. Only `url` is ever parsed: what a release names
+    cannot turn into another protocol, store or host. Every request raises RemoteError where the store does not answer.
+    """
+
+    url: str
+    path: str = ""
+    kind: Kind | None = None
+
+    def __str__(self) -> str:
+        return f"{self.url}/{self.path}" if self.path else self.url
+
+    def __truediv__(self, name: str) -> Remote:
+        return Remote(self.url, f"{self.path}/{name}" if self.path else name)
+
+    @property
+    def name(self) -> str:
+        return str(self).rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix
+
+    @property
+    def parent(self) -> Remote:
+        if self.path:
+            return Remote(self.url, self.path.rpartition("/")[0])
+        above = self.url.rpartition("/")[0]
+        return Remote(above) if urlsplit(above).netloc else self
+
+    def absolute(self) -> Remote:
+        return self
+
+    resolve = absolute
+
+    def exists(self) -> bool:
+        return self.is_dir() or self.is_file()
+
+    def is_dir(self) -> bool:
+        return self.kind == "folder" if self.kind else self._ask(lambda store, place: bool(store.isdir(place)))
+
+    def is_file(self) -> bool:
+        return self.kind == "file" if self.kind else self._ask(lambda store, place: bool(store.isfile(place)))
+
+    def iterdir(self) -> Iterator[Remote]:
+        for name, entry in self.entries().items():
+            yield Remote(self.url, (self / name).path, entry.kind)
+
+    def entries(self) -> dict[str, Entry]:
+        """Name → entry of what lies in a folder, in one listing; nothing where it is no folder."""
+        try:
+            listed = self._ask(lambda store, place: (store.protocol, place, store.ls(place, detail=True)))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except PermissionError as error:
+            raise RemoteError(f"{self} may not be listed: {error}.", "Check the credentials.") from error
+        protocol, place, infos = listed
+        encoded = "http" in protocol or "https" in protocol
+        found = {}
+        for info in infos:
+            whole = str(info["name"]).rstrip("/")
+            if whole.lstrip("/") != place.strip("/"):  # some stores list a folder's own marker, or a file as itself
+                name = whole.rpartition("/")[2]
+                found[unquote(name) if encoded else name] = _entry(info)
+        return found
+
+    def read_bytes(self, most: int | None = None) -> bytes:
+        """The bytes of a file, at most `most`. Raises FileNotFoundError, PermissionError, IsADirectoryError too."""
+
+        def read(store: Any, place: str) -> bytes:
+            with store.open(place, "rb") as handle:
+                return bytes(handle.read() if most is None else handle.read(most))
+
+        return self._ask(read)
+
+    def _ask(self, request: Callable[[Any, str], Answer]) -> Answer:
+        store, root = _store(self.url)
+        place = f"{root.rstrip('/')}/{self.path}" if self.path else root
+        for attempt in range(TRIES):
+            try:
+                return request(store, place)
+            except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - stores raise types of their own
+                failed = error
+            if attempt + 1 < TRIES:
+                time.sleep(WAIT_SECONDS * 2**attempt)
+        raise RemoteError(
+            f"{self} does not answer: {type(failed).__name__}: {str(failed).strip()[:300]}.",
+            "Check the network and the credentials; the same command goes on from there.",
+        ) from failed
+
+
+Folder = Path | Remote
+
+
+def as_folder(place: str | Path | Remote) -> Folder:
+    """A path, or what a URL names. Raises UsageError for a URL that holds a password or settings, or chains stores."""
+    text = str(place)
+    if isinstance(place, Remote) or "://" not in text:
+        return place if isinstance(place, Remote) else Path(place)
+    parts = urlsplit(text)
+    if parts.password is not None or parts.query:
+        raise UsageError(
+            f"The URL of {parts.hostname} holds a password or settings, which would be written into the manifest.",
+            "Leave them to the environment (AWS_ENDPOINT_URL and the like), or to fsspec's own configuration.",
+        )
+    if "::" in text:
+        raise UsageError(f"{text} chains stores with '::', which is not supported.", "Name one folder's URL.")
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else Remote(text.rstrip("/"))
+
+
+@lru_cache
+def _store(url: str) -> tuple[Any, str]:
+    """(file system, place in it) of a URL. Raises Missing where nothing here speaks its protocol."""
+    from fsspec.core import url_to_fs
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import ArrowException
+    from pyarrow.fs import FileSystem
+
+    try:
+        store, place = url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        try:
+            arrow, place = FileSystem.from_uri(url)
+            store = ArrowFSWrapper(arrow)
+        except (ArrowException, OSError, ImportError) as second:
+            raise Missing(f"{url} cannot be opened: {error}; pyarrow: {second}.", "Install what it needs.") from error
+    return store, str(place)
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    kind: Kind = "link" if info.get("islink") else "folder" if info.get("type") == "directory" else "file"
+    when = next((info[key] for key in MTIME_KEYS if info.get(key) is not None), None)
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    if isinstance(when, datetime):
+        when = when.timestamp()
+    return Entry(kind, info.get("size"), None if when is None else int(when * 10**9))
