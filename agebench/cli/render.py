@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Advance = Callable[[int, int], None]
 PLAIN_SECONDS = 5.0
+UNITS = {"cross-fitting": "steps"}  # of stages that do not count faces
 
 
 def console(as_json: bool = False) -> Console:
@@ -58,8 +59,7 @@ def progress(what: str, unit: str) -> Iterator[Advance]:
 class Stages:
     """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own."""
 
-    def __init__(self, unit: str = "faces") -> None:
-        self.unit = unit
+    def __init__(self) -> None:
         self.now = ""
         self.open = ExitStack()
 
@@ -72,7 +72,7 @@ class Stages:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self.now:
             self.open.close()
-            self.now, self.advance = stage, self.open.enter_context(progress(stage, self.unit))
+            self.now, self.advance = stage, self.open.enter_context(progress(stage, UNITS.get(stage, "faces")))
         self.advance(done, total)
 
 

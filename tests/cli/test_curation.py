@@ -112,6 +112,30 @@ def test_a_finished_run_doubts_the_labels(workshop: Path, agebench: Run, run_id:
     }
 
 
+def test_networks_trained_on_the_release_itself_doubt_its_labels(
+    workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert agebench("cp", "cross-fit", cwd=workshop).status == 0
+    recipe = workshop / "models" / "cross-fit.toml"
+    recipe.write_text(recipe.read_text().replace("steps = 600", "steps = 3").replace("warmup = 100", "warmup = 1"))
+    found = curate(agebench, workshop, "--estimator", "cross-fit")
+    assert found["not_run"] == []
+    manifest = workshop / "manifests" / "imdb-wiki.duckdb"
+    with open_manifest(manifest) as con:
+        rows = query(con, "SELECT age, suggested_age, label_suspicion FROM evidence WHERE estimates IS NOT NULL")
+        shares = query(con, "SELECT probabilities FROM age_estimate WHERE estimator = 'cross-fit'")
+    assert len(rows) > 30
+    assert rows["label_suspicion"].is_between(0, 1).all()
+    assert shares["probabilities"].list.len().unique().to_list() == [100]
+    assert not manifest.with_name(manifest.name + ".crossfit").exists()
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("the networks were trained again")
+
+    monkeypatch.setattr("agebench.train.crossfit.crossfit", again)
+    assert curate(agebench, workshop, "--estimator", "cross-fit")["kept"] == found["kept"]
+
+
 def test_an_unknown_estimator_names_the_known_ones(workshop: Path, agebench: Run, run_id: str) -> None:
     done = agebench("curate", "imdb-wiki", "--estimator", "redy", cwd=workshop)
     assert done.status == 2

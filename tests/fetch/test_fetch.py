@@ -383,11 +383,11 @@ def test_every_shipped_card_can_be_downloaded_or_says_how_people_get_it(name: st
 
 @pytest.mark.parametrize(
     ("bad", "told"),
-    [('url = "http://example.org/a.tar"\nfile = "a.tar"', "download.1.url"),
-     ('url = "https://example.org/a.tar"\nfile = "../a.tar"', "download.1.file"),
-     ('url = "https://example.org/a.tar"\nfile = ".hidden"', "download.1.file"),
-     ('url = "https://example.org/a.tar"\nfile = "a"\nsha256 = "abc"', "download.1.sha256"),
-     ('url = "https://example.org/a.tar"\nfile = "a"\nbelow = "../x"', "download.1.below"),
+    [('url = "http://example.org/a.tar"\nfile = "a.tar"', "download 2.url"),
+     ('url = "https://example.org/a.tar"\nfile = "../a.tar"', "download 2.file"),
+     ('url = "https://example.org/a.tar"\nfile = ".hidden"', "download 2.file"),
+     ('url = "https://example.org/a.tar"\nfile = "a"\nsha256 = "abc"', "download 2.sha256"),
+     ('url = "https://example.org/a.tar"\nfile = "a"\nbelow = "../x"', "download 2.below"),
      ('url = "https://example.org/a.tar"\nfile = "a"\nsha1 = "x"', "sha1: unknown key"),
      ('url = "https://x.org/a"\nfile = "a"\n[[download]]\npart = "y"\nurl = "https://x.org/A"\nfile = "A"',
       "two .*download.* tables have the file 'a'")],
