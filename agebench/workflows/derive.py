@@ -32,7 +32,7 @@ from agebench.manifest.fingerprints import picture_fingerprint
 from agebench.manifest.records import folders_of
 from agebench.observe import EmbedderChoice, Observers, measures
 from agebench.recipes import digest, load_model_recipe
-from agebench.train.runs import Run, changed_files
+from agebench.train.runs import Run
 from agebench.workflows.crops import crop_records
 
 Stage = Callable[[str, int, int], None]
@@ -58,11 +58,7 @@ def derive(
     on_stage: Stage | None = None,
 ) -> None:
     """Bring all derived tables of a manifest up to date. Raises what cropping and predicting raise, and Interrupted."""
-    with open_manifest(manifest, write=True) as con:
-        made_of = f"{state(con)}:{measures.VERSION}:{SUSPICION}"
-        if not is_current(con, "copies", made_of):
-            write_derived(con, "copies", "near_copy", near_duplicates(picture_rows(con)), made_of)
-            set_meta(con, **{"derived:groups": None})
+    _copies(manifest)
     with open_manifest(manifest, write=True) as con:
         if not is_current(con, "groups", state(con)):
             connect_groups(con)
@@ -76,21 +72,37 @@ def derive(
     _suspicion(manifest, names)
 
 
+def _copies(manifest: Path) -> None:
+    """Which records show the same photograph."""
+    with open_manifest(manifest) as con:
+        made_of = f"{state(con)}:{measures.VERSION}:{SUSPICION}"
+        if is_current(con, "copies", made_of):
+            return
+        pictures = picture_rows(con)
+    found = near_duplicates(pictures)
+    with open_manifest(manifest, write=True) as con:
+        write_derived(con, "copies", "near_copy", found, made_of)
+        set_meta(con, **{"derived:groups": None})
+
+
 def _identities(manifest: Path, embedder: EmbedderChoice | None) -> None:
     """Which face is the subject's, where faces were embedded."""
-    with open_manifest(manifest, write=True) as con:
-        if embedder is None:
+    if embedder is None:
+        with open_manifest(manifest, write=True) as con:
             if get_meta(con, "derived:identities") is not None:
                 write_derived(con, "identities", "identity", None, None)
-            return
+        return
+    with open_manifest(manifest) as con:
         made_of = f"{state(con)}:{get_meta(con, 'detector')}:{embedder.name}:{embedder.version}:{SUSPICION}"
         if is_current(con, "identities", made_of):
             return
-        found = find_identities(embedding_rows(con, embedder.name), same_person=embedder.same_person)
-        rows = found.filter((pl.col("identity_pictures") > 0) & (pl.col("identity_faces") > 0)).select(
-            "record_id", face_no="identity_face_no", distance="identity_distance", bound="identity_bound",
-            pictures="identity_pictures",
-        )  # fmt: skip
+        faces = embedding_rows(con, embedder.name)
+    found = find_identities(faces, same_person=embedder.same_person)
+    rows = found.filter((pl.col("identity_pictures") > 0) & (pl.col("identity_faces") > 0)).select(
+        "record_id", face_no="identity_face_no", distance="identity_distance", bound="identity_bound",
+        pictures="identity_pictures",
+    )  # fmt: skip
+    with open_manifest(manifest, write=True) as con:
         write_derived(con, "identities", "identity", rows, made_of)
 
 
@@ -100,7 +112,7 @@ def _by_run(manifest: Path, run: Run, workers: int, on_stage: Stage | None) -> d
 
     name = f"run:{run.id}"
     with open_manifest(manifest) as con:
-        version = f"{_weights(run)} on {get_meta(con, 'detector')}"
+        version = f"{digest(run.recipe)[:12]} on {get_meta(con, 'detector')}"  # a run's weights never change
         rows = unestimated(con, meant_rows(con), name, version)
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
     if rows.is_empty():
@@ -168,33 +180,25 @@ def _by_cross_fit(manifest: Path, workers: int, on_stage: Stage | None) -> dict[
 
 
 def _suspicion(manifest: Path, names: dict[str, str]) -> None:
-    """How suspect each claimed age is, by all estimators together."""
-    with open_manifest(manifest, write=True) as con:
-        if not names:
+    """How suspect each claimed age is, by all estimators together, and how a subject's pictures agree."""
+    if not names:
+        with open_manifest(manifest, write=True) as con:
             if get_meta(con, "derived:ages") is not None:
                 write_derived(con, "ages", "suspicion", None, None)
                 write_derived(con, "offsets", "age_offset", None, None)
-            return
+        return
+    with open_manifest(manifest) as con:
         parts = (state(con), get_meta(con, "derived:identities"), get_meta(con, "detector"), *sorted(names.items()))
         made_of = hashlib.sha256(repr((parts, SUSPICION)).encode()).hexdigest()
         if is_current(con, "ages", made_of):
             return
         rows = estimate_rows(con, sorted(names))
-        suspect = label_suspicion(rows)
+    suspect = label_suspicion(rows)
+    recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
+    offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="suggested_age"), on="record_id"))
+    with open_manifest(manifest, write=True) as con:
         write_derived(con, "ages", "suspicion", suspect, made_of)
-        recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
-        offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="suggested_age"), on="record_id"))
-        write_derived(
-            con, "offsets", "age_offset",
-            offsets,
-            made_of,
-        )  # fmt: skip
-
-
-def _weights(run: Run) -> str:
-    """A run's weights as a word; the run must be as it was committed."""
-    changed_files(run)
-    return digest(run.recipe)[:12]
+        write_derived(con, "offsets", "age_offset", offsets, made_of)
 
 
 def _spread(probabilities: np.ndarray) -> np.ndarray:
