@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 
 from agebench.errors import Missing, UsageError
 from agebench.observe import DetectorChoice, choose_detector, detect_faces, load_detector
+from agebench.observe.detectors import Triage
 
 
 def read(path: Path) -> np.ndarray:
@@ -174,3 +176,35 @@ def test_a_choice_travels_as_plain_data(detector: str) -> None:
 
     choice = choose_detector(detector)
     assert DetectorChoice(**json.loads(json.dumps(dataclasses.asdict(choice)))) == choice
+
+
+# --- triage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("score", "asked"), [(0.9, False), (0.6, True), (None, True)])
+def test_the_second_detector_looks_only_where_the_first_is_in_doubt(score: float | None, asked: bool) -> None:
+    calls = []
+
+    def face(x: float, sure: float) -> np.ndarray:
+        points = [x + 20, 40, x + 60, 40, x + 40, 60, x + 25, 80, x + 55, 80]
+        return np.array([[x, 20, 80, 80, sure, *points]], dtype=np.float32)
+
+    def first(rgb: np.ndarray) -> np.ndarray:
+        return np.zeros((0, 15), np.float32) if score is None or rgb.shape[1] > 200 else face(10, score)
+
+    def second(rgb: np.ndarray) -> np.ndarray:
+        calls.append(rgb.shape)
+        return (
+            np.concatenate([face(12, 0.95), face(110, 0.8)]) if rgb.shape[1] <= 200 else np.zeros((0, 15), np.float32)
+        )
+
+    found = detect_faces(Triage(first, second), np.zeros((120, 200, 3), np.uint8))
+    assert bool(calls) is asked
+    assert found[:, 4].tolist() == pytest.approx([0.95, 0.8] if asked else [0.9])  # one face seen twice is one face
+
+
+def test_a_backed_detector_is_remembered_whole(detector: str) -> None:
+    choice = choose_detector(detector).backed_by(choose_detector("mtcnn"))
+    assert DetectorChoice.from_facts(dataclasses.asdict(choice)) == choice
+    assert "+mtcnn" in choice.name
+    assert isinstance(load_detector(choice), Triage)
