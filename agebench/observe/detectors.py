@@ -6,7 +6,6 @@ picture, yuface is quadratic in the size, and all of them give up on some odd sh
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import logging
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agebench.errors import Missing, UsageError
+from agebench.observe import weights
 
 Kind = Literal["insightface", "yuface", "mtcnn"]
 MIN_SCORE = 0.5
@@ -93,7 +93,7 @@ def load_detector(choice: DetectorChoice) -> Detector:
     path = Path(choice.weights)
     if not path.is_file():
         raise Missing(f"The detector's weights {path} are gone.", "Bring them back, or choose another `--detector`.")
-    if choice.weights_sha256 and _sha256(path) != choice.weights_sha256:
+    if choice.weights_sha256 and weights.sha256(path) != choice.weights_sha256:
         raise Missing(
             f"{path} is not the file that this manifest was observed with.",
             "Bring that one back, or name the detector with `--detector` to observe anew.",
@@ -237,13 +237,7 @@ def _load_mtcnn() -> Detector:
 
 def _any_pack(home: Path | None) -> Path | None:
     """The first pack under ~/.insightface/models that holds a detector (larger packs first by name)."""
-    models = (home or Path.home()) / ".insightface" / "models"
-    if not models.is_dir():
-        return None
-    preferred = ["buffalo_l", "antelopev2", "buffalo_m", "buffalo_s", "buffalo_sc"]
-    packs = sorted((p for p in models.iterdir() if p.is_dir()), key=lambda p: (p.name not in preferred, p.name))
-    packs.sort(key=lambda p: preferred.index(p.name) if p.name in preferred else len(preferred))
-    return next((p for p in packs if _detector_file(p)), None)
+    return next((p for p in weights.packs(home) if _detector_file(p)), None)
 
 
 def _detector_file(pack: Path) -> Path | None:
@@ -274,7 +268,7 @@ def _insightface(model: Path | None, home: Path | None) -> DetectorChoice:
             "`--detector-model` takes an ONNX file, a pack's folder or name.",
         )
     _load_insightface(path)  # a file that is no detector is told now, not by every worker
-    digest = _sha256(path)
+    digest = weights.sha256(path)
     version = importlib.metadata.version("insightface")
     name = f"{path.stem}-{digest[:8]}-{version}-p{POLICY}"
     return DetectorChoice("insightface", name, version, str(path.resolve()), digest)
@@ -286,12 +280,10 @@ def _load_insightface(path: Path) -> Detector:
 
     onnxruntime.set_default_logger_severity(3)
     logging.getLogger("insightface").setLevel(logging.ERROR)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     providers = onnxruntime.get_available_providers()
     wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in providers]
     try:
-        model: Any = get_model(str(path), providers=wanted, sess_options=options)
+        model: Any = get_model(str(path), providers=wanted, sess_options=weights.session_options())
     except Exception as error:  # onnxruntime and protobuf raise types of their own
         raise Missing(f"{path} cannot be loaded as an ONNX model: {str(error).splitlines()[0]}.") from error
     if model is None or getattr(model, "taskname", None) != "detection":
@@ -311,8 +303,3 @@ def _load_insightface(path: Path) -> Detector:
         return rows
 
     return insightface
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -43,17 +43,21 @@ def packaged(package: str, *names: str) -> Path | None:
     return next((f for folder in folders or () if (f := Path(folder).joinpath(*names)).is_file()), None)
 
 
+def packs(home: Path | None = None) -> list[Path]:
+    """The insightface packs that lie here, well-known ones first, then by name. home: what holds `.insightface`."""
+    models = (home or Path.home()) / ".insightface" / "models"
+    found = [p for p in models.iterdir() if p.is_dir()] if models.is_dir() else []
+    return sorted(found, key=lambda p: (PREFERRED.index(p.name) if p.name in PREFERRED else len(PREFERRED), p.name))
+
+
 def pack_file(task: Task, home: Path | None = None) -> Path | None:
     """The file for `task` in the first insightface pack that has one (well-known packs first, then by name).
 
     Files with the published names are believed; where a pack has none, the names that are not of another task are
     tried. home: the folder that holds `.insightface`.
     """
-    models = (home or Path.home()) / ".insightface" / "models"
-    packs = [p for p in models.iterdir() if p.is_dir()] if models.is_dir() else []
-    packs.sort(key=lambda p: (PREFERRED.index(p.name) if p.name in PREFERRED else len(PREFERRED), p.name))
     known = tuple(name for names in PUBLISHED.values() for name in names) + OTHERS
-    for pack in packs:
+    for pack in packs(home):
         files = sorted(pack.glob("*.onnx"))
         for file in files:
             if file.name.startswith(PUBLISHED[task]):

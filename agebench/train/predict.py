@@ -45,3 +45,9 @@ def predict_ages(
         if on_progress:
             on_progress(min(start + batch, len(where)), len(where))
     return ages, probabilities
+
+
+def spread(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Standard deviation in years of each distribution over the ages 0, 1, …: (N,) of (N, K)."""
+    classes = np.arange(probabilities.shape[1])
+    return np.sqrt(np.maximum(0, probabilities @ classes**2 - (probabilities @ classes) ** 2))

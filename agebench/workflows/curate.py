@@ -199,7 +199,7 @@ def _observe(
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place, estimators_asked=s.estimators_asked)
         if s.observers:  # where there are none, the detector of an earlier run stays remembered
-            _put_in_force(con, s.observers, s.runs)
+            _put_in_force(con, s.observers)
         if leftover:
             set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, leftover)
@@ -419,7 +419,7 @@ def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:
     return None if recipe.observe.identities == "none" else choose_embedder(recipe.observe.identities)
 
 
-def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers, runs: list[Run]) -> None:
+def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:
     """Remember the observers. With another detector the old verdicts fall: a run killed now leaves no faces behind."""
     detector = observers.detector
     name = detector.name if detector else None

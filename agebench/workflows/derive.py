@@ -108,7 +108,7 @@ def _identities(manifest: Path, embedder: EmbedderChoice | None) -> None:
 
 def _by_run(manifest: Path, run: Run, workers: int, on_stage: Stage | None) -> dict[str, str]:
     """Estimates of a finished run for the faces that it has not seen; {estimator: version}."""
-    from agebench.train.predict import predict_ages  # torch, which judging again does not need
+    from agebench.train.predict import predict_ages, spread  # torch, which judging again does not need
 
     name = f"run:{run.id}"
     with open_manifest(manifest) as con:
@@ -126,7 +126,7 @@ def _by_run(manifest: Path, run: Run, workers: int, on_stage: Stage | None) -> d
     )
     estimates = cropped.records.select("sha256", "face_no").with_columns(
         pl.Series("age", ages.astype(np.float64)),
-        pl.Series("spread", _spread(probabilities)),
+        pl.Series("spread", spread(probabilities)),
         pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
     )
     with open_manifest(manifest, write=True) as con:
@@ -199,12 +199,6 @@ def _suspicion(manifest: Path, names: dict[str, str]) -> None:
     with open_manifest(manifest, write=True) as con:
         write_derived(con, "ages", "suspicion", suspect, made_of)
         write_derived(con, "offsets", "age_offset", offsets, made_of)
-
-
-def _spread(probabilities: np.ndarray) -> np.ndarray:
-    """Standard deviation of each distribution over the ages 0, 1, …, in years; probabilities (N, K) -> (N,)."""
-    classes = np.arange(probabilities.shape[1])
-    return np.sqrt(np.maximum(0, probabilities @ classes**2 - (probabilities @ classes) ** 2))
 
 
 def _named(on_stage: Stage | None, name: str) -> Callable[[int, int], None] | None:

@@ -13,7 +13,7 @@ from agebench.crops import face_crop, whole_picture
 from agebench.errors import Missing
 from agebench.observe import DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
-from agebench.train.predict import predict_ages
+from agebench.train.predict import predict_ages, spread
 from agebench.train.runs import Run, find_run, list_runs
 
 
@@ -93,9 +93,7 @@ def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None 
             crops.append(whole_picture(picture.rgb, size))
             faces.append(FaceAge(str(path), None, None, None, None, None))
     ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
-    classes = np.arange(probabilities.shape[1])
-    spreads = np.sqrt(np.maximum(0, probabilities @ classes**2 - (probabilities @ classes) ** 2))
-    estimates = iter(zip(ages.tolist(), spreads.tolist(), strict=True))
+    estimates = iter(zip(ages.tolist(), spread(probabilities).tolist(), strict=True))
     return [
         face if face.fault else FaceAge(face.picture, face.face_no, face.box, *next(estimates), None) for face in faces
     ]
