@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-FAR, FAR_INSIDE = 6, 4  # bits in which two perceptual hashes may differ, the second where one is of an inner part
-UNLIKE = 0.22  # share of the edges of either picture that the other may lack
+FAR = 6  # bits in which two perceptual hashes may differ
+UNLIKE = 0.25  # share of the edges of either picture that the other may lack
 FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compared
-PARTS = 5  # of a hash; any three wrong bits leave two parts whole, by which the pair is found
+PARTS = 6  # of a hash; any four wrong bits leave two parts whole, by which the pair is found
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
 NEIGHBOURS = 8
 SAMPLE = 16  # one hash in so many is counted to find crowds
 MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
-NEAR = f"""bit_count(xor(s.h, k.h)) <= CASE WHEN s.inset = 0 THEN {FAR} ELSE {FAR_INSIDE} END
-    AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"""
+NEAR = f"bit_count(xor(s.h, k.h)) <= {FAR} AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"
+HASHES = ("sha256", "phash", "inset_phash", "edges")
 CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
     GROUP BY key, inset = 0 HAVING count(*) > {CROWD // SAMPLE}"""
 OUTSIDE = "CREATE OR REPLACE TABLE outside AS FROM seen ANTI JOIN crowd ON seen.h & $mask::BIGINT = crowd.key"
@@ -63,25 +63,49 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
     the lowest and the highest claimed age of the group, of ages within 0..99 (NULL where there is none).
     threads: of the search; all cores by default.
     """
-    hashed = records.filter(pl.all_horizontal(pl.col("sha256", "phash", "inset_phash", "edges").is_not_null()))
+    hashed = records
+    if records.select(pl.any_horizontal(pl.col(*HASHES).is_null().any())).item():
+        hashed = records.filter(pl.all_horizontal(pl.col(*HASHES).is_not_null()))
     if hashed.is_empty():
         return pl.DataFrame(schema=SCHEMA)
+    edges = _words(hashed["edges"], len(hashed)).reshape(len(hashed), -1, 4)
+    uneven = np.bitwise_count(edges[:, 0]).sum(1, dtype=np.int64) >= FLAT
     pictures = _pictures(hashed)
+    pictures = pictures.filter(pl.Series(uneven)[pictures["row"]])
+    if len(pictures) < 2:
+        return pl.DataFrame(schema=SCHEMA)
     row = pictures["row"].to_numpy()
     phash = hashed["phash"].to_numpy()[row]
     inside = _words(hashed["inset_phash"], len(hashed))[row]
-    edges = _words(hashed["edges"], len(hashed))[row].reshape(len(row), -1, 4)
-    uneven = np.bitwise_count(edges[:, 0]).sum(1, dtype=np.int64) >= FLAT
-    pictures, phash, inside, edges = pictures.filter(pl.Series(uneven)), phash[uneven], inside[uneven], edges[uneven]
-    if len(pictures) < 2:
-        return pl.DataFrame(schema=SCHEMA)
     _, best, look = np.unique(phash, return_index=True, return_inverse=True)  # one look: the very same hash
+    second = _SecondHash(edges, row)
     found = _search(phash, inside, look, best, threads)
     pairs = np.concatenate([_same_look(look, best), _expand(found, look, len(best))])
-    pairs = pairs[_confirmed(edges, pairs)]
+    pairs = pairs[_confirmed(second, pairs)]
     leader = _stars(len(pictures), pairs[:, 0], pairs[:, 1])
-    leader = _once_more(leader, best[look], edges)
-    return _table(records, hashed, pictures, leader, edges, tolerance)
+    leader = _once_more(leader, best[look], second)
+    return _table(records, hashed, pictures, leader, second, tolerance)
+
+
+class _SecondHash:
+    """The edge hashes of pictures. edges: (records, insets, 4) words; row: of each picture, its record in `edges`."""
+
+    def __init__(self, edges: Words, row: Ints) -> None:
+        self.edges, self.row = edges, row
+
+    def agrees(self, one: Ints, inset: int | Ints, other: Ints) -> NDArray[np.bool_]:
+        """Whether `one` inside of `inset` is like the whole of `other`, by the Jaccard distance of their bits."""
+        a, b = self.edges[self.row[one], inset], self.edges[self.row[other], 0]
+        either = np.bitwise_count(a | b).sum(1, dtype=np.int64)
+        unlike = np.bitwise_count(a ^ b).sum(1, dtype=np.int64) / np.maximum(either, FLAT)
+        return np.asarray(unlike <= UNLIKE)
+
+    def agrees_anywhere(self, one: Ints, other: Ints) -> NDArray[np.bool_]:
+        """Whether either is, inside of any inset, like the whole of the other."""
+        agree = np.zeros(len(one), bool)
+        for inset in range(self.edges.shape[1]):
+            agree |= self.agrees(one, inset, other) | self.agrees(other, inset, one)
+        return agree
 
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
@@ -125,7 +149,8 @@ def _search(phash: Words, inside: Words, look: Ints, best: Ints, threads: int | 
     hashes = phash[best]
     rows = [(np.arange(len(best)), best, 0, hashes)]
     for inset in range(inside.shape[1]):
-        _, first = np.unique(inside[:, inset], return_index=True)
+        once = pl.DataFrame({"h": inside[:, inset]}).with_row_index("picture").unique("h", keep="first")
+        first = once["picture"].to_numpy().astype(np.int64)
         rows.append((look[first], first, inset + 1, inside[first, inset]))
     seen: dict[str, Any] = {
         "look": np.concatenate([row[0] for row in rows]).astype(np.int32),
@@ -178,19 +203,13 @@ def _expand(found: Ints, look: Ints, looks: int) -> Ints:
     return np.concatenate([spread(spread(whole, 0), 1), spread(found[found[:, 1] > 0][:, [0, 2, 1]], 1)])
 
 
-def _confirmed(edges: Words, pairs: Ints) -> NDArray[np.bool_]:
-    """Whether the second hashes agree: pairs (a, b, inset of a), edges (N, insets, 4)."""
+def _confirmed(second: _SecondHash, pairs: Ints) -> NDArray[np.bool_]:
+    """Whether the second hashes agree: pairs (a, b, inset of a)."""
     agree = np.zeros(len(pairs), bool)
     for begin in range(0, len(pairs), 1_000_000):
         a, b, inset = pairs[begin : begin + 1_000_000].T
-        agree[begin : begin + len(a)] = _unlike(edges[a, inset], edges[b, 0]) <= UNLIKE
+        agree[begin : begin + len(a)] = second.agrees(a, inset, b)
     return agree
-
-
-def _unlike(one: Words, other: Words) -> NDArray[np.float64]:
-    """Jaccard distance of bits, (N,): what only one has, as a share of what either has. one, other: (N, 4)."""
-    either = np.bitwise_count(one | other).sum(1, dtype=np.int64)
-    return np.bitwise_count(one ^ other).sum(1, dtype=np.int64) / np.maximum(either, FLAT)
 
 
 def _stars(n: int, one: Ints, other: Ints) -> Ints:
@@ -221,26 +240,25 @@ def _stars(n: int, one: Ints, other: Ints) -> Ints:
     return order[leader][place]
 
 
-def _once_more(leader: Ints, best_of_look: Ints, edges: Words) -> Ints:
+def _once_more(leader: Ints, best_of_look: Ints, second: _SecondHash) -> Ints:
     """Pictures of a large look follow the leader of its best one, where they are like that leader themselves."""
     n = len(leader)
     alone = np.flatnonzero((leader == np.arange(n)) & (np.bincount(leader, minlength=n) == 1))
     chief = leader[best_of_look[alone]]
     alone, chief = alone[chief != alone], chief[chief != alone]
-    insets = range(edges.shape[1])
-    like = [
-        _unlike(edges[one, inset], edges[other, 0]) <= UNLIKE
-        for inset in insets
-        for one, other in ((alone, chief), (chief, alone))
-    ]
-    joins = np.any(like, axis=0) if len(alone) else np.zeros(0, bool)
+    joins = second.agrees_anywhere(alone, chief)
     leader = leader.copy()
     leader[alone[joins]] = chief[joins]
     return leader
 
 
 def _table(
-    records: pl.DataFrame, hashed: pl.DataFrame, pictures: pl.DataFrame, leader: Ints, edges: Words, tolerance: int
+    records: pl.DataFrame,
+    hashed: pl.DataFrame,
+    pictures: pl.DataFrame,
+    leader: Ints,
+    second: _SecondHash,
+    tolerance: int,
 ) -> pl.DataFrame:
     """The groups as `near_duplicates` returns them."""
     grouped = np.bincount(leader, minlength=len(leader))[leader] > 1
@@ -261,12 +279,7 @@ def _table(
     first = members.sort(-pl.col("agree"), "quality").group_by("leader").agg(first=pl.col("quality").first())
     members = members.join(first, on="leader")
     one, other = members["quality"].to_numpy(), members["first"].to_numpy()
-    like = [
-        _unlike(edges[a, inset], edges[b, 0]) <= UNLIKE
-        for inset in range(edges.shape[1])
-        for a, b in ((one, other), (other, one))
-    ]
-    members = members.with_columns(like=pl.Series(np.any(like, axis=0), dtype=pl.Boolean)).with_columns(
+    members = members.with_columns(like=pl.Series(second.agrees_anywhere(one, other), dtype=pl.Boolean)).with_columns(
         fits=pl.col("like").all().over("leader")
     )
     members = members.with_columns(stays=pl.when("fits").then("first").otherwise("leader") == pl.col("quality")).sort(

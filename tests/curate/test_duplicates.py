@@ -76,6 +76,7 @@ CHANGES: dict[str, Callable[[Gray], Gray]] = {
     "cropped by 2 %": lambda g: jpeg(cut(g, 0.02), 85),
     "cropped by 5 %": lambda g: jpeg(scaled(cut(g, 0.05), 0.8), 70),
     "cropped by 8 %": lambda g: jpeg(cut(g, 0.08), 85),
+    "cropped at two sides": lambda g: jpeg(scaled(g[5:, 4:], 0.8), 80),
 }
 
 
