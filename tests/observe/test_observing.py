@@ -174,6 +174,65 @@ def test_a_run_that_is_stopped_at_any_moment_ends_in_the_same_rows(
     assert not parts_folder(path).exists()
 
 
+# Runs first in every process of the run: each look is written down, and takes long enough to be struck in its midst.
+WRITE_LOOKS_DOWN = """
+import os, sys, time
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "agebench.observe.worker":
+            sys.meta_path.remove(self)
+            from agebench.observe.observers import Watch
+            look = Watch.look
+            def written_down(self, file):
+                log = os.open(os.environ["LOOKS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                os.write(log, (file.path + "\\n").encode())
+                os.close(log)
+                time.sleep(0.02)
+                return look(self, file)
+            Watch.look = written_down
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_the_rows_are_the_same_and_a_batch_a_worker_is_all_that_is_lost(
+    undisturbed: tuple[Path, dict[str, pl.DataFrame], float],
+    tmp_path: Path,
+    detector: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, expected, _ = undisturbed
+    (tmp_path / "sitecustomize.py").write_text(WRITE_LOOKS_DOWN)
+    looks, path = tmp_path / "looks", tmp_path / "a.duckdb"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("LOOKS", str(looks))
+    moments = random.Random(0)
+    killed, kills, done = 0, 0, False
+    looks.touch()
+
+    def looked() -> int:
+        return len(looks.read_text().splitlines())
+
+    while not done:
+        before, more = looked(), moments.randrange(1, 40)
+        run = start(folder, path, detector)
+        while killed < 20 and run.poll() is None and looked() < before + more:
+            time.sleep(0.005)
+        if killed < 20 and run.poll() is None:
+            time.sleep(moments.uniform(0, 0.1))
+            run.kill()
+            killed, kills = killed + 1, kills + 1
+        _, err = run.communicate()
+        if run.returncode == 0:  # finished: once more from nothing, so that all moments are struck
+            assert same(expected, rows(path))
+            assert looked() - len(expected["verdicts"]) <= kills * 2 * engine.BATCH
+            looks.write_text("")
+            path.unlink()
+            kills, done = 0, killed >= 20
+        else:
+            assert run.returncode == -signal.SIGKILL, err
+
+
 def test_ctrl_c_keeps_what_was_observed_and_the_next_run_goes_on(
     release: Release, tmp_path: Path, detector: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
