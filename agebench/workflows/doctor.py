@@ -12,7 +12,7 @@ from typing import Literal
 
 import agebench
 from agebench.errors import AgebenchError
-from agebench.observe import choose_detector, choose_embedder, choose_estimator, detect_faces, load_detector
+from agebench.observe import check_ray, choose_detector, choose_embedder, choose_estimator, detect_faces, load_detector
 from agebench.resources import KINDS, available
 
 PACKAGES = (
@@ -55,7 +55,7 @@ def examine() -> list[Finding]:
             findings.append(Finding(what, "ok", choose("auto").name))
         except AgebenchError as error:
             findings.append(Finding(what, "missing", f"{error.message} {error.next_step}"))
-    findings.append(_devices())
+    findings += [_ray(), _devices()]
     for kind in KINDS:
         names = sorted(available(kind))
         findings.append(Finding(f"{kind}/", "ok" if names else "broken", f"{len(names)} found: {', '.join(names)}"))
@@ -80,6 +80,14 @@ def _auto() -> Finding:
         return Finding("detector auto", "ok", f"takes {choose_detector('auto').name}")
     except AgebenchError as error:
         return Finding("detector auto", "broken", error.message)
+
+
+def _ray() -> Finding:
+    try:
+        check_ray()
+    except AgebenchError as error:
+        return Finding("--engine ray", "missing", f"{error.message} {error.next_step}")
+    return Finding("--engine ray", "ok", f"ray {importlib.metadata.version('ray')}")
 
 
 def _devices() -> Finding:
