@@ -47,6 +47,7 @@ from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
 from agebench.remote import Folder, as_folder
 from agebench.train.runs import Run, find_run, list_runs
+from agebench.workflows import decisions
 from agebench.workflows.derive import Stage, derive, fingerprint_pictures
 from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
@@ -154,8 +155,11 @@ def curate(
             )
         with open_manifest(s.manifest, write=True) as con:
             verdicts.keep_evidence(con)
+        answers = decisions.gather(s.manifest)
+        s.notes.extend(answers.notes)
         with open_manifest(s.manifest, write=True) as con:
             checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
+            decisions.write(con, answers)
             verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)
