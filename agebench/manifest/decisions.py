@@ -106,3 +106,38 @@ def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
            FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
            WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
     )
+
+
+def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons, details,
+    label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the estimates of the
+    face that is meant (record_id, estimator, age)."""
+    con.register("incoming_ids", pl.DataFrame({"record_id": ids}).to_arrow())
+    try:
+        rows = query(
+            con,
+            """SELECT record_id, part, path, claimed_age AS age, sha256, width, height, reasons,
+                      coalesce(details, '') AS details, label_suspicion, suggested_age
+               FROM judged SEMI JOIN incoming_ids USING (record_id) LEFT JOIN content USING (part, path)
+               LEFT JOIN image USING (sha256) LEFT JOIN suspicion USING (record_id) LEFT JOIN (
+                   SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
+                   FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
+               ORDER BY record_id""",
+        )
+        faces = query(
+            con,
+            """SELECT r.record_id, f.x, f.y, f.w, f.h, f.score, coalesce(m.face_no = f.face_no, FALSE) AS meant
+               FROM record r SEMI JOIN incoming_ids USING (record_id) JOIN content USING (part, path)
+               JOIN face_in_force f USING (sha256) LEFT JOIN meant_face m ON m.record_id = r.record_id
+               ORDER BY r.record_id, f.face_no""",
+        )
+        estimates = query(
+            con,
+            """SELECT m.record_id, e.estimator, e.age
+               FROM meant_face m SEMI JOIN incoming_ids USING (record_id)
+               JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+               ORDER BY m.record_id, e.estimator""",
+        )
+    finally:
+        con.unregister("incoming_ids")
+    return rows, faces, estimates

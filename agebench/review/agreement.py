@@ -39,7 +39,11 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
     rows = compared(decisions, records).filter(pl.col("status") != "changed")
     reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}
     several = rows.filter(pl.len().over("record_id") > 1)
-    matrix = several.pivot(on="by", index="record_id", values="outcome").drop("record_id") if len(several) else pl.DataFrame()
+    matrix = (
+        several.pivot(on="by", index="record_id", values="outcome").drop("record_id")
+        if len(several)
+        else pl.DataFrame()
+    )
     measure, value = _coefficient(matrix)
     open_ = several.filter(pl.col("status") == "conflict")
     listed = [

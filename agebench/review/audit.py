@@ -87,7 +87,11 @@ def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sampl
     drawn = []
     strata = []
     for decade, size, share in zip(sizes["decade"].to_list(), counts, shares, strict=True):
-        rows = kept.filter(pl.col("age") // 10 * 10 == decade).select("part", "path", "age", "sha256").unique(["part", "path"])
+        rows = (
+            kept.filter(pl.col("age") // 10 * 10 == decade)
+            .select("part", "path", "age", "sha256")
+            .unique(["part", "path"])
+        )
         keyed = sorted((_draw(seed, row[0], row[1]), row) for row in rows.iter_rows())
         drawn += keyed[:share]
         strata.append({"decade": int(decade), "kept": size, "drawn": min(share, len(keyed))})
@@ -116,7 +120,9 @@ def write_sample(path: Path, sample: Sample) -> None:
         beside.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error.strerror or error}.", "Mend it and run the command again.") from error
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}.", "Mend it and run the command again."
+        ) from error
 
 
 def read_sample(path: Path) -> Sample:
@@ -158,7 +164,9 @@ def to_read(sample: Sample, decisions: Sequence[Decision], by: str | None = None
         had = done[r["part"], r["path"]]
         for reading in range(len(had) + 1, r["readings"] + 1):
             own = by is not None and any(d.by == by for d in had)
-            waiting.append((reading, own, place, {**{k: r[k] for k in ("part", "path", "sha256", "age")}, "reading": reading}))
+            waiting.append(
+                (reading, own, place, {**{k: r[k] for k in ("part", "path", "sha256", "age")}, "reading": reading})
+            )
     return [row for *_, row in sorted(waiting, key=lambda w: w[:3])]
 
 
@@ -211,7 +219,9 @@ def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
     likelihood = np.zeros((len(p), len(e)))
     for (wrong, of), n in counts.items():
         right = of - wrong
-        likelihood += n * np.log(p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right)
+        likelihood += n * np.log(
+            p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right
+        )
     weight = np.exp(likelihood - likelihood.max()) * width[:, None] * chance
     return Posterior(_quantiles(weight.sum(axis=1), edges), _quantiles(weight.sum(axis=0), steps))
 

@@ -195,7 +195,9 @@ def parse(data: bytes, name: str) -> list[Decision]:
         try:
             decision = Decision.model_validate_json(line)
         except ValidationError as error:
-            raise DecisionError(f"{name}, line {number}: {_told(error)}.", "Mend that line; nothing was changed.") from error
+            raise DecisionError(
+                f"{name}, line {number}: {_told(error)}.", "Mend that line; nothing was changed."
+            ) from error
         if decision.id in contents:
             if Decision.model_validate_json(contents[decision.id]) != decision:
                 raise DecisionError(
@@ -319,7 +321,9 @@ def _repair(path: Path, handle: int) -> list[str]:
     if keep == len(tail):
         return []
     if keep == -1:
-        os.pwrite(handle, b"\n", size) if not fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND else os.write(handle, b"\n")
+        os.pwrite(handle, b"\n", size) if not fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND else os.write(
+            handle, b"\n"
+        )
         os.fsync(handle)
         return []
     aside = path.with_name(path.name + ".torn")

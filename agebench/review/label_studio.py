@@ -24,7 +24,9 @@ LABELLING = """<View>
 """
 
 
-def task(row: Mapping[str, Any], faces: Sequence[Mapping[str, Any]], estimates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def task(
+    row: Mapping[str, Any], faces: Sequence[Mapping[str, Any]], estimates: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """One task. row: record_id, part, path, age, sha256, reasons (joined by `;`), details, width, height (pixels),
     label_suspicion, suggested_age; faces: x, y, w, h (pixels), score, meant; estimates: estimator, age (years).
 
@@ -96,7 +98,9 @@ def annotations(data: bytes, name: str) -> list[Decision]:
     return found
 
 
-def _answer(annotation: Mapping[str, Any], part: str, path: str, sha256: str | None, facts: Mapping[str, Any]) -> Decision:
+def _answer(
+    annotation: Mapping[str, Any], part: str, path: str, sha256: str | None, facts: Mapping[str, Any]
+) -> Decision:
     choice: str | None = None
     age: int | None = None
     boxes: list[tuple[float, float, float, float]] = []
@@ -129,7 +133,11 @@ def _answer(annotation: Mapping[str, Any], part: str, path: str, sha256: str | N
         if choice is None and box is None and not any(i["type"] == "number" for i in annotation["result"]):
             raise DecisionError("the annotation has neither an answer, an age nor a face.")
     who = annotation.get("completed_by")
-    by = str(who.get("email") or who.get("id")) if isinstance(who, Mapping) else str(who if who is not None else "label-studio")
+    by = (
+        str(who.get("email") or who.get("id"))
+        if isinstance(who, Mapping)
+        else str(who if who is not None else "label-studio")
+    )
     when = str(annotation.get("updated_at") or annotation["created_at"])
     moment = datetime.fromisoformat(when)
     moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)

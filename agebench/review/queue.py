@@ -137,7 +137,13 @@ class Answers:
 
     def latest_of(self, by: str) -> Decision | None:
         """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes back."""
-        mine = [d for record in self.lines for kind in ("decision", "audit") for d in self.standing(record, kind) if d.by == by]
+        mine = [
+            d
+            for record in self.lines
+            for kind in ("decision", "audit")
+            for d in self.standing(record, kind)
+            if d.by == by
+        ]
         return max(mine, key=lambda d: d.order, default=None)
 
     def answered(self, queue: Queue, by: str | None = None) -> set[Record]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from agebench.manifest import get_meta, open_manifest
+from agebench.manifest import get_meta, open_manifest, set_meta
 from agebench.manifest.decisions import answered_records, decision_facts, write_decisions
 from agebench.manifest.derived import state
 from agebench.review.answers import latest_answers, resolve, without_records
+from agebench.review.audit import Sample, estimate, samples_of
 from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
 
 RESOLVING = 1  # raise when answers are resolved otherwise: they are folded in anew then
@@ -25,7 +27,7 @@ class Folded:
     rows: pl.DataFrame | None
     made_of: str
     facts: dict[str, int]
-    decisions: list[Decision]
+    audit: str | None  # the estimate of the latest audit, as JSON
     notes: list[str]
 
 
@@ -36,11 +38,12 @@ def gather(manifest: Path) -> Folded:
     """
     file = decisions_file(manifest)
     data, notes = read_bytes(file)
+    samples = samples_of(manifest)
     with open_manifest(manifest) as con:
-        made_of = hashlib.sha256(data + f"{RESOLVING} {state(con)}".encode()).hexdigest()
+        made_of = hashlib.sha256(data + repr((RESOLVING, state(con), samples)).encode()).hexdigest()
         if get_meta(con, "decisions_made_of") == made_of:
             facts = decision_facts(con)
-            return Folded(None, made_of, facts, [], notes + told(facts, file))
+            return Folded(None, made_of, facts, get_meta(con, "audit"), notes + told(facts, file))
     decisions = parse(data, str(file))
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
@@ -50,13 +53,23 @@ def gather(manifest: Path) -> Folded:
         status: int((rows["status"] == status).sum()) for status in ("decided", "conflict", "changed")
     }
     facts["gone"] = without_records(decisions, records)
-    return Folded(rows, made_of, facts, decisions, notes + told(facts, file))
+    return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
 
 
 def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:
     """Store what `gather` found, in the transaction that judges."""
     if folded.rows is not None:
         write_decisions(con, folded.rows, folded.made_of, folded.facts)
+        set_meta(con, audit=folded.audit)
+
+
+def _estimate(samples: list[Sample], decisions: list[Decision]) -> str | None:
+    """The estimate of the latest audit that was read at all."""
+    for sample in samples:
+        found = estimate(sample, decisions)
+        if found.readings:
+            return json.dumps(asdict(found))
+    return None
 
 
 def told(facts: dict[str, int], file: Path) -> list[str]:
@@ -72,5 +85,7 @@ def told(facts: dict[str, int], file: Path) -> list[str]:
         records = facts["decided"] + facts["conflict"] + facts["changed"]
         notes.append(f"{facts['answers']:,} answers about {records:,} records were folded in from {file}{rest}.")
     if facts.get("gone"):
-        notes.append(f"{file} has answers about {facts['gone']:,} records that are not in this release; they are kept there.")
+        notes.append(
+            f"{file} has answers about {facts['gone']:,} records that are not in this release; they are kept there."
+        )
     return notes

@@ -9,7 +9,14 @@ from agebench.review.agreement import agreement
 from agebench.review.decisions import Decision, new_decision
 
 RECORDS = pl.DataFrame(
-    {"record_id": range(20), "part": "p", "path": [str(i) for i in range(20)], "age": 30, "sha256": None, "looked": True},
+    {
+        "record_id": range(20),
+        "part": "p",
+        "path": [str(i) for i in range(20)],
+        "age": 30,
+        "sha256": None,
+        "looked": True,
+    },
     schema_overrides={"sha256": pl.Utf8, "age": pl.Int32},
 )
 

@@ -34,7 +34,9 @@ def kept(n: int) -> pl.DataFrame:
 
 
 def read_as(record: dict, answer: str, by: str = "anna", **values: object) -> Decision:
-    return new_decision(by=by, kind="audit", part=record["part"], path=record["path"], sha256=SHA, answer=answer, **values)
+    return new_decision(
+        by=by, kind="audit", part=record["part"], path=record["path"], sha256=SHA, answer=answer, **values
+    )
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=12), st.integers(0, 500))
@@ -125,7 +127,9 @@ def test_the_interval_holds_the_truth_although_reviewers_make_mistakes(true: flo
         rng = np.random.default_rng(seed)
         readings = 1 + (rng.random(200) < 0.5)
         wrong = rng.random(200) < true
-        said = [(int((rng.random(r) < np.where(w, 0.95, 0.05)).sum()), int(r)) for w, r in zip(wrong, readings, strict=True)]
+        said = [
+            (int((rng.random(r) < np.where(w, 0.95, 0.05)).sum()), int(r)) for w, r in zip(wrong, readings, strict=True)
+        ]
         low, _, high = posterior(said).wrong
         held += low <= true <= high
         widths.append(high - low)
@@ -143,7 +147,11 @@ def test_the_whole_way_from_sample_to_interval() -> None:
         wrong = dict(zip(rows["path"], rng.random(3000) < 0.05, strict=True))
         sample: Sample = draw_sample(rows, n=200, seed=seed, curated="x")
         lines = [
-            read_as(r, "reject" if bool(wrong[r["path"]]) != bool(rng.random() < 0.05) else "keep", by=rng.choice(["a", "b"]))
+            read_as(
+                r,
+                "reject" if bool(wrong[r["path"]]) != bool(rng.random() < 0.05) else "keep",
+                by=rng.choice(["a", "b"]),
+            )
             for r in to_read(sample, [])
         ]
         low, high = estimate(sample, lines).interval or (1, 0)

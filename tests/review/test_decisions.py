@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 from agebench.errors import DecisionError
-from agebench.review.decisions import Decision, append, decisions_file, merge, new_decision, new_id, parse, read, write_merged
+from agebench.review.decisions import (
+    Decision,
+    append,
+    decisions_file,
+    merge,
+    new_decision,
+    new_id,
+    parse,
+    read,
+    write_merged,
+)
 
 
 def answer(path: str = "a.jpg", **values: Any) -> Decision:

@@ -62,7 +62,13 @@ def test_a_task_has_our_estimates_as_predictions() -> None:
 def test_an_annotation_becomes_an_answer(result: list[dict[str, Any]], expected: tuple) -> None:
     [one] = annotations(annotated(*result), "x.json")
     assert (one.answer, one.age, one.box) == expected
-    assert (one.by, one.at, one.sha256, one.part, one.path) == ("anna@x.org", "2026-01-02T03:05:00.000000Z", SHA, "imdb", "01/a.jpg")
+    assert (one.by, one.at, one.sha256, one.part, one.path) == (
+        "anna@x.org",
+        "2026-01-02T03:05:00.000000Z",
+        SHA,
+        "imdb",
+        "01/a.jpg",
+    )
 
 
 def test_the_same_annotation_has_the_same_id_and_a_changed_one_another() -> None:
