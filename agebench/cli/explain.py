@@ -65,7 +65,8 @@ def _render(found: Explanation, out: Console) -> None:
         )  # fmt: skip
         rest = f": {line['note']}" if line["note"] else ""
         out.print(
-            f"  {plain(line['by'])}, {line['at']}: {plain(what + rest)}{' [dim](taken back)[/]' if line['taken_back'] else ''}"
+            f"  {plain(line['by'])}, {line['at']}: {plain(what + rest)}"
+            f"{' [dim](taken back)[/]' if line['taken_back'] else ''}"
         )
     if found.decision:
         d = found.decision

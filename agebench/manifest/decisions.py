@@ -1,4 +1,5 @@
-"""People's answers in and out of the manifest: the records that they are about, the resolved rows, the queue, the kept."""
+"""People's answers in and out of the manifest: the records that they are about, the resolved rows, the queue, the
+kept."""
 
 from __future__ import annotations
 
@@ -40,8 +41,8 @@ def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject 
 
 
 def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
-    """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked (whether
-    its file was looked at). names: part, path, each once."""
+    """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked
+    (whether its file was looked at). names: part, path, each once."""
     con.register("incoming_names", names.select("part", "path").to_arrow())
     try:
         return query(
@@ -76,8 +77,8 @@ def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 def queue_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
-    sha256, reasons (joined by `;`), checks (how many fired), label_suspicion, suggested_age, in_class (curated records of
-    that age), per_class (what the newest plan wants of a class; NULL without one)."""
+    sha256, reasons (joined by `;`), checks (how many fired), label_suspicion, suggested_age, in_class (curated records
+    of that age), per_class (what the newest plan wants of a class; NULL without one)."""
     return query(
         con,
         """
@@ -109,9 +110,9 @@ def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons, details,
-    label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the estimates of the
-    face that is meant (record_id, estimator, age)."""
+    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons,
+    details, label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the
+    estimates of the face that is meant (record_id, estimator, age)."""
     con.register("incoming_ids", pl.DataFrame({"record_id": ids}).to_arrow())
     try:
         rows = query(

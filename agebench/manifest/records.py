@@ -40,8 +40,8 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:') AND key <> 'derived:cross-fit'")
     con.unregister("incoming")
     set_meta(
-        con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None, picture_fingerprint=None,
-        decisions_made_of=None,
+        con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None,
+        picture_fingerprint=None, decisions_made_of=None,
     )  # fmt: skip
     return True
 

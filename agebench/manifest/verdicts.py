@@ -109,8 +109,8 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
 
 
 def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> pl.DataFrame:
-    """What `checks` would say, stored nowhere: record_id, verdict, reasons (joined by `;`), for every record. What people
-    decided stays decided."""
+    """What `checks` would say, stored nowhere: record_id, verdict, reasons (joined by `;`), for every record. What
+    people decided stays decided."""
     ran = [check for check in checks if check.runs]
     fired = " UNION ALL ".join(
         f"SELECT record_id, {position} AS position, '{check.name}' AS name, '{check.verdict}' AS verdict "

@@ -32,9 +32,11 @@ class Agreement:
 
 
 def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement:
-    """Compare the latest answers of all reviewers about the present pictures; records: as `answers.resolve` wants them.
+    """Compare the latest answers of all reviewers about the present pictures; records: as `answers.resolve` wants
+    them.
 
-    Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age agree.
+    Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
+    agree.
     """
     rows = compared(decisions, records).filter(pl.col("status") != "changed")
     reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}

@@ -13,7 +13,7 @@ from agebench.review.decisions import Decision, Kind
 
 SAME_FACE = 0.5  # intersection over union from which two boxes mean one face
 
-_LATEST = {
+_LATEST: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.Utf8, "at": pl.Utf8, "by": pl.Utf8, "part": pl.Utf8, "path": pl.Utf8, "sha256": pl.Utf8, "answer": pl.Utf8,
     "age": pl.Int32, "box": pl.Array(pl.Float64, 4), "note": pl.Utf8,
 }  # fmt: skip
@@ -50,7 +50,8 @@ def standing(decisions: Sequence[Decision], kind: Kind = "decision") -> list[Dec
 
 
 def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
-    """Of every reviewer the latest `(at, id)` about each record that is not taken back, in order of record and reviewer.
+    """Of every reviewer the latest `(at, id)` about each record that is not taken back, in order of record and
+    reviewer.
 
     Columns: id, at, by, part, path, sha256, answer, age (years), box (4, pixels), note.
     """
@@ -67,11 +68,11 @@ def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
 def resolve(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFrame:
     """One row a record that has answers, by record_id.
 
-    records: record_id, part, path, age (the claimed one), sha256 (NULL: unreadable), looked (whether the file was looked
-    at: where it was not, no picture can have changed). Returned: record_id, status, answer (keep, reject, age; NULL where
-    nothing is decided), age, box (4, pixels), by (reviewers, joined by `;`), at, note, answers (their number). status:
-    `decided`; `conflict` where reviewers disagree (about keeping, the age, or which face is meant); `changed` where
-    every answer is about another picture than the present one.
+    records: record_id, part, path, age (the claimed one), sha256 (NULL: unreadable), looked (whether the file was
+    looked at: where it was not, no picture can have changed). Returned: record_id, status, answer (keep, reject, age;
+    NULL where nothing is decided), age, box (4, pixels), by (reviewers, joined by `;`), at, note, answers (their
+    number). status: `decided`; `conflict` where reviewers disagree (about keeping, the age, or which face is meant);
+    `changed` where every answer is about another picture than the present one.
     """
     rows = compared(decisions, records)
     latest = pl.col("at").arg_max()

@@ -1,9 +1,9 @@
 """The audit: a blind sample of the records that are kept, and how many of their labels are still wrong.
 
-Reviewers make mistakes too, so half of the sample is read twice, and the share of wrong labels p is estimated together with
-the reviewers' mistake rate: each reading of a record is wrong with the rate e, whichever way and independently of other
-readings. p has a flat prior, e a Beta(2, 38) prior: 5 % on average, 0.6 to 13 % with a probability of 95 %. Mistakes that
-every reading of a record would make alike cannot be seen so.
+Reviewers make mistakes too, so half of the sample is read twice, and the share of wrong labels p is estimated together
+with the reviewers' mistake rate: each reading of a record is wrong with the rate e, whichever way and independently of
+other readings. p has a flat prior, e a Beta(2, 38) prior: 5 % on average, 0.6 to 13 % with a probability of 95 %.
+Mistakes that every reading of a record would make alike cannot be seen so.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class Sample:
 class Estimate:
     """What an audit says of the labels that are kept. Shares are from 0 to 1; None before the first reading.
 
-    n: records drawn; read: records with a reading; readings: their number; called_wrong: readings that say so. wrong: median
-    of the posterior of the share of wrong labels; interval: its central 95 %. mistakes: median of the reviewers' mistake rate.
+    n: records drawn; read: records with a reading; readings: their number; called_wrong: readings that say so. wrong:
+    median of the posterior of the share of wrong labels; interval: its central 95 %. mistakes: median of the
+    reviewers' mistake rate.
     """
 
     n: int
@@ -76,8 +77,8 @@ def sample_file(manifest: Path, n: int, seed: int) -> Path:
 def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sample:
     """Draw n of the kept records (part, path, age, sha256), stratified by decade of age.
 
-    Every decade has its proportional share, rounded by largest remainders; within one the order is sha256(seed, part, path),
-    the same on any machine. All where there are fewer. Raises NothingCurated where there is none.
+    Every decade has its proportional share, rounded by largest remainders; within one the order is sha256(seed, part,
+    path), the same on any machine. All where there are fewer. Raises NothingCurated where there is none.
     """
     if kept.is_empty():
         raise NothingCurated("There is no kept record to audit.", "`agebench curate` prints which check took how many.")
@@ -144,8 +145,8 @@ def samples_of(manifest: Path) -> list[Sample]:
 
 
 def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[tuple[str, str], list[Decision]]:
-    """The audit answers about each record of a sample that are not taken back, in order; each of them is a reading, several
-    of one reviewer too. An answer about another picture than the one that was drawn is none."""
+    """The audit answers about each record of a sample that are not taken back, in order; each of them is a reading,
+    several of one reviewer too. An answer about another picture than the one that was drawn is none."""
     pictures = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
     found: dict[tuple[str, str], list[Decision]] = {name: [] for name in pictures}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
@@ -156,8 +157,9 @@ def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[tuple[str, s
 
 
 def to_read(sample: Sample, decisions: Sequence[Decision], by: str | None = None) -> list[dict[str, Any]]:
-    """What is still to be read, in order: first what nobody has read, then the second readings, those of others' records
-    first for the reviewer `by`. part, path, sha256, reading (1 or 2); no verdict, no reason, no estimate: it is blind."""
+    """What is still to be read, in order: first what nobody has read, then the second readings, those of others'
+    records first for the reviewer `by`. part, path, sha256, reading (1 or 2); no verdict, no reason, no estimate: it
+    is blind."""
     done = readings(sample, decisions)
     waiting = []
     for place, r in enumerate(sample.records):

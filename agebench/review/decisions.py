@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
@@ -94,7 +94,8 @@ class Decision(BaseModel):
         return self.at, self.id
 
     def line(self) -> bytes:
-        """The line as it is written, with its line break: all keys, in one order, so that equal answers are equal bytes."""
+        """The line as it is written, with its line break: all keys, in one order, so that equal answers are equal
+        bytes."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
@@ -127,7 +128,7 @@ def decisions_file(manifest: Path) -> Path:
     return manifest.with_name(manifest.name.removesuffix(".duckdb") + ".decisions.jsonl")
 
 
-# --- the file ----------------------------------------------------------------------------------------------------------
+# --- the file ---------------------------------------------------------------------------------------------------
 
 
 def append(path: Path, *decisions: Decision) -> list[str]:
@@ -350,4 +351,4 @@ def _told(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(place) for place in first["loc"])
     text = first["msg"].removeprefix("Value error, ")
-    return cast(str, f"{key}: {text}" if key else text)
+    return f"{key}: {text}" if key else text

@@ -1,4 +1,5 @@
-"""Label Studio's JSON: the queue out as tasks with our estimates as predictions, people's annotations back as answers."""
+"""Label Studio's JSON: the queue out as tasks with our estimates as predictions, people's annotations back as
+answers."""
 
 from __future__ import annotations
 
@@ -67,9 +68,10 @@ def is_label_studio(data: bytes) -> bool:
     return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
-def annotations(data: bytes, name: str) -> list[Decision]:
-    """The annotations of an export (JSON, with predictions or without) as answers, each with an id of its own content, so
-    that importing a file again changes nothing. An annotation changed later is a new answer, and the later one counts.
+def answers_in(data: bytes, name: str) -> list[Decision]:
+    """The annotations of an export (JSON, with predictions or without) as answers, each with an id of its own content,
+    so that importing a file again changes nothing. An annotation changed later is a new answer, and the later one
+    counts.
 
     Cancelled and empty annotations say nothing. The reviewer is `completed_by`'s e-mail address or number. Raises
     DecisionError with `name`, the task and what is wrong.
@@ -92,7 +94,7 @@ def annotations(data: bytes, name: str) -> list[Decision]:
             raise DecisionError(f"{where}: {error.message}", "Nothing was changed.") from error
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DecisionError(
-                f"{where}: no task of `agebench review export --format label-studio` ({type(error).__name__}: {error}).",
+                f"{where}: no task of `agebench review export` ({type(error).__name__}: {error}).",
                 "Nothing was changed.",
             ) from error
     return found

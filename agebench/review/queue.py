@@ -23,8 +23,8 @@ class Queue:
     """The records in review of a manifest as it was when it was read; nobody holds the file.
 
     rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
-    subject_id, block and near_block (records with the same number are neighbours), sha256, reasons (list), label_suspicion,
-    suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
+    subject_id, block and near_block (records with the same number are neighbours), sha256, reasons (list),
+    label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
     """
 
     manifest: Path
@@ -33,7 +33,8 @@ class Queue:
     rows: pl.DataFrame = field(repr=False)
 
     def changed(self) -> bool:
-        """Whether the manifest was judged again since. Opens it only where the file is another. Raises as `open_manifest`."""
+        """Whether the manifest was judged again since. Opens it only where the file is another. Raises as
+        `open_manifest`."""
         if _stamp(self.manifest) == self.stamp:
             return False
         with open_manifest(self.manifest) as con:
@@ -48,7 +49,8 @@ class Queue:
         part: str | None = None,
         subject: str | None = None,
     ) -> pl.DataFrame:
-        """The rows that wait, in order; those of `answered` drop out. check: one of the record's reasons; ages: inclusive."""
+        """The rows that wait, in order; those of `answered` drop out. check: one of the record's reasons; ages:
+        inclusive."""
         rows = self.rows
         if check is not None:
             rows = rows.filter(pl.col("reasons").list.contains(check))
@@ -77,10 +79,10 @@ def load_queue(manifest: Path) -> Queue:
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Order the rows of `manifest.decisions.queue_rows` by what an answer is worth; the columns are those of `Queue`.
 
-    certainty that something is wrong: 1 where people's answers wait to be settled, else 1 - (1 - label_suspicion) / 2 ^
-    (checks that fired); rarity of the age class: the share that it lacks of what the balance plan wants of a class (without
-    a plan, of the largest class); worth: their sum. One look answers several: near duplicates stay together, and so do the
-    records of one group (subject), each at the place of its worthiest member.
+    certainty that something is wrong: 1 where people's answers wait to be settled, else 1 - (1 - label_suspicion) / 2
+    ^ (checks that fired); rarity of the age class: the share that it lacks of what the balance plan wants of a class
+    (without a plan, of the largest class); worth: their sum. One look answers several: near duplicates stay together,
+    and so do the records of one group (subject), each at the place of its worthiest member.
     """
     wanted = pl.coalesce("per_class", "largest_class").cast(pl.Float64)
     lacks = (1 - pl.col("in_class") / wanted).clip(0, 1).fill_nan(0).fill_null(0)
@@ -136,7 +138,8 @@ class Answers:
         return next((d for d in reversed(self.standing(record, kind)) if d.by == by), None)
 
     def latest_of(self, by: str) -> Decision | None:
-        """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes back."""
+        """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes
+        back."""
         mine = [
             d
             for record in self.lines
@@ -147,10 +150,11 @@ class Answers:
         return max(mine, key=lambda d: d.order, default=None)
 
     def answered(self, queue: Queue, by: str | None = None) -> set[Record]:
-        """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by anybody.
+        """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by
+        anybody.
 
-        An answer about another picture than the present one does not count, nor one that was folded in already and left
-        the record in review (`reviewers_disagree`), unless it was given since the records were judged.
+        An answer about another picture than the present one does not count, nor one that was folded in already and
+        left the record in review (`reviewers_disagree`), unless it was given since the records were judged.
         """
         names = pl.DataFrame(list(self.lines), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
         rows = queue.rows.join(names, on=["part", "path"], how="semi")

@@ -37,7 +37,8 @@ class CheckSaid:
 class Explanation:
     """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies.
 
-    decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with `taken_back`.
+    decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with
+    `taken_back`.
     """
 
     dataset: str
@@ -83,7 +84,8 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
     ordered = {name: evidence[name] for name in COLUMNS if name in evidence}
     file = Path(place) if isinstance(place, str) else place
     return Explanation(
-        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, decision, _answers(manifest, part, path), picture, file
+        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, decision,
+        _answers(manifest, part, path), picture, file,
     )  # fmt: skip
 
 

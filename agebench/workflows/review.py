@@ -29,7 +29,7 @@ from agebench.review.decisions import (
     read,
     write_merged,
 )
-from agebench.review.label_studio import LABELLING, annotations, is_label_studio, task
+from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.review.queue import Answers, Queue, assigned, load_queue
 from agebench.workflows.explain import unknown_record
 from agebench.workflows.places import must_be_judged
@@ -69,8 +69,8 @@ class Imported:
 
 @dataclass(frozen=True)
 class Audit:
-    """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated rows
-    are those that it was drawn from."""
+    """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
+    rows are those that it was drawn from."""
 
     sample: audits.Sample
     file: Path
@@ -95,8 +95,8 @@ def listing(
 ) -> Listing:
     """The queue of a manifest, without what is answered since it was judged.
 
-    by: leave out what this reviewer answered, not what others did; with `reviewers` (which must hold the name), only what is
-    assigned to them (see `queue.assigned`). Raises NothingCurated, DecisionError, UsageError.
+    by: leave out what this reviewer answered, not what others did; with `reviewers` (which must hold the name), only
+    what is assigned to them (see `queue.assigned`). Raises NothingCurated, DecisionError, UsageError.
     """
     if reviewers and by not in reviewers:
         raise UsageError(
@@ -138,8 +138,8 @@ def decide(
 ) -> Answered:
     """Give an answer about a record, or take the reviewer's latest one about it back; it is on disk when this returns.
 
-    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo), DecisionError for
-    a damaged file, StorageError.
+    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo), DecisionError
+    for a damaged file, StorageError.
     """
     with open_manifest(manifest) as con:
         subject = subject_of(con, part, path)
@@ -166,7 +166,7 @@ def decide(
             )
         about |= {"kind": "undo", "undoes": last.id}
     else:
-        _must_fit(subject, answer, age, box)
+        _must_fit(subject, answer, age, box, audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
     try:
         decision = new_decision(**about)
@@ -178,13 +178,13 @@ def decide(
     return Answered(decision, file, rows[0] if rows else None, subject.age, notes)
 
 
-def _must_fit(subject: Subject, answer: Answer | None, age: int | None, box: Box | None) -> None:
+def _must_fit(subject: Subject, answer: Answer | None, age: int | None, box: Box | None, audit: bool) -> None:
     """Raises UsageError where an answer cannot be meant so."""
     if age is not None and not 0 <= age <= 99:
         raise UsageError(
             f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
         )
-    if answer in ("keep", "face") and not 0 <= (-1 if subject.age is None else subject.age) <= 99:
+    if not audit and answer in ("keep", "face") and not 0 <= (-1 if subject.age is None else subject.age) <= 99:
         raise UsageError(
             f"The claimed age of {subject.part} {subject.path} is {subject.age}, so it cannot be kept as it is.",
             "`--age N` says which age is right; `--reject` takes it out.",
@@ -242,7 +242,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     except OSError as error:
         raise StorageError(f"Cannot read {file}: {error.strerror or error}.") from error
     studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
-    theirs = annotations(data, str(file)) if studio else parse(data, str(file))
+    theirs = answers_in(data, str(file)) if studio else parse(data, str(file))
     with open_manifest(manifest) as con:
         names = pl.DataFrame(
             [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"

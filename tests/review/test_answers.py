@@ -17,7 +17,8 @@ A, B = "a" * 64, "b" * 64
 SCHEMA = {"record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "sha256": pl.Utf8,
           "looked": pl.Boolean}  # fmt: skip
 RECORDS = pl.DataFrame(
-    [(0, "p", "0", 30, A, True), (1, "p", "1", 31, None, True), (2, "p", "2", 32, None, False), (3, "p", "3", None, A, True)],
+    [(0, "p", "0", 30, A, True), (1, "p", "1", 31, None, True), (2, "p", "2", 32, None, False),
+     (3, "p", "3", None, A, True)],
     schema=SCHEMA, orient="row",
 )  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_what_is_to_be_read_comes_once_and_then_again_and_is_blind() -> None:
     assert len(to_read(sample, lines)) == twice - 1
     undone = [*lines, new_decision(by="otto", kind="undo", part="p", path=again[0]["path"], undoes=lines[-1].id)]
     assert len(to_read(sample, undone)) == twice
-    mixed = lines[:9] + [read_as(sample.records[9], "keep", by="otto")]
+    mixed = [*lines[:9], read_as(sample.records[9], "keep", by="otto")]
     own = [r["path"] for r in to_read(sample, mixed, by="otto")]
     assert sample.records[9]["path"] not in own[: twice - (sample.records[9]["readings"] == 2)]
 
@@ -98,7 +98,8 @@ def test_what_is_to_be_read_comes_once_and_then_again_and_is_blind() -> None:
 def test_every_reading_counts_and_what_is_called_wrong() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     a, b, c, _ = sample.records
-    lines = [read_as(a, "keep"), read_as(a, "reject"), read_as(b, "age", age=b["age"]), read_as(b, "age", age=(b["age"] + 1) % 100),
+    lines = [read_as(a, "keep"), read_as(a, "reject"), read_as(b, "age", age=b["age"]),
+             read_as(b, "age", age=(b["age"] + 1) % 100),
              read_as(c, "face", box=(0, 0, 1, 1)), read_as(c, "keep").model_copy(update={"sha256": "b" * 64}),
              read_as({"part": "p", "path": "other"}, "reject"),
              read_as(c, "reject").model_copy(update={"kind": "decision"})]  # fmt: skip

@@ -175,7 +175,7 @@ def test_several_processes_write_without_mixing_lines(file: Path) -> None:
 
 def test_merging_either_way_round_gives_the_same_bytes(file: Path) -> None:
     shared = [answer(f"{i}.jpg") for i in range(5)]
-    mine = shared + [answer("0.jpg", by="anna", answer="reject")]
+    mine = [*shared, answer("0.jpg", by="anna", answer="reject")]
     theirs = [answer("0.jpg", by="otto", answer="age", age=4), *reversed(shared)]
     one, two = merge(mine, theirs), merge(theirs, mine)
     assert one == two

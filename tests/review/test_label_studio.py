@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agebench.errors import DecisionError
-from agebench.review.label_studio import annotations, is_label_studio, task
+from agebench.review.label_studio import answers_in, is_label_studio, task
 
 SHA = "a" * 64
 ROW = {"record_id": 7, "part": "imdb", "path": "01/a.jpg", "age": 30, "sha256": SHA, "reasons": "odd;high",
@@ -60,7 +60,7 @@ def test_a_task_has_our_estimates_as_predictions() -> None:
     ],
 )
 def test_an_annotation_becomes_an_answer(result: list[dict[str, Any]], expected: tuple) -> None:
-    [one] = annotations(annotated(*result), "x.json")
+    [one] = answers_in(annotated(*result), "x.json")
     assert (one.answer, one.age, one.box) == expected
     assert (one.by, one.at, one.sha256, one.part, one.path) == (
         "anna@x.org",
@@ -72,16 +72,16 @@ def test_an_annotation_becomes_an_answer(result: list[dict[str, Any]], expected:
 
 
 def test_the_same_annotation_has_the_same_id_and_a_changed_one_another() -> None:
-    [one], [two] = annotations(annotated(choice("keep")), "x"), annotations(annotated(choice("keep")), "x")
+    [one], [two] = answers_in(annotated(choice("keep")), "x"), answers_in(annotated(choice("keep")), "x")
     assert one == two
-    [three] = annotations(annotated(choice("reject"), updated_at="2026-02-01T00:00:00+01:00"), "x")
+    [three] = answers_in(annotated(choice("reject"), updated_at="2026-02-01T00:00:00+01:00"), "x")
     assert three.id != one.id
     assert three.at == "2026-01-31T23:00:00.000000Z"
 
 
 def test_what_says_nothing_is_left_out_and_what_is_wrong_is_told() -> None:
-    assert annotations(annotated(), "x") == []
-    assert annotations(annotated(choice("keep"), was_cancelled=True), "x") == []
+    assert answers_in(annotated(), "x") == []
+    assert answers_in(annotated(choice("keep"), was_cancelled=True), "x") == []
     for bad, told in (
         (annotated(number(3.5)), "x.json, task 1: the age 3.5"),
         (annotated(number(120)), "x.json, task 1: .*age"),
@@ -92,6 +92,6 @@ def test_what_says_nothing_is_left_out_and_what_is_wrong_is_told() -> None:
         (b"[", "no JSON"),
     ):
         with pytest.raises(DecisionError, match=told):
-            annotations(bad, "x.json")
+            answers_in(bad, "x.json")
     assert is_label_studio(b"\xef\xbb\xbf [")
     assert not is_label_studio(b'{"id"')
