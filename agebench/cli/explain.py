@@ -96,10 +96,11 @@ def _render(found: Explanation, out: Console) -> None:
     out.print(_table("Checks", ("check", "verdict", "", "reason or predicate", "values"), checks, mark=2))
     facts = found.facts
     if facts.faces:
+        by = "decision" if found.decision and found.decision["box_w"] else found.evidence.get("face_chosen_by")
         faces = [
             (
                 str(f["face_no"]), f"{f['x']:.0f},{f['y']:.0f} {f['w']:.0f}x{f['h']:.0f}", f"{f['score']:.2f}",
-                _shown(f["sharpness"]), f"meant, by {found.evidence.get('face_chosen_by')}" if f["meant"] else "",
+                _shown(f["sharpness"]), f"meant, by {by}" if f["meant"] else "",
             )
             for f in facts.faces
         ]  # fmt: skip

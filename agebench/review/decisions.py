@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,9 +100,15 @@ class Decision(BaseModel):
         return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def new_decision(**values: Any) -> Decision:
-    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit."""
-    at = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
+    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit.
+
+    after: the answer that it replaces; it is later than that one although a clock was set back.
+    """
+    now = datetime.now(UTC)
+    if after is not None:
+        now = max(now, datetime.fromisoformat(after.at) + timedelta(microseconds=1))
+    at = now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     try:
         return Decision(**{"id": new_id(), "at": at} | values)
     except ValidationError as error:
@@ -166,8 +172,8 @@ def read(path: Path) -> tuple[list[Decision], list[str]]:
     return parse(data, str(path)), notes
 
 
-def read_bytes(path: Path) -> tuple[bytes, list[str]]:
-    """The whole lines of a file as they are, and sentences about what was repaired."""
+def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
+    """The whole lines of a file as they are, and sentences about what was repaired (without `repair`: is left out)."""
     if not path.exists():
         return b"", []
     with _locked(path, os.O_RDONLY) as handle:
@@ -177,12 +183,15 @@ def read_bytes(path: Path) -> tuple[bytes, list[str]]:
         return data, []
     if keep == -1:
         return data + b"\n", []  # only the line break is missing
+    left_out = f"{path}: the last line was cut off ({len(data) - keep} bytes) and is left out."
+    if not repair:
+        return data[:keep], [left_out]
     try:
         with _locked(path, os.O_RDWR) as handle:
             notes = _repair(path, handle)
             return _all_of(handle), notes
     except PermissionError:
-        return data[:keep], [f"{path}: the last line was cut off ({len(data) - keep} bytes) and is left out."]
+        return data[:keep], [left_out]
 
 
 def parse(data: bytes, name: str) -> list[Decision]:
@@ -231,6 +240,7 @@ def write_merged(path: Path, theirs: Sequence[Decision]) -> tuple[list[Decision]
 
     Nothing is written where nothing is new. Raises DecisionError, StorageError.
     """
+    path = path.resolve()  # a link to a file under version control stays one
     with _writing(path):
         is_new = not path.exists()
         with _locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:

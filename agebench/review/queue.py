@@ -87,7 +87,7 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     wanted = pl.coalesce("per_class", "largest_class").cast(pl.Float64)
     lacks = (1 - pl.col("in_class") / wanted).clip(0, 1).fill_nan(0).fill_null(0)
     open_ = pl.any_horizontal(pl.col("reasons").list.contains(reason) for reason in OPEN)
-    alone = -1 - pl.col("record_id").cast(pl.Int64)
+    alone = 2**40 + pl.col("record_id").cast(pl.Int64)
     doubted = 1 - (1 - pl.col("label_suspicion").fill_null(0).clip(0, 1)) * pl.lit(0.5).pow(pl.col("checks"))
     return (
         rows.with_columns(pl.col("reasons").str.split(";"))
@@ -120,6 +120,7 @@ class Answers:
     def __init__(self, decisions: Iterable[Decision] = ()) -> None:
         self.lines: dict[Record, list[Decision]] = {}
         self._ids: set[str] = set()
+        self._by: dict[str, list[Decision]] = {}
         for decision in decisions:
             self.add(decision)
 
@@ -127,6 +128,8 @@ class Answers:
         """Take in a line; one that is known already changes nothing."""
         if decision.id not in self._ids:
             self._ids.add(decision.id)
+            if decision.kind != "undo":
+                self._by.setdefault(decision.by, []).append(decision)
             self.lines.setdefault((decision.part, decision.path), []).append(decision)
 
     def standing(self, record: Record, kind: Kind = "decision") -> list[Decision]:
@@ -140,14 +143,8 @@ class Answers:
     def latest_of(self, by: str) -> Decision | None:
         """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes
         back."""
-        mine = [
-            d
-            for record in self.lines
-            for kind in ("decision", "audit")
-            for d in self.standing(record, kind)
-            if d.by == by
-        ]
-        return max(mine, key=lambda d: d.order, default=None)
+        mine = sorted(self._by.get(by, []), key=lambda d: d.order, reverse=True)
+        return next((d for d in mine if d in self.standing((d.part, d.path), d.kind)), None)
 
     def answered(self, queue: Queue, by: str | None = None) -> set[Record]:
         """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by

@@ -40,7 +40,7 @@ def gather(manifest: Path) -> Folded:
     data, notes = read_bytes(file)
     samples = samples_of(manifest)
     with open_manifest(manifest) as con:
-        made_of = hashlib.sha256(data + repr((RESOLVING, state(con), samples)).encode()).hexdigest()
+        made_of = _made_of(data, con, samples)
         if get_meta(con, "decisions_made_of") == made_of:
             facts = decision_facts(con)
             return Folded(None, made_of, facts, get_meta(con, "audit"), notes + told(facts, file))
@@ -54,6 +54,18 @@ def gather(manifest: Path) -> Folded:
     }
     facts["gone"] = without_records(decisions, records)
     return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
+
+
+def wait(con: duckdb.DuckDBPyConnection, manifest: Path) -> bool:
+    """Whether answers have come since the open manifest was judged."""
+    data, samples = read_bytes(decisions_file(manifest), repair=False)[0], samples_of(manifest)
+    return bool(data or get_meta(con, "decisions")) and get_meta(con, "decisions_made_of") != _made_of(
+        data, con, samples
+    )
+
+
+def _made_of(data: bytes, con: duckdb.DuckDBPyConnection, samples: list[Sample]) -> str:
+    return hashlib.sha256(data + repr((RESOLVING, state(con), samples)).encode()).hexdigest()
 
 
 def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:

@@ -21,6 +21,7 @@ from agebench.review.decisions import (
     Answer,
     Box,
     Decision,
+    Kind,
     append,
     decisions_file,
     merge,
@@ -148,7 +149,8 @@ def decide(
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
     file = decisions_file(manifest)
     decisions, notes = read(file)
-    kind = "audit" if audit else "decision"
+    mine = [d for d in decisions if (d.part, d.path) == (part, path)]
+    kind: Kind = "audit" if audit else "decision"
     about: dict[str, Any] = {
         "by": by,
         "part": part,
@@ -158,7 +160,7 @@ def decide(
         "shown": shown,
     }
     if undo:
-        last = Answers(decisions).latest((part, path), by, "audit" if audit else "decision")
+        last = Answers(mine).latest((part, path), by, kind)
         if last is None:
             raise UsageError(
                 f"{by} has no {'audit ' if audit else ''}answer about {part} {path} to undo.",
@@ -169,12 +171,11 @@ def decide(
         _must_fit(subject, answer, age, box, audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
     try:
-        decision = new_decision(**about)
+        decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
     except DecisionError as error:
         raise UsageError(error.message, error.next_step) from error
     notes += append(file, decision)
-    mine = [d for d in (*decisions, decision) if (d.part, d.path) == (part, path)]
-    rows = resolve(mine, records).to_dicts()
+    rows = resolve([*mine, decision], records).to_dicts()
     return Answered(decision, file, rows[0] if rows else None, subject.age, notes)
 
 

@@ -60,6 +60,7 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     assert "`agebench curate` folds it in" in " ".join(done.out.split())
     assert agebench("review", "decide", *gone, "--keep", "--by", "anna", cwd=workshop).status == 0
     assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
+    assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
     curated = ok(agebench("curate", "imdb-wiki", "--json", cwd=workshop))
     assert any("3 answers about 3 records were folded in" in note for note in curated["notes"])
     assert curated["observed"] == 0
@@ -271,6 +272,14 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     assert {k: v for k, v in json.loads(kept).items() if k != "estimated_at"} == {
         k: again[k] for k in json.loads(kept) if k != "estimated_at"
     }
+    trained = ok(agebench("train", "neighborhood-quick", "--set", "train.steps=2", "--set", "train.batch=8", "--set",
+                          "train.warmup=1", "--json", cwd=workshop))  # fmt: skip
+    assert json.loads((workshop / trained["path"] / "card.json").read_text())["provenance"]["audit"]["interval"] == [
+        low,
+        high,
+    ]
+    text = agebench("report", "--tables", "2", "--format", "markdown", cwd=workshop).out
+    assert "labels still wrong by an audit of 10" in " ".join(text.split())
     name = found["to_read"][0]
     agebench("review", "decide", name["part"], name["path"], "--reject", "--by", "anna", cwd=workshop)
     agebench("curate", "imdb-wiki", cwd=workshop)

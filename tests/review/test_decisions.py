@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agebench.errors import DecisionError
+from agebench.errors import DecisionError, StorageError
 from agebench.review.decisions import (
     Decision,
     append,
@@ -20,6 +24,7 @@ from agebench.review.decisions import (
     new_id,
     parse,
     read,
+    read_bytes,
     write_merged,
 )
 
@@ -130,6 +135,55 @@ def test_a_torn_last_line_is_moved_aside_with_a_message(file: Path, torn: bytes,
     assert read(file) == ([first] if by == "reader" else [first, second], [])
 
 
+def test_a_look_that_repairs_nothing_leaves_the_file_alone(file: Path) -> None:
+    append(file, answer())
+    content = file.read_bytes()
+    file.write_bytes(content + b"{")
+    assert read_bytes(file, repair=False)[0] == content
+    assert file.read_bytes() == content + b"{"
+
+
+def test_an_answer_is_later_than_the_one_that_it_replaces_although_the_clock_was_set_back() -> None:
+    old = answer(at="2999-01-01T00:00:00.000000Z")
+    assert answer(after=old).at == "2999-01-01T00:00:00.000001Z"
+    assert answer(after=answer()).at < "2999"
+
+
+def test_a_link_to_a_file_under_version_control_stays_a_link(file: Path, tmp_path: Path) -> None:
+    real = tmp_path / "repository.jsonl"
+    real.write_bytes(answer().line())
+    file.symlink_to(real)
+    write_merged(file, [answer()])
+    append(file, answer())
+    assert file.is_symlink()
+    assert len(read(real)[0]) == 3
+
+
+APPEND = """
+import sys
+from pathlib import Path
+from agebench.review.decisions import append, new_decision
+for n in range(100_000):
+    one = new_decision(by="anna", kind="decision", part="p", path=f"{n}.jpg", answer="keep", note="x" * 3000)
+    append(Path(sys.argv[1]), one)
+    print(one.id, flush=True)
+"""
+
+
+def test_what_was_acknowledged_before_a_kill_is_there(file: Path) -> None:
+    acknowledged: list[str] = []
+    for seconds in (0.05, 0.2):
+        process = subprocess.Popen([sys.executable, "-c", APPEND, str(file)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        acknowledged.append(process.stdout.readline().strip())
+        time.sleep(seconds)
+        process.kill()
+        acknowledged += [line.strip() for line in process.stdout if line.endswith("\n")]
+        process.wait()
+    assert len(acknowledged) > 10
+    assert set(acknowledged) <= {d.id for d in read(file)[0]}
+
+
 @pytest.mark.parametrize("cut", range(1, 400, 7))
 def test_a_file_cut_anywhere_keeps_every_line_that_was_whole(file: Path, cut: int) -> None:
     lines = [answer(note="é" * n) for n in range(3)]
@@ -202,10 +256,6 @@ def test_one_id_with_two_contents_is_refused_and_nothing_changes(file: Path) -> 
 
 
 def test_a_full_disk_leaves_no_half_answer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    from agebench.errors import StorageError
-
     append(file, answer())
     before = file.read_bytes()
     write = os.write
@@ -216,9 +266,7 @@ def test_a_full_disk_leaves_no_half_answer(file: Path, monkeypatch: pytest.Monke
 
 
 def test_a_hundred_thousand_lines_are_read_in_a_second_or_two() -> None:
-    import time
-
-    data = b"".join(answer(f"{i}.jpg").line() for i in range(5000)) * 1
+    data = b"".join(answer(f"{i}.jpg").line() for i in range(5000))
     began = time.monotonic()
     assert len(parse(data, "x")) == 5000
     assert time.monotonic() - began < 0.5
