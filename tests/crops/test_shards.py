@@ -266,7 +266,8 @@ def test_two_stores_that_write_to_one_folder_keep_each_others_crops(tmp_path: Pa
 def test_a_face_that_a_human_boxed_has_a_crop_of_its_own(tmp_path: Path) -> None:
     """Its number lies below that of a whole picture, so that the two are never taken for each other."""
     rows = pl.DataFrame(
-        {"part": "p", "path": "a.png", "sha256": "x", "face_no": [None, -32_001, -2], "landmarks": [None, POINTS, POINTS]},
+        {"part": "p", "path": "a.png", "sha256": "x", "face_no": [None, -32_001, -2],
+         "landmarks": [None, POINTS, POINTS]},
         schema_overrides={"face_no": pl.Int32, "landmarks": pl.List(pl.Float32)}, strict=False,
     )  # fmt: skip
     found = wishes(rows)

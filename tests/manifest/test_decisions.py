@@ -13,6 +13,7 @@ import pytest
 from agebench.manifest import create_or_open, get_meta, open_manifest
 from agebench.manifest.decisions import decision_of, kept_rows, queue_rows, subject_of
 from agebench.manifest.exports import plan_rows, verdict_rows
+from agebench.manifest.looking import look_at
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan
 from agebench.manifest.store import query
 from agebench.manifest.verdicts import CompiledCheck, counts, funnel, judge, judge_apart, keep_evidence
@@ -178,3 +179,34 @@ def test_the_record_that_is_answered_about(build: Build) -> None:
         assert subject_of(con, "p", "x") is None
     assert one is not None
     assert (one.record_id, one.age, one.verdict, one.width, one.height) == (1, 1, "review", 200, 100)
+
+
+def test_what_a_person_sees_who_is_asked(build: Build) -> None:
+    path = build(6, subject_id=["1", "1", "1", "2", None, None], photo_year=[2003, 2001, None, 1, 1, 1])
+    faces = [face(0, 0, 60, 60), face(100, 20, 20, 20)]
+    part(path, seen(0, faces), seen(1, faces), seen(2, faces), seen(3, faces, sha256=f"{0:064x}"))
+    fold(path)
+    with open_manifest(path, write=True) as con:
+        con.execute(
+            "INSERT INTO age_estimate VALUES (?, 1, 'e', 33, 4, [0.5, 0.5]), (?, 0, 'e', 9, 4, NULL)", [f"{1:064x}"] * 2
+        )
+        con.execute("INSERT INTO near_copy SELECT i, 1, 2, 1, 'p/00001.jpg', 0 FROM (VALUES (1), (2)) t (i)")
+    say(path, 1, "age", age=33, box=[98, 18, 24, 24], sha256=f"{1:064x}")
+    say(path, 2, "reject", sha256=f"{2:064x}")
+    judged(path)
+    with open_manifest(path) as con:
+        one, alone, first = look_at(con, 1), look_at(con, 5), look_at(con, 0)
+        verdicts = {r["record_id"]: r["verdict"] for r in query(con, "SELECT * FROM judged").to_dicts()}
+        assert {i: (look_at(con, i) or one).verdict for i in range(6)} == verdicts  # type: ignore[union-attr]
+        assert look_at(con, 6) is None
+    assert one is not None
+    assert alone is not None
+    assert first is not None
+    assert (one.age, one.verdict, [r["check"] for r in one.reasons]) == (33, "keep", ["odd"])
+    assert [f["meant"] for f in one.faces] == [False, True]
+    assert [(e["age"], e["probabilities"]) for e in one.estimates] == [(33, [0.5, 0.5])]
+    assert [(r["record_id"], r["verdict"]) for r in one.relatives] == [(0, "keep"), (2, "reject")]
+    assert [r["record_id"] for r in one.duplicates] == [2]
+    assert [r["record_id"] for r in first.duplicates] == [3]
+    assert [(r["record_id"], r["age"]) for r in first.relatives] == [(1, 33), (2, 2)]
+    assert (alone.faces, alone.relatives, alone.duplicates, alone.decision) == ([], [], [], None)
