@@ -141,6 +141,7 @@ def curate(
     look = _look(engine, ray_address)
     s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     s.notes.extend(create_or_open(s.manifest, s.card.name))
+    decisions.check(s.manifest)
     with one_at_a_time(s.manifest):
         observed, reused = _observe(s, look, workers, on_progress)
         fingerprint_pictures(s.manifest)

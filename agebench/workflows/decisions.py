@@ -56,6 +56,17 @@ def gather(manifest: Path) -> Folded:
     return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
 
 
+def check(manifest: Path) -> None:
+    """Raises DecisionError where answers that are to be folded in are damaged: before hours of observing, not after
+    them."""
+    file = decisions_file(manifest)
+    data, samples = read_bytes(file, repair=False)[0], samples_of(manifest)
+    with open_manifest(manifest) as con:
+        known = get_meta(con, "decisions_made_of") == _made_of(data, con, samples)
+    if not known:
+        parse(data, str(file))
+
+
 def wait(con: duckdb.DuckDBPyConnection, manifest: Path) -> bool:
     """Whether answers have come since the open manifest was judged."""
     data, samples = read_bytes(decisions_file(manifest), repair=False)[0], samples_of(manifest)
