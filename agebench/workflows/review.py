@@ -81,6 +81,13 @@ class Audit:
     notes: list[str] = field(default_factory=list)
 
 
+def queue_of(manifest: Path) -> tuple[Queue, Answers, list[str]]:
+    """A queue with the answers that are there, as the page wants them: snapshots, nobody holds a file."""
+    queue = load_queue(manifest)
+    decisions, notes = read(decisions_file(manifest))
+    return queue, Answers(decisions), notes
+
+
 def listing(
     manifest: Path,
     *,
@@ -105,15 +112,14 @@ def listing(
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
-    queue = load_queue(manifest)
-    decisions, notes = read(decisions_file(manifest))
+    queue, answers, notes = queue_of(manifest)
     known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
     if check is not None and check not in known:
         raise UsageError(
             f"No record waits because of '{check}'.",
             "Checks with records in review: " + (", ".join(known) or "none") + ".",
         )
-    rows = queue.left(Answers(decisions).answered(queue, by), check=check, ages=ages, part=part, subject=subject)
+    rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)
     if reviewers and by is not None:
         mine = [
             by in assigned((p, q), reviewers, overlap=overlap, seed=seed)
@@ -168,7 +174,7 @@ def decide(
             )
         about |= {"kind": "undo", "undoes": last.id}
     else:
-        _must_fit(subject, answer, age, box, audit)
+        must_fit(subject, answer=answer, age=age, box=box, audit=audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
     try:
         decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
@@ -179,8 +185,11 @@ def decide(
     return Answered(decision, file, rows[0] if rows else None, subject.age, notes)
 
 
-def _must_fit(subject: Subject, answer: Answer | None, age: int | None, box: Box | None, audit: bool) -> None:
-    """Raises UsageError where an answer cannot be meant so."""
+def must_fit(
+    subject: Subject, *, answer: Answer | None, age: int | None = None, box: Box | None = None, audit: bool = False
+) -> None:
+    """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
+    as it is, a box outside the picture."""
     if age is not None and not 0 <= age <= 99:
         raise UsageError(
             f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
@@ -296,10 +305,3 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
     return Audit(
         sample, file, audits.to_read(sample, decisions, by), audits.estimate(sample, decisions), current, notes
     )
-
-
-def queue_of(manifest: Path) -> tuple[Queue, Answers, list[str]]:
-    """A queue with the answers that are there, as the page wants them: snapshots, nobody holds a file."""
-    queue = load_queue(manifest)
-    decisions, notes = read(decisions_file(manifest))
-    return queue, Answers(decisions), notes
