@@ -40,7 +40,7 @@ class Decision(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
     at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
-    by: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f](.{0,98}[^\s\x00-\x1f\x7f])?$")]
+    by: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,98}[^\s\x00-\x1f\x7f-\x9f])?$")]
     kind: Kind
     part: Annotated[str, Field(min_length=1, max_length=1000)]
     path: Annotated[str, Field(min_length=1, max_length=5000)]
@@ -48,7 +48,7 @@ class Decision(BaseModel):
     answer: Answer | None = None
     age: Annotated[int, Field(ge=0, le=99)] | None = None
     box: Box | None = None
-    note: Annotated[str, Field(max_length=10_000)] | None = None
+    note: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = None
     shown: dict[str, Any] | None = None
     undoes: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] | None = None
 
@@ -190,7 +190,7 @@ def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
         with _locked(path, os.O_RDWR) as handle:
             notes = _repair(path, handle)
             return _all_of(handle), notes
-    except PermissionError:
+    except OSError:  # it cannot be written here
         return data[:keep], [left_out]
 
 

@@ -122,7 +122,8 @@ def _answer(
             x, y, w, h = (round(side / 100, 2) for side in sides)
             boxes.append((x, y, w, h))
         elif item["type"] == "textarea":
-            note = "\n".join(value["text"]) if isinstance(value["text"], list) else str(value["text"])
+            text = "\n".join(value["text"]) if isinstance(value["text"], list) else str(value["text"])
+            note = text.replace("\r\n", "\n")
     if len(boxes) > 1:
         raise DecisionError(f"{len(boxes)} faces are marked; expected the one that is meant.")
     box = boxes[0] if boxes and all(map(math.isfinite, boxes[0])) else None

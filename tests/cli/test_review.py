@@ -189,7 +189,7 @@ def test_a_bad_file_is_refused_and_nothing_changes(workshop: Path, agebench: Run
                   ("review", "decide", *record(workshop, "keep"), "--keep"), ("review", "audit")):  # fmt: skip
         told(agebench(*words, cwd=workshop), 1, f"{FILE}, line 1")
     assert (workshop / FILE).read_bytes() == b"{]\n" + before
-    del manifest
+    assert (workshop / "manifests" / "imdb-wiki.duckdb").read_bytes() == manifest
     (workshop / FILE).write_bytes(before + before[:40])
     told(agebench("review", "list", "--json", cwd=workshop), 0, "was cut off")
     assert (workshop / FILE).read_bytes() == before
@@ -254,6 +254,7 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     assert (found["n"], found["wrong"], found["interval"], found["current"]) == (10, None, None, True)
     assert set(found["to_read"][0]) == {"part", "path", "sha256", "age", "reading"}
     assert all(before[row["part"], row["path"]]["verdict"] == "keep" for row in found["to_read"])
+    assert "wait to be folded in" not in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
     text = agebench("review", "audit", "--n", 10, "--seed", 1, cwd=workshop).out
     assert "keep" not in text.replace("kept", "")
     rng = random.Random(0)

@@ -90,6 +90,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "moment without microseconds": {"at": "2024-12-01T00:00:00Z"},
     "nobody": {"by": " "},
     "unknown key": {"extra": 1},
+    "a name that moves the cursor": {"by": "a\x1b[2Jb"},
+    "a note that moves the cursor": {"note": "a\x1b[2Jb"},
+    "a name of two lines": {"by": "a\nb"},
     "half a character": {"note": "\ud800"},
 }
 
