@@ -84,6 +84,10 @@ class StorageError(AgebenchError, OSError):
     """The disk is full or the folder cannot be written."""
 
 
+class DecisionError(AgebenchError, ValueError):
+    """A file of decisions is damaged, or two files contradict each other; nothing was changed."""
+
+
 class FetchError(AgebenchError, ConnectionError):
     """A file cannot be downloaded, or is not what its card says."""
 

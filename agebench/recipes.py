@@ -104,6 +104,9 @@ class Card(Strict):
 # --- curation recipes ------------------------------------------------------------------------------------------
 
 
+DECISIONS = ("decision", "reviewers_disagree", "picture_changed")  # reasons that stand beside those of checks
+
+
 class Check(Strict):
     """One rule: an SQL predicate over `evidence` with the verdict it gives and the reason in words."""
 
@@ -112,6 +115,12 @@ class Check(Strict):
     review: str | None = None
     reason: str
     value: str | None = None  # the column or expression whose number is stored with the verdict
+
+    @model_validator(mode="after")
+    def its_name_is_its_own(self) -> Check:
+        if self.name in DECISIONS:
+            raise ValueError(f"the name '{self.name}' is kept for people's decisions")
+        return self
 
     @model_validator(mode="after")
     def one_verdict(self) -> Check:

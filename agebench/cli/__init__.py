@@ -83,13 +83,15 @@ def _register() -> None:
         ls,
         predict,
         report,
+        review,
         show,
         status,
         train,
     )
 
     for module in (
-        curate, balance, train, evaluate, report, predict, explain, export, fetch, status, ls, show, cp, demo, doctor,
+        curate, review, balance, train, evaluate, report, predict, explain, export, fetch, status, ls, show, cp, demo,
+        doctor,
     ):  # fmt: skip
         module.register(app)
 
@@ -137,13 +139,31 @@ def _fail(arguments: list[str], kind: str, message: str, next_step: str, status:
         import json
 
         command = " ".join(a for a in arguments[:2] if not a.startswith("-")) if arguments else ""
-        known = {c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands}
-        first = next((a for a in arguments if a in known), command)
-        print(json.dumps({"command": first, "error": {"kind": kind, "message": message, "next": next_step}}))
+        print(
+            json.dumps(
+                {
+                    "command": _named(arguments) or command,
+                    "error": {"kind": kind, "message": message, "next": next_step},
+                }
+            )
+        )
     print(f"agebench: {message.rstrip()}", file=sys.stderr)
     if next_step:
         print(f"  {next_step}", file=sys.stderr)
     return status
+
+
+def _named(arguments: list[str]) -> str | None:
+    """The command that arguments name, such as `curate` or `review list`; None where they name none."""
+    groups = {group.name: _names(group.typer_instance) for group in app.registered_groups if group.typer_instance}
+    known = _names(app) | set(groups)
+    place, first = next(((i, a) for i, a in enumerate(arguments) if a in known), (0, None))
+    second = next((a for a in arguments[place + 1 :] if a in groups.get(first, ())), None)
+    return f"{first} {second}" if second else first
+
+
+def _names(commands: typer.Typer) -> set[str]:
+    return {str(c.name or getattr(c.callback, "__name__", "")) for c in commands.registered_commands}
 
 
 def _help_of(error: Exception) -> str:

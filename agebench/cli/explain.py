@@ -41,6 +41,7 @@ def explain(
                 "command": "explain", "dataset": found.dataset, "recipe": found.recipe, "part": part, "path": path,
                 "verdict": found.verdict, "evidence": found.evidence,
                 "checks": [dataclasses.asdict(check) for check in found.checks],
+                "decision": found.decision, "answers": found.answers,
                 **{key: facts[key] for key in ("faces", "estimates", "copies", "observed")},
             }
         )  # fmt: skip
@@ -58,6 +59,24 @@ def _render(found: Explanation, out: Console) -> None:
     for check in found.checks:
         if check.said == "fired":
             out.print(f"  {check.name} ({check.verdict}): {plain(check.reason)}")
+    for line in found.answers:
+        what = f"undo of {line['undoes']}" if line["kind"] == "undo" else " ".join(
+            str(v) for v in (line["kind"], line["answer"], line["age"], line["box"]) if v is not None
+        )  # fmt: skip
+        rest = f": {line['note']}" if line["note"] else ""
+        out.print(
+            f"  {plain(line['by'])}, {line['at']}: {plain(what + rest)}"
+            f"{' [dim](taken back)[/]' if line['taken_back'] else ''}"
+        )
+    if found.decision:
+        d = found.decision
+        age = "" if d["age"] is None else f" {d['age']}"
+        said = {
+            "decided": f"decided: {d['answer']}",
+            "conflict": "reviewers disagree",
+            "changed": "the picture has changed since",
+        }
+        out.print(f"  when it was judged: {said[d['status']]}{age}")
     if found.picture is not None and sys.stdout.isatty():
         out.print(half_blocks(found.picture.rgb, PICTURE_WIDTH))
     evidence = [
@@ -77,10 +96,11 @@ def _render(found: Explanation, out: Console) -> None:
     out.print(_table("Checks", ("check", "verdict", "", "reason or predicate", "values"), checks, mark=2))
     facts = found.facts
     if facts.faces:
+        by = "decision" if found.decision and found.decision["box_w"] else found.evidence.get("face_chosen_by")
         faces = [
             (
                 str(f["face_no"]), f"{f['x']:.0f},{f['y']:.0f} {f['w']:.0f}x{f['h']:.0f}", f"{f['score']:.2f}",
-                _shown(f["sharpness"]), f"meant, by {found.evidence.get('face_chosen_by')}" if f["meant"] else "",
+                _shown(f["sharpness"]), f"meant, by {by}" if f["meant"] else "",
             )
             for f in facts.faces
         ]  # fmt: skip

@@ -9,14 +9,16 @@ from agebench.manifest.store import query
 
 
 def verdict_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """One row for every record: part, path, age, verdict, reasons (checks joined by `;`), label_suspicion, details.
+    """One row for every record: part, path, age (the one in force), verdict, reasons (joined by `;`), label_suspicion,
+    claimed_age, decided_by, details.
 
-    label_suspicion is NULL where nothing estimated the age. details: the reasons in words, joined by `; `.
+    label_suspicion is NULL where nothing estimated the age. decided_by: reviewers, joined by `;`; NULL where no human
+    decided. details: what the checks say in words, joined by `; `.
     """
     return query(
         con,
         """SELECT part, path, age, verdict, coalesce(reasons, '') AS reasons, label_suspicion,
-                  coalesce(details, '') AS details
+                  claimed_age, decided_by, coalesce(details, '') AS details
            FROM judged LEFT JOIN suspicion USING (record_id) LEFT JOIN (
                SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
                FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
@@ -30,10 +32,10 @@ def curated_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def plan_rows(con: duckdb.DuckDBPyConnection, plan: str) -> pl.DataFrame:
-    """A balance plan: part, path, age, copies."""
+    """A balance plan: part, path, age (the one in force), copies."""
     return query(
         con,
-        "SELECT part, path, age, copies FROM plan JOIN record USING (record_id) WHERE plan.plan = ? ORDER BY record_id",
+        "SELECT part, path, age, copies FROM plan JOIN kept USING (record_id) WHERE plan.plan = ? ORDER BY record_id",
         [plan],
     )
 

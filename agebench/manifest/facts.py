@@ -49,9 +49,10 @@ def read_facts(con: duckdb.DuckDBPyConnection, part: str, path: str) -> RecordFa
         ),
         faces=rows(
             """SELECT f.face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness,
-                      coalesce(m.face_no = f.face_no, FALSE) AS meant
-               FROM face_in_force f LEFT JOIN meant_face m ON m.record_id = ? WHERE f.sha256 = ? ORDER BY f.face_no""",
-            number, sha256,
+                      coalesce(coalesce(d.face_no, m.face_no) = f.face_no, FALSE) AS meant
+               FROM face_in_force f LEFT JOIN meant_face m ON m.record_id = ?
+               LEFT JOIN decided_face d ON d.record_id = ? WHERE f.sha256 = ? ORDER BY f.face_no""",
+            number, number, sha256,
         ),
         estimates=rows(
             "SELECT face_no, estimator, age, spread FROM age_estimate WHERE sha256 = ? ORDER BY ALL", sha256

@@ -27,9 +27,11 @@ class PlanFacts:
 
 
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
-    """Hash over the curated records and their ages: what a plan or a run was made from."""
-    rows = "string_agg(part || '/' || path || '=' || age, chr(10) ORDER BY record_id)"
-    sql = f"SELECT md5(coalesce({rows}, '')) FROM kept"
+    """Hash over the curated records, their ages and the faces that people chose: what a plan or a run was made from."""
+    box = "CASE WHEN box_w IS NULL THEN '' ELSE '@' || concat_ws(' ', box_x, box_y, box_w, box_h) END"
+    rows = f"string_agg(part || '/' || path || '=' || age || {box}, chr(10) ORDER BY record_id)"
+    boxed = "(SELECT record_id, box_x, box_y, box_w, box_h FROM decision WHERE box_w IS NOT NULL)"
+    sql = f"SELECT md5(coalesce({rows}, '')) FROM kept LEFT JOIN {boxed} USING (record_id)"
     return str(con.execute(sql).fetchall()[0][0])
 
 

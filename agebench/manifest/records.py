@@ -35,13 +35,14 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
         return False
     con.register("incoming", frame.with_row_index("record_id").to_arrow())
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
-    for table in ("verdict", "record_group", "recipe_check", "plan", *DERIVED):
+    for table in ("verdict", "record_group", "recipe_check", "plan", "decision", *DERIVED):
         con.execute(f"DELETE FROM {table}")
     con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:') AND key <> 'derived:cross-fit'")
     con.unregister("incoming")
     set_meta(
-        con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None, picture_fingerprint=None
-    )
+        con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None,
+        picture_fingerprint=None, decisions_made_of=None,
+    )  # fmt: skip
     return True
 
 

@@ -62,6 +62,15 @@ CREATE TABLE IF NOT EXISTS verdict (
     record_id INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, reason VARCHAR NOT NULL, value DOUBLE
 );
 
+-- What people answered, resolved from the file of decisions whenever records are judged: one row a record that has
+-- answers. status: decided; conflict (reviewers disagree); changed (the answers are about another picture). answer: keep,
+-- reject or age; NULL where nothing is decided. `by`: reviewers, joined by `;`.
+CREATE TABLE IF NOT EXISTS decision (
+    record_id INTEGER NOT NULL, status VARCHAR NOT NULL, answer VARCHAR, age INTEGER,
+    box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE, -- the face that is meant, in pixels
+    "by" VARCHAR NOT NULL, "at" VARCHAR NOT NULL, note VARCHAR, answers INTEGER NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NULL, copies INTEGER NOT NULL);
 
 -- --- views ---------------------------------------------------------------------------------------------------------
@@ -161,10 +170,18 @@ LEFT JOIN suspicion ON suspicion.record_id = record.record_id
 LEFT JOIN identity ON identity.record_id = record.record_id
 LEFT JOIN age_offset ON age_offset.record_id = record.record_id;
 
--- One row a record with its final verdict; reasons in the recipe's order.
+-- One row a record with its final verdict, after decisions: a human's answer beats every check. age: the one in force.
+-- Reasons are in the recipe's order; before them `decision` where a human rejected the record, `reviewers_disagree` or
+-- `picture_changed` where answers leave it in review. A record that stays has no reasons.
 CREATE OR REPLACE VIEW judged AS
-SELECT record_id, part, path, age,
-       coalesce(v.verdict, 'keep') AS verdict, v.reasons, v.first_check
+SELECT record_id, part, path, coalesce(d.age, record.age) AS age, record.age AS claimed_age,
+       CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep')
+            WHEN d.status <> 'decided' THEN 'review'
+            WHEN d.answer = 'reject' THEN 'reject' ELSE 'keep' END AS verdict,
+       CASE WHEN d.status IS NULL THEN v.reasons
+            WHEN d.status <> 'decided' OR d.answer = 'reject' THEN concat_ws(';', said, v.reasons) END AS reasons,
+       CASE WHEN d.status IS NULL THEN v.first_check ELSE said END AS first_check,
+       CASE WHEN d.status = 'decided' THEN d."by" END AS decided_by
 FROM record
 LEFT JOIN (
     SELECT record_id,
@@ -175,10 +192,15 @@ LEFT JOIN (
     FROM verdict JOIN recipe_check USING ("check")
     GROUP BY record_id
 ) AS v USING (record_id)
+LEFT JOIN (
+    SELECT *, CASE status WHEN 'conflict' THEN 'reviewers_disagree' WHEN 'changed' THEN 'picture_changed'
+              ELSE CASE WHEN answer = 'reject' THEN 'decision' END END AS said
+    FROM decision
+) AS d USING (record_id)
 WHERE EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
 
--- How many records each check takes, in order; a record is counted once, at the first check that rejects it, or, where
--- none does, at the first that sends it to review.
+-- How many records each check takes, in order, and then the decisions; a record is counted once: where a human answered,
+-- at the decision; else at the first check that rejects it, or, where none does, at the first that sends it to review.
 CREATE OR REPLACE VIEW funnel AS
 SELECT 0 AS position, 'records' AS step, NULL AS verdict, count(*) AS records, NULL AS status FROM judged
 UNION ALL
@@ -186,19 +208,60 @@ SELECT c.position + 1, c."check", c.verdict, count(j.record_id), c.status
 FROM recipe_check c LEFT JOIN judged j ON j.first_check = c."check"
 GROUP BY ALL
 UNION ALL
+SELECT step.position, step.name, step.verdict, count(j.record_id), NULL
+FROM (VALUES (900001, 'decision', 'reject'), (900002, 'reviewers_disagree', 'review'),
+             (900003, 'picture_changed', 'review')) AS step (position, name, verdict)
+LEFT JOIN judged j ON j.first_check = step.name
+WHERE EXISTS (SELECT 1 FROM decision)
+GROUP BY ALL
+UNION ALL
 SELECT 1000000, 'kept', 'keep', count(*), NULL FROM judged WHERE verdict = 'keep'
 ORDER BY position;
 
--- The records that stay; `curated` without faces, for those who need none.
+-- The records that stay, with the age in force; `curated` without faces, for those who need none.
 CREATE OR REPLACE VIEW kept AS
-SELECT record_id, part, path, age, subject_id FROM record
-WHERE record_id NOT IN (SELECT record_id FROM verdict) AND EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+SELECT record_id, part, path, coalesce(d.age, record.age) AS age, subject_id
+FROM record LEFT JOIN decision AS d USING (record_id)
+WHERE CASE WHEN d.status IS NULL THEN record_id NOT IN (SELECT record_id FROM verdict)
+           ELSE d.status = 'decided' AND d.answer <> 'reject' END
+      AND EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+
+-- The face that a human's box means: the detected one that overlaps it most (at least a fifth of their union); where none
+-- does, the box itself, with a number below -1 and landmarks where a face seen from the front has them.
+CREATE OR REPLACE VIEW decided_face AS
+WITH boxed AS (
+    SELECT record_id, sha256, box_x AS x, box_y AS y, box_w AS w, box_h AS h
+    FROM (SELECT * FROM decision WHERE box_w IS NOT NULL)
+    JOIN (SELECT record_id, part, path FROM record) USING (record_id) JOIN content USING (part, path)
+    WHERE sha256 IS NOT NULL
+),
+candidate AS (
+    SELECT b.record_id, f.face_no,
+           greatest(0, least(f.x + f.w, b.x + b.w) - greatest(f.x, b.x))
+           * greatest(0, least(f.y + f.h, b.y + b.h) - greatest(f.y, b.y)) AS shared,
+           shared / (f.w * f.h + b.w * b.h - shared) AS overlap
+    FROM boxed b JOIN face_in_force f USING (sha256)
+    WHERE overlap >= 0.2
+    QUALIFY row_number() OVER (PARTITION BY b.record_id ORDER BY overlap DESC, f.face_no) = 1
+)
+SELECT b.record_id, b.sha256,
+       coalesce(c.face_no,
+                -2 - CAST(md5_number_lower(concat_ws(' ', b.x, b.y, b.w, b.h)) % 32000 AS INTEGER)) AS face_no,
+       coalesce(f.x, b.x) AS x, coalesce(f.y, b.y) AS y, coalesce(f.w, b.w) AS w, coalesce(f.h, b.h) AS h,
+       CASE WHEN c.face_no IS NOT NULL THEN f.landmarks ELSE CAST([
+           b.x + 0.31 * b.w, b.y + 0.41 * b.h, b.x + 0.69 * b.w, b.y + 0.41 * b.h, b.x + 0.5 * b.w, b.y + 0.61 * b.h,
+           b.x + 0.35 * b.w, b.y + 0.78 * b.h, b.x + 0.65 * b.w, b.y + 0.78 * b.h] AS FLOAT[]) END AS landmarks
+FROM boxed b LEFT JOIN candidate c USING (record_id)
+LEFT JOIN face_in_force f ON f.sha256 = b.sha256 AND f.face_no = c.face_no;
 
 CREATE OR REPLACE VIEW curated AS
 SELECT record.record_id, record.part, record.path, record.age, record.subject_id, record_group.group_id,
-       content.sha256, m.face_no, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h, m.landmarks
+       content.sha256, coalesce(d.face_no, m.face_no) AS face_no, coalesce(d.x, m.x) AS face_x,
+       coalesce(d.y, m.y) AS face_y, coalesce(d.w, m.w) AS face_w, coalesce(d.h, m.h) AS face_h,
+       CASE WHEN d.face_no IS NULL THEN m.landmarks ELSE d.landmarks END AS landmarks
 FROM kept AS record
 LEFT JOIN record_group USING (record_id)
 LEFT JOIN content ON content.part = record.part AND content.path = record.path
 LEFT JOIN meant_face AS m ON m.record_id = record.record_id
+LEFT JOIN decided_face AS d ON d.record_id = record.record_id
 ORDER BY record.record_id;

@@ -19,7 +19,7 @@ import polars as pl
 
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # From a version to the next; then all views are made anew.
 MIGRATIONS = {
     "1": """
@@ -28,6 +28,7 @@ MIGRATIONS = {
         ALTER TABLE image ADD COLUMN inset_phash UBIGINT[];
         ALTER TABLE image ADD COLUMN edges UBIGINT[];
     """,
+    "2": "SELECT 1",  # only a new table and views
 }
 WAIT_SECONDS = 5.0
 CONFIG: dict[str, str | bool | int | float | list[str]] = {

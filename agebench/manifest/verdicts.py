@@ -73,7 +73,7 @@ def keep_evidence(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
-    """Replace all verdicts by those of `checks`, read from what `keep_evidence` stored.
+    """Replace all verdicts by those of `checks`, read from what `keep_evidence` stored. Decisions are another table.
 
     Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
     """
@@ -109,7 +109,8 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
 
 
 def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> pl.DataFrame:
-    """What `checks` would say, stored nowhere: record_id, verdict, reasons (checks joined by `;`), for every record."""
+    """What `checks` would say, stored nowhere: record_id, verdict, reasons (joined by `;`), for every record. What
+    people decided stays decided."""
     ran = [check for check in checks if check.runs]
     fired = " UNION ALL ".join(
         f"SELECT record_id, {position} AS position, '{check.name}' AS name, '{check.verdict}' AS verdict "
@@ -118,8 +119,12 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck]) -> 
     ) or "SELECT NULL::INTEGER AS record_id, 0 AS position, '' AS name, '' AS verdict WHERE FALSE"  # fmt: skip
     return query(
         con,
-        f"""SELECT record_id, coalesce(v.verdict, 'keep') AS verdict, coalesce(reasons, '') AS reasons
-            FROM record LEFT JOIN (
+        f"""SELECT record_id,
+                   CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep') ELSE judged.verdict END AS verdict,
+                   CASE WHEN d.status IS NULL THEN coalesce(v.reasons, '')
+                        WHEN judged.verdict = 'keep' THEN ''
+                        ELSE concat_ws(';', judged.first_check, v.reasons) END AS reasons
+            FROM judged LEFT JOIN decision AS d USING (record_id) LEFT JOIN (
                 SELECT record_id, string_agg(name, ';' ORDER BY position) AS reasons,
                        CASE WHEN bool_or(verdict = 'reject') THEN 'reject' ELSE 'review' END AS verdict
                 FROM ({fired}) GROUP BY record_id) AS v USING (record_id)

@@ -47,6 +47,7 @@ from agebench.pool import Crashed, run_batches
 from agebench.releases import Release, read_release
 from agebench.remote import Folder, as_folder
 from agebench.train.runs import Run, find_run, list_runs
+from agebench.workflows import decisions
 from agebench.workflows.derive import Stage, derive, fingerprint_pictures
 from agebench.workflows.kept import RUNS
 from agebench.workflows.places import manifest_of
@@ -140,6 +141,7 @@ def curate(
     look = _look(engine, ray_address)
     s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     s.notes.extend(create_or_open(s.manifest, s.card.name))
+    decisions.check(s.manifest)
     with one_at_a_time(s.manifest):
         observed, reused = _observe(s, look, workers, on_progress)
         fingerprint_pictures(s.manifest)
@@ -154,8 +156,11 @@ def curate(
             )
         with open_manifest(s.manifest, write=True) as con:
             verdicts.keep_evidence(con)
+        answers = decisions.gather(s.manifest)
+        s.notes.extend(answers.notes)
         with open_manifest(s.manifest, write=True) as con:
             checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
+            decisions.write(con, answers)
             verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)

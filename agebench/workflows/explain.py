@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from agebench.curate.checks import expression_columns
 from agebench.errors import UsageError
 from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.decisions import decision_of
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.facts import RecordFacts, read_facts
 from agebench.manifest.records import folders_of
 from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder, Remote
+from agebench.review.answers import taken_back
+from agebench.review.decisions import decisions_file, read
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,11 @@ class CheckSaid:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies."""
+    """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies.
+
+    decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with
+    `taken_back`.
+    """
 
     dataset: str
     recipe: str | None
@@ -40,6 +49,8 @@ class Explanation:
     evidence: dict[str, Any]
     checks: list[CheckSaid]
     facts: RecordFacts
+    decision: dict[str, Any] | None
+    answers: list[dict[str, Any]]
     picture: Picture | None
     file: Folder | None
 
@@ -49,7 +60,7 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
     with open_manifest(manifest) as con:
         facts = read_facts(con, part, path)
         if facts is None:
-            raise UsageError(*_unknown(con, manifest, part, path))
+            raise UsageError(*unknown_record(con, manifest, part, path))
         evidence = {name: value for name, value in facts.evidence.items() if value is not None}
         checks = [
             CheckSaid(
@@ -62,6 +73,7 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
         ]  # fmt: skip
         dataset, recipe = get_meta(con, "dataset") or "?", get_meta(con, "recipe")
         folders = folders_of(con)
+        decision = decision_of(con, facts.record_id)
     locator = Locator(folders)
     place: str | Remote | None = None
     picture = None
@@ -71,10 +83,23 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
         picture = None if fault else decode(data, at_least=640)[0]
     ordered = {name: evidence[name] for name in COLUMNS if name in evidence}
     file = Path(place) if isinstance(place, str) else place
-    return Explanation(dataset, recipe, part, path, facts.verdict, ordered, checks, facts, picture, file)
+    return Explanation(
+        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, decision,
+        _answers(manifest, part, path), picture, file,
+    )  # fmt: skip
 
 
-def _unknown(con: Any, manifest: Path, part: str, path: str) -> tuple[str, str]:
+def _answers(manifest: Path, part: str, path: str) -> list[dict[str, Any]]:
+    lines = [d for d in read(decisions_file(manifest))[0] if (d.part, d.path) == (part, path)]
+    undone = taken_back(lines)
+    return [
+        d.model_dump(exclude={"part", "path", "shown"}) | {"taken_back": d.id in undone}
+        for d in sorted(lines, key=lambda d: d.order)
+    ]
+
+
+def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, path: str) -> tuple[str, str]:
+    """That there is no such record, and the nearest: both sentences of an error."""
     parts = [row[0] for row in con.execute("SELECT DISTINCT part FROM record ORDER BY part").fetchall()]
     near = con.execute(
         "SELECT part, path FROM record ORDER BY levenshtein(part || '/' || path, ?), record_id LIMIT 3",

@@ -129,4 +129,19 @@ def trained_on(card: dict[str, Any]) -> str:
     plan = known.get("plan")
     how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
     records = int(card.get("train_records", 0))
-    return f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}"
+    return (
+        f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}{_audited(known)}"
+    )
+
+
+def _audited(known: dict[str, Any]) -> str:
+    """What the audit of the training manifest said of its labels; nothing where none was read."""
+    audit = known.get("audit")
+    if not audit or not audit.get("interval"):
+        return ""
+    low, high = audit["interval"]
+    then = "" if audit["curated"] == known.get("curated_fingerprint") else ", before later decisions"
+    return (
+        f"; labels still wrong by an audit of {audit['read']:,}: {audit['wrong']:.1%} "
+        f"(95 % interval {low:.1%} to {high:.1%}{then})"
+    )

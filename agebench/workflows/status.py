@@ -14,6 +14,7 @@ from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.store import get_meta
 from agebench.recipes import load_card, load_curation_recipe
 from agebench.train.runs import Listed, list_runs
+from agebench.workflows import decisions
 from agebench.workflows.kept import RUNS, kept_evaluations, resume_command
 from agebench.workflows.places import MANIFESTS, curate_command, manifest_of
 
@@ -101,6 +102,7 @@ def _manifest(path: Path) -> ManifestStatus:
             place, again = get_meta(con, "recipe_place"), curate_command(con, path)
             card_digest, detector = get_meta(con, "card_digest"), get_meta(con, "detector")
             judged = get_meta(con, "judged_at") is not None
+            answers_wait = judged and decisions.wait(con, path)
     except AgebenchError as error:
         return ManifestStatus(path, path.stem, problems=[error.message])
     problems = [
@@ -111,6 +113,8 @@ def _manifest(path: Path) -> ManifestStatus:
         problems.append("its curation was not finished")
     if has_parts(path):
         problems.append("observations wait to be folded in")
+    if answers_wait:
+        problems.append("people's answers wait to be folded in")
     try:
         if recipe and recipes.digest(load_curation_recipe(place or recipe)) != digest:
             problems.append(f"the recipe {recipe} has changed since")

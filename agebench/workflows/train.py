@@ -88,6 +88,7 @@ def train(
             "detector": detector,
             "detector_choice": json.loads(get_meta(con, "detector_choice") or "null"),
             "plan": facts.__dict__ if facts else None,
+            "audit": json.loads(get_meta(con, "audit") or "null"),
         }
     if rows.is_empty():
         raise NothingCurated(

@@ -261,3 +261,18 @@ def test_two_stores_that_write_to_one_folder_keep_each_others_crops(tmp_path: Pa
         assert [p[0, 0, 0] for p in store.pictures(keys(1, 2, 3))] == [1, 2, 3]
     assert [p[0, 0, 0] for p in second.pictures(keys(1, 2))] == [1, 2]
     assert not list((tmp_path / "s").glob("*.tmp"))
+
+
+def test_a_face_that_a_human_boxed_has_a_crop_of_its_own(tmp_path: Path) -> None:
+    """Its number lies below that of a whole picture, so that the two are never taken for each other."""
+    rows = pl.DataFrame(
+        {"part": "p", "path": "a.png", "sha256": "x", "face_no": [None, -32_001, -2],
+         "landmarks": [None, POINTS, POINTS]},
+        schema_overrides={"face_no": pl.Int32, "landmarks": pl.List(pl.Float32)}, strict=False,
+    )  # fmt: skip
+    found = wishes(rows)
+    assert [w.face_no for w in found] == [WHOLE_PICTURE, -32_001, -2]
+    store = CropStore(tmp_path / "s", 16, "raw")
+    store.add([("x", w.face_no) for w in found], [encode(crop_of(i), "raw") for i in range(3)])
+    pictures = CropStore(tmp_path / "s", 16, "raw").pictures([("x", -32_001), ("x", -1)])
+    assert [int(pictures[i].mean()) for i in range(2)] == [1, 0]

@@ -1,0 +1,28 @@
+"""agebench review: people's answers about records; one module a command."""
+
+from __future__ import annotations
+
+import getpass
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    from agebench.cli.review import agreement, audit, decide, export, list_, load
+
+    review = typer.Typer(no_args_is_help=True, help="Answer what curation could not settle, and audit what it keeps.")
+    for module in (list_, decide, export, load, agreement, audit):
+        module.register(review)
+    app.add_typer(review, name="review")
+
+
+def reviewer(name: str | None) -> str:
+    """The name that answers go by: `--by`, else the user's. Raises typer.BadParameter where there is none."""
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError) as error:
+            raise typer.BadParameter("this user has no name; give one.", param_hint="--by") from error
+    if not name.strip() or name != name.strip() or len(name) > 100:
+        raise typer.BadParameter(f"'{name}' is no name.", param_hint="--by")
+    return name

@@ -1,0 +1,77 @@
+"""agebench review audit"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, notes, plain, print_json
+
+if TYPE_CHECKING:
+    from agebench.workflows.review import Audit
+
+MOST_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench review audit --n 20 --seed 1")(audit)
+
+
+def audit(
+    n: Annotated[int, typer.Option("--n", help="Kept records to draw.")] = 200,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    by: Annotated[
+        str | None, typer.Option(help="Who reads: others' records come first when one is read again.")
+    ] = None,
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    json: Json = False,
+) -> None:
+    """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
+
+    A reading is given with `agebench review decide PART PATH --audit` and --keep (the age is right), --age N or
+    --reject. Half of the records are read twice, for reviewers make mistakes too.
+    """
+    from agebench.cli.review import reviewer
+
+    who = reviewer(by)
+    from agebench.workflows.places import find_manifest
+    from agebench.workflows.review import audit as audited
+
+    found = audited(find_manifest(manifest, training=False), n=n, seed=seed, by=who)
+    _render(found, json)
+
+
+def _render(found: Audit, as_json: bool) -> None:
+    from rich.table import Table
+
+    out = console(as_json)
+    if found.to_read:
+        table = Table(title="to be read", title_justify="left", box=None, pad_edge=False)
+        for name in ("part", "path", "claimed age", "reading"):
+            table.add_column(name, overflow="fold")
+        for row in found.to_read[:MOST_SHOWN]:
+            table.add_row(plain(row["part"]), plain(row["path"]), str(row["age"]), str(row["reading"]))
+        out.print(table)
+        rest = len(found.to_read) - MOST_SHOWN
+        if rest > 0:
+            out.print(f"… and {rest:,} more: --json lists all.")
+    e = found.estimate
+    out.print(
+        f"{e.read:,} of {e.n:,} records were read, {e.readings:,} readings; {e.called_wrong:,} call the age wrong."
+    )
+    if e.wrong is not None and e.interval is not None:
+        low, high = e.interval
+        out.print(
+            f"Labels still wrong among the {found.sample.kept:,} kept: [bold]{e.wrong:.1%}[/], 95 % interval "
+            f"{low:.1%} to {high:.1%} (reviewers' mistakes: {e.mistakes:.1%})."
+        )
+    notes(found.notes, out)
+    if as_json:
+        print_json(
+            {
+                "command": "review audit", **dataclasses.asdict(e), "kept": found.sample.kept, "current": found.current,
+                "strata": found.sample.strata, "sample": found.file, "to_read": found.to_read, "notes": found.notes,
+            }
+        )  # fmt: skip

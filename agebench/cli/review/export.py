@@ -1,0 +1,49 @@
+"""agebench review export"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, notes, plain, print_json
+
+FORMATS = ("jsonl", "label-studio")
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench review export --format label-studio --out tasks.json")(export)
+
+
+def export(
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    format: Annotated[
+        str, typer.Option(help="jsonl: all answers; label-studio: the queue as tasks, our estimates as predictions.")
+    ] = "jsonl",
+    out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
+    json: Json = False,
+) -> None:
+    """Write all answers for another person, or the queue for Label Studio."""
+    if format not in FORMATS:
+        raise typer.BadParameter(
+            f"unknown format '{format}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
+        )
+    if json and out is None:
+        raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
+    from agebench.workflows.export import write_export
+    from agebench.workflows.places import find_manifest
+    from agebench.workflows.review import export_decisions, export_label_studio
+
+    write = export_decisions if format == "jsonl" else export_label_studio
+    data, count, told = write(find_manifest(manifest, training=False))
+    err = console(True)
+    if out is None:
+        sys.stdout.buffer.write(data)
+    else:
+        write_export(data, out)
+        console(json).print(f"{count:,} {'answers' if format == 'jsonl' else 'tasks'} written to {plain(out)}")
+    notes(told, err)
+    if json:
+        print_json({"command": "review export", "format": format, "out": out, "count": count, "notes": told})

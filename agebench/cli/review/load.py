@@ -1,0 +1,47 @@
+"""agebench review import"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.review.agreement import disagreements_table
+
+FORMATS = ("auto", "jsonl", "label-studio")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("import", epilog="Example: agebench review import answers.jsonl")(import_)
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="Another person's decisions (JSON lines), or Label Studio's export (JSON).")
+    ],
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Take in other people's answers: none is dropped, repeats change nothing, disagreements are shown."""
+    if format not in FORMATS:
+        raise typer.BadParameter(
+            f"unknown format '{format}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
+        )
+    from agebench.workflows.places import find_manifest
+    from agebench.workflows.review import import_answers
+
+    found = import_answers(find_manifest(manifest, training=False), file, format)
+    out = console(json)
+    out.print(
+        f"{found.added:,} of {found.read:,} lines were new; {plain(found.file)}. `agebench curate` folds them in."
+    )
+    disagreements_table(found.disagreements, out)
+    notes(found.notes, out)
+    if json:
+        print_json(
+            {"command": "review import", "file": found.file, "read": found.read, "added": found.added,
+             "disagreements": found.disagreements, "notes": found.notes}
+        )  # fmt: skip

@@ -1,0 +1,144 @@
+"""People's answers in and out of the manifest: the records that they are about, the resolved rows, the queue, the
+kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from agebench.manifest.store import get_meta, query, set_meta
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels."""
+
+    record_id: int
+    part: str
+    path: str
+    age: int | None
+    sha256: str | None
+    verdict: str | None
+    width: int | None
+    height: int | None
+
+
+def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject | None:
+    """The record of that name; None where there is none."""
+    rows = con.execute(
+        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height
+           FROM (SELECT * FROM record WHERE part = ? AND path = ? ORDER BY record_id LIMIT 1) r
+           LEFT JOIN content c ON c.part = r.part AND c.path = r.path LEFT JOIN image i ON i.sha256 = c.sha256
+           LEFT JOIN (SELECT record_id, verdict FROM judged WHERE part = ? AND path = ?) j
+               ON j.record_id = r.record_id""",
+        [part, path, part, path],
+    ).fetchall()
+    return Subject(*rows[0]) if rows else None
+
+
+def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
+    """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked
+    (whether its file was looked at). names: part, path, each once."""
+    con.register("incoming_names", names.select("part", "path").to_arrow())
+    try:
+        return query(
+            con,
+            """SELECT record_id, part, path, age, sha256, content.part IS NOT NULL AS looked
+               FROM record SEMI JOIN incoming_names USING (part, path) LEFT JOIN content USING (part, path)
+               ORDER BY record_id""",
+        )
+    finally:
+        con.unregister("incoming_names")
+
+
+def write_decisions(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, made_of: str, facts: dict[str, int]) -> None:
+    """Replace all decisions; rows as `review.answers.resolve` returns them. facts: counts that people are told."""
+    box = [pl.col("box").arr.get(i).alias(f"box_{side}") for i, side in enumerate("xywh")]
+    con.register("incoming_decisions", rows.with_columns(box).drop("box").to_arrow())
+    con.execute("DELETE FROM decision; INSERT INTO decision BY NAME SELECT * FROM incoming_decisions")
+    con.unregister("incoming_decisions")
+    set_meta(con, decisions_made_of=made_of, decisions=json.dumps(facts))
+
+
+def decision_of(con: duckdb.DuckDBPyConnection, record_id: int) -> dict[str, Any] | None:
+    """What people decided about a record when it was judged last: the row of the table `decision`."""
+    rows = query(con, "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", [record_id]).to_dicts()
+    return rows[0] if rows else None
+
+
+def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Counts of the answers that were folded in last: answers, decided, conflict, changed, gone; empty before any."""
+    return dict(json.loads(get_meta(con, "decisions") or "{}"))
+
+
+def queue_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
+    sha256, reasons (joined by `;`), checks (how many fired), label_suspicion, suggested_age, in_class (curated records
+    of that age), per_class (what the newest plan wants of a class; NULL without one)."""
+    return query(
+        con,
+        """
+        WITH per AS (
+            SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
+            FROM meta WHERE starts_with(key, 'plan:')),
+        class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age)
+        SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, j.reasons,
+               len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
+               coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
+               (SELECT per_class FROM per) AS per_class
+        FROM (SELECT * FROM judged WHERE verdict = 'review') j JOIN record r USING (record_id)
+        LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
+        LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
+        LEFT JOIN class ON class.age = j.age
+        ORDER BY j.record_id
+        """,
+    )
+
+
+def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The kept records of ages 0 to 99, in order: record_id, part, path, age (in force), sha256."""
+    return query(
+        con,
+        """SELECT record_id, kept.part, kept.path, age, sha256
+           FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
+           WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
+    )
+
+
+def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons,
+    details, label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the
+    estimates of the face that is meant (record_id, estimator, age)."""
+    con.register("incoming_ids", pl.DataFrame({"record_id": ids}).to_arrow())
+    try:
+        rows = query(
+            con,
+            """SELECT record_id, part, path, claimed_age AS age, sha256, width, height, reasons,
+                      coalesce(details, '') AS details, label_suspicion, suggested_age
+               FROM judged SEMI JOIN incoming_ids USING (record_id) LEFT JOIN content USING (part, path)
+               LEFT JOIN image USING (sha256) LEFT JOIN suspicion USING (record_id) LEFT JOIN (
+                   SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
+                   FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
+               ORDER BY record_id""",
+        )
+        faces = query(
+            con,
+            """SELECT r.record_id, f.x, f.y, f.w, f.h, f.score, coalesce(m.face_no = f.face_no, FALSE) AS meant
+               FROM record r SEMI JOIN incoming_ids USING (record_id) JOIN content USING (part, path)
+               JOIN face_in_force f USING (sha256) LEFT JOIN meant_face m ON m.record_id = r.record_id
+               ORDER BY r.record_id, f.face_no""",
+        )
+        estimates = query(
+            con,
+            """SELECT m.record_id, e.estimator, e.age
+               FROM meant_face m SEMI JOIN incoming_ids USING (record_id)
+               JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+               ORDER BY m.record_id, e.estimator""",
+        )
+    finally:
+        con.unregister("incoming_ids")
+    return rows, faces, estimates

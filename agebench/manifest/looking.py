@@ -1,0 +1,113 @@
+"""What a person sees who is asked about one record, read quickly: from the stored evidence, not from the views over
+all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from agebench.manifest.store import query
+
+MOST_RELATIVES = 60  # photographs of the same subject
+
+
+@dataclass(frozen=True)
+class Look:
+    """One record. evidence: column → value (see `manifest.evidence`); reasons: check, verdict, reason, in words.
+
+    faces: face_no, x, y, w, h (pixels of the upright picture), score, landmarks (10 numbers), meant (by people's
+    answer, else as evidence says). estimates of the face that is meant: estimator, age, spread (years), probabilities
+    (of ages 0 to 99, or None). relatives (the subject's other records, by year) and duplicates (the same bytes or the
+    same photograph): record_id, part, path, photo_year, age (in force), suggested_age, verdict. decision: what its
+    answers came to when it was judged last.
+    """
+
+    record_id: int
+    part: str
+    path: str
+    age: int | None
+    verdict: str
+    evidence: dict[str, Any]
+    reasons: list[dict[str, Any]]
+    faces: list[dict[str, Any]]
+    estimates: list[dict[str, Any]]
+    relatives: list[dict[str, Any]]
+    duplicates: list[dict[str, Any]]
+    decision: dict[str, Any] | None
+
+
+def look_at(con: duckdb.DuckDBPyConnection, record_id: int) -> Look | None:
+    """What is known of a record of a judged manifest; None where there is no such record."""
+
+    def rows(sql: str, *values: object) -> list[dict[str, Any]]:
+        return query(con, sql, list(values)).to_dicts()
+
+    found = rows("SELECT * FROM kept_evidence WHERE record_id = ?", record_id)
+    if not found:
+        return None
+    evidence = found[0]
+    sha256 = evidence["sha256"]
+    decisions = rows("SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", record_id)
+    chosen = rows("SELECT face_no FROM decided_face WHERE record_id = ?", record_id) if decisions else []
+    meant = chosen[0]["face_no"] if chosen else evidence["face_no"]
+    reasons = rows(
+        """SELECT v."check", v.verdict, v.reason FROM verdict v JOIN recipe_check c USING ("check")
+           WHERE v.record_id = ? ORDER BY c.position""",
+        record_id,
+    )
+    faces = rows(
+        "SELECT face_no, x, y, w, h, score, landmarks FROM face_in_force WHERE sha256 = ? ORDER BY face_no", sha256
+    )
+    estimates = rows(
+        """SELECT estimator, age, spread, probabilities FROM age_estimate WHERE sha256 = ? AND face_no = ?
+           ORDER BY estimator""",
+        sha256, meant,
+    )  # fmt: skip
+    same_subject = [
+        row["record_id"]
+        for row in rows(
+            "SELECT record_id FROM record WHERE subject_id = ? AND record_id <> ? ORDER BY record_id LIMIT ?",
+            evidence["subject_id"], record_id, MOST_RELATIVES,
+        )
+    ]  # fmt: skip
+    alike = []  # each sought only where evidence says that there are any
+    if (evidence["copies"] or 0) > 1:
+        sql = "SELECT record_id FROM record JOIN content USING (part, path) WHERE sha256 = ? AND record_id <> ?"
+        alike += rows(sql, sha256, record_id)
+    if (evidence["near_copies"] or 0) > 1:
+        sql = """SELECT record_id FROM near_copy WHERE record_id <> ? AND near_group =
+                 (SELECT near_group FROM near_copy WHERE record_id = ?)"""
+        alike += rows(sql, record_id, record_id)
+    same_picture = {row["record_id"] for row in alike}
+    companions = _companions(con, sorted({*same_subject, *same_picture}))
+    relatives = [row for row in companions if row["record_id"] in set(same_subject)]
+    duplicates = [row for row in companions if row["record_id"] in same_picture]
+    decision = decisions[0] if decisions else None
+    said = {r["verdict"] for r in reasons}
+    verdict = "reject" if "reject" in said else "review" if said else "keep"
+    age = evidence["age"]
+    if decision is not None:
+        decided = decision["status"] == "decided"
+        verdict = "review" if not decided else "reject" if decision["answer"] == "reject" else "keep"
+        age = decision["age"] if decision["age"] is not None else age
+    return Look(
+        record_id, evidence["part"], evidence["path"], age, verdict, evidence, reasons,
+        [face | {"meant": face["face_no"] == meant} for face in faces], estimates, relatives, duplicates, decision,
+    )  # fmt: skip
+
+
+def _companions(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    numbers = ", ".join(str(int(number)) for number in ids)  # constants, by which DuckDB skips what it need not read
+    sql = f"""
+        SELECT e.record_id, e.part, e.path, e.photo_year, coalesce(d.age, e.age) AS age, e.suggested_age,
+               CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
+                    WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
+        FROM (SELECT * FROM kept_evidence WHERE record_id IN ({numbers})) AS e LEFT JOIN decision d USING (record_id)
+        LEFT JOIN (SELECT record_id, min(verdict) AS verdict FROM verdict WHERE record_id IN ({numbers})
+                   GROUP BY record_id) v USING (record_id)
+        ORDER BY e.photo_year NULLS LAST, e.record_id"""
+    return query(con, sql).to_dicts()

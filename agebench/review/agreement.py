@@ -1,0 +1,84 @@
+"""How far reviewers agree, and what they have to settle."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from agebench.review.answers import compared
+from agebench.review.decisions import Decision
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far reviewers agree on the records that several of them answered about.
+
+    measure: `Cohen's kappa` for two reviewers, `Krippendorff's alpha` (nominal) for more; None where nothing can be
+    compared. value: 1 is agreement, 0 what chance gives; None where all answers are the same, for chance explains that.
+    several: records with answers of several; disagreements: part, path, age (claimed), answers (by, answer, at, note).
+    """
+
+    reviewers: dict[str, int]
+    several: int
+    agreed: int
+    measure: str | None
+    value: float | None
+    disagreements: list[dict[str, Any]] = field(default_factory=list)
+
+
+def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement:
+    """Compare the latest answers of all reviewers about the present pictures; records: as `answers.resolve` wants
+    them.
+
+    Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
+    agree.
+    """
+    rows = compared(decisions, records).filter(pl.col("status") != "changed")
+    reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}
+    several = rows.filter(pl.len().over("record_id") > 1)
+    matrix = (
+        several.pivot(on="by", index="record_id", values="outcome").drop("record_id")
+        if len(several)
+        else pl.DataFrame()
+    )
+    measure, value = _coefficient(matrix)
+    open_ = several.filter(pl.col("status") == "conflict")
+    listed = [
+        {
+            "part": group["part"][0], "path": group["path"][0], "age": group["claimed"][0],
+            "answers": [
+                {"by": d["by"], "answer": d["outcome"], "box": d["box"], "at": d["at"], "note": d["note"]}
+                for d in group.sort("by").to_dicts()
+            ],
+        }
+        for group in open_.partition_by("record_id", maintain_order=True)
+    ]  # fmt: skip
+    n = several["record_id"].n_unique()
+    return Agreement(reviewers, n, n - len(listed), measure, value, listed)
+
+
+def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:
+    """(measure, value) of a table with a column a reviewer and NULL where one did not answer."""
+    if matrix.width < 2:
+        return None, None
+    codes = {outcome: i for i, outcome in enumerate(sorted({v for column in matrix for v in column.drop_nulls()}))}
+    coded = matrix.select(pl.all().replace_strict(codes, default=None, return_dtype=pl.Float64))
+    if matrix.width == 2:
+        from sklearn.metrics import cohen_kappa_score
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one label alone, which is None here
+            both = coded.drop_nulls()
+            value = float(cohen_kappa_score(*(column.cast(pl.Int64).to_numpy() for column in both)))
+        return "Cohen's kappa", None if math.isnan(value) else value
+    if len(codes) < 2:
+        return "Krippendorff's alpha", None
+    import krippendorff
+
+    table = coded.cast(pl.Float64).fill_null(float("nan")).to_numpy().T
+    return "Krippendorff's alpha", float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))

@@ -1,0 +1,247 @@
+"""The audit: a blind sample of the records that are kept, and how many of their labels are still wrong.
+
+Reviewers make mistakes too, so half of the sample is read twice, and the share of wrong labels p is estimated together
+with the reviewers' mistake rate: each reading of a record is wrong with the rate e, whichever way and independently of
+other readings. p has a flat prior, e a Beta(2, 38) prior: 5 % on average, 0.6 to 13 % with a probability of 95 %.
+Mistakes that every reading of a record would make alike cannot be seen so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from agebench.errors import DecisionError, NothingCurated, StorageError
+from agebench.review.answers import standing
+from agebench.review.decisions import Decision
+
+MISTAKES = (2.0, 38.0)  # Beta prior of a reviewer's mistake rate
+TWICE = 0.5  # share of the sample that is read twice
+LEVELS = (0.025, 0.5, 0.975)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The records of one audit, drawn once and kept in a file, so that later curations do not change it.
+
+    curated: fingerprint of the curated rows that it was drawn from. kept: their number. strata: decade, kept, drawn.
+    records: part, path, age (years), sha256, readings (1 or 2: how often it is to be read), in the order of reading.
+    """
+
+    n: int
+    seed: int
+    drawn_at: str
+    curated: str
+    kept: int
+    strata: list[dict[str, int]]
+    records: list[dict[str, Any]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an audit says of the labels that are kept. Shares are from 0 to 1; None before the first reading.
+
+    n: records drawn; read: records with a reading; readings: their number; called_wrong: readings that say so. wrong:
+    median of the posterior of the share of wrong labels; interval: its central 95 %. mistakes: median of the
+    reviewers' mistake rate.
+    """
+
+    n: int
+    read: int
+    readings: int
+    called_wrong: int
+    wrong: float | None
+    interval: tuple[float, float] | None
+    mistakes: float | None
+    seed: int
+    drawn_at: str
+    curated: str
+    estimated_at: str
+
+
+def sample_file(manifest: Path, n: int, seed: int) -> Path:
+    """Where the sample of an audit lies: `X.audit-N-SEED.json` beside `X.duckdb`."""
+    return manifest.with_name(f"{manifest.name.removesuffix('.duckdb')}.audit-{n}-{seed}.json")
+
+
+def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sample:
+    """Draw n of the kept records (part, path, age, sha256), stratified by decade of age.
+
+    Every decade has its proportional share, rounded by largest remainders; within one the order is sha256(seed, part,
+    path), the same on any machine. All where there are fewer. Raises NothingCurated where there is none.
+    """
+    if kept.is_empty():
+        raise NothingCurated("There is no kept record to audit.", "`agebench curate` prints which check took how many.")
+    sizes = kept.group_by(decade=pl.col("age") // 10 * 10).agg(kept=pl.len()).sort("decade")
+    counts = [int(k) for k in sizes["kept"]]
+    shares = allocate(counts, min(n, len(kept)))
+    drawn = []
+    strata = []
+    for decade, size, share in zip(sizes["decade"].to_list(), counts, shares, strict=True):
+        rows = (
+            kept.filter(pl.col("age") // 10 * 10 == decade)
+            .select("part", "path", "age", "sha256")
+            .unique(["part", "path"])
+        )
+        keyed = sorted((_draw(seed, row[0], row[1]), row) for row in rows.iter_rows())
+        drawn += keyed[:share]
+        strata.append({"decade": int(decade), "kept": size, "drawn": min(share, len(keyed))})
+    records = [
+        {"part": part, "path": path, "age": age, "sha256": sha256, "readings": 1 + _twice(key)}
+        for key, (part, path, age, sha256) in sorted(drawn)
+    ]
+    return Sample(n, seed, _now(), curated, len(kept), strata, records)
+
+
+def allocate(sizes: Sequence[int], n: int) -> list[int]:
+    """n in proportion to sizes, by largest remainders; the earlier one of equals. n is at most their sum."""
+    total = sum(sizes)
+    exact = [n * size / total for size in sizes]
+    given = [int(share) for share in exact]
+    by_rest = sorted(range(len(sizes)), key=lambda i: (given[i] - exact[i], i))
+    for i in by_rest[: n - sum(given)]:
+        given[i] += 1
+    return given
+
+
+def write_sample(path: Path, sample: Sample) -> None:
+    """Write a sample whole or not at all. Raises StorageError."""
+    beside = path.with_name(path.name + ".new")
+    try:
+        beside.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}.", "Mend it and run the command again."
+        ) from error
+
+
+def read_sample(path: Path) -> Sample:
+    """A sample that was drawn before. Raises DecisionError where the file is none."""
+    try:
+        sample = Sample(**json.loads(path.read_text(encoding="utf-8")))
+        if not all(set(r) == {"part", "path", "age", "sha256", "readings"} for r in sample.records):
+            raise KeyError("records")
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise DecisionError(f"{path} is no sample of an audit: {error}.", "Move it away to draw another.") from error
+    return sample
+
+
+def samples_of(manifest: Path) -> list[Sample]:
+    """All samples that lie beside a manifest, the latest first. Raises DecisionError."""
+    stem = manifest.name.removesuffix(".duckdb")
+    found = [read_sample(path) for path in sorted(manifest.parent.glob(f"{stem}.audit-*-*.json"))]
+    return sorted(found, key=lambda sample: sample.drawn_at, reverse=True)
+
+
+def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[tuple[str, str], list[Decision]]:
+    """The audit answers about each record of a sample that are not taken back, in order; each of them is a reading,
+    several of one reviewer too. An answer about another picture than the one that was drawn is none."""
+    pictures = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
+    found: dict[tuple[str, str], list[Decision]] = {name: [] for name in pictures}
+    for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
+        name = (one.part, one.path)
+        if name in found and one.sha256 == pictures[name]:
+            found[name].append(one)
+    return found
+
+
+def to_read(sample: Sample, decisions: Sequence[Decision], by: str | None = None) -> list[dict[str, Any]]:
+    """What is still to be read, in order: first what nobody has read, then the second readings, those of others'
+    records first for the reviewer `by`. part, path, sha256, reading (1 or 2); no verdict, no reason, no estimate: it
+    is blind."""
+    done = readings(sample, decisions)
+    waiting = []
+    for place, r in enumerate(sample.records):
+        had = done[r["part"], r["path"]]
+        for reading in range(len(had) + 1, r["readings"] + 1):
+            own = by is not None and any(d.by == by for d in had)
+            waiting.append(
+                (reading, own, place, {**{k: r[k] for k in ("part", "path", "sha256", "age")}, "reading": reading})
+            )
+    return [row for *_, row in sorted(waiting, key=lambda w: w[:3])]
+
+
+def is_wrong(reading: Decision, age: int) -> bool:
+    """Whether a reading says that the age that was drawn with the record is wrong."""
+    return reading.answer == "reject" or (reading.answer == "age" and reading.age != age)
+
+
+def estimate(sample: Sample, decisions: Sequence[Decision]) -> Estimate:
+    """What the readings so far say of the share of wrong labels among the kept records."""
+    done = readings(sample, decisions)
+    ages = {(r["part"], r["path"]): r["age"] for r in sample.records}
+    pairs = [(sum(is_wrong(d, ages[name]) for d in had), len(had)) for name, had in done.items() if had]
+    found = posterior(pairs) if pairs else None
+    return Estimate(
+        n=len(sample.records),
+        read=len(pairs),
+        readings=sum(of for _, of in pairs),
+        called_wrong=sum(wrong for wrong, _ in pairs),
+        wrong=found.wrong[1] if found else None,
+        interval=(found.wrong[0], found.wrong[2]) if found else None,
+        mistakes=found.mistakes[1] if found else None,
+        seed=sample.seed,
+        drawn_at=sample.drawn_at,
+        curated=sample.curated,
+        estimated_at=_now(),
+    )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate."""
+
+    wrong: tuple[float, float, float]
+    mistakes: tuple[float, float, float]
+
+
+def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
+    """The posterior on a grid, from (readings that say wrong, readings) of every record that was read.
+
+    A record with k of r readings `wrong` has the likelihood p (1 - e)^k e^(r - k) + (1 - p) e^k (1 - e)^(r - k).
+    """
+    counts: dict[tuple[int, int], int] = {}
+    for pair in pairs:
+        counts[pair] = counts.get(pair, 0) + 1
+    edges = np.linspace(0, 1, 801) ** 2  # finer near 0, where labels worth keeping are
+    p, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    steps = np.linspace(0, 0.5, 251)  # who is wrong more often than not reads nothing
+    e, chance = (steps[1:] + steps[:-1]) / 2, np.diff(beta.cdf(steps, *MISTAKES))
+    likelihood = np.zeros((len(p), len(e)))
+    for (wrong, of), n in counts.items():
+        right = of - wrong
+        likelihood += n * np.log(
+            p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right
+        )
+    weight = np.exp(likelihood - likelihood.max()) * width[:, None] * chance
+    return Posterior(_quantiles(weight.sum(axis=1), edges), _quantiles(weight.sum(axis=0), steps))
+
+
+def _quantiles(weight: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
+    below = np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
+    low, middle, high = np.interp(LEVELS, below, edges)
+    return float(low), float(middle), float(high)
+
+
+def _draw(seed: int, part: str, path: str) -> str:
+    return hashlib.sha256(f"{seed}/{part}/{path}".encode()).hexdigest()
+
+
+def _twice(key: str) -> bool:
+    """Read twice by other digits of the draw than those that order it."""
+    return int(key[-8:], 16) < TWICE * 2**32
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

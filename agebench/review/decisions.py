@@ -1,0 +1,364 @@
+"""The file of decisions: what people answered, one JSON object a line, append-only, on disk before it is acknowledged.
+
+Lines are never altered: an answer is taken back by another line. What counts is computed from all lines together, so
+neither their order nor the order in which files were merged matters.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import from_json
+
+from agebench.errors import DecisionError, StorageError
+
+Kind = Literal["decision", "audit", "undo"]
+Answer = Literal["keep", "reject", "age", "face"]
+Box = tuple[float, float, float, float]
+TAIL = 1 << 16  # bytes read to find the last line
+
+
+class Decision(BaseModel):
+    """One line. `at`: ISO 8601, UTC, microseconds, ending in Z. `box`: x, y, w, h in pixels of the upright picture.
+
+    sha256: of the picture that was looked at; None where it could not be read. shown: what the reviewer saw.
+    undoes: the id of the line that an undo takes back. `face` means: keep, and this box is the face that is meant.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+    at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+    by: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,98}[^\s\x00-\x1f\x7f-\x9f])?$")]
+    kind: Kind
+    part: Annotated[str, Field(min_length=1, max_length=1000)]
+    path: Annotated[str, Field(min_length=1, max_length=5000)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    answer: Answer | None = None
+    age: Annotated[int, Field(ge=0, le=99)] | None = None
+    box: Box | None = None
+    note: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = None
+    shown: dict[str, Any] | None = None
+    undoes: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] | None = None
+
+    @field_validator("at")
+    @classmethod
+    def a_moment(cls, value: str) -> str:
+        datetime.fromisoformat(value)
+        return value
+
+    @field_validator("box", mode="before")
+    @classmethod
+    def four_numbers(cls, value: Any) -> Any:
+        return tuple(float(v) if type(v) is int else v for v in value) if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def fits_together(self) -> Decision:
+        if self.kind == "undo":
+            extra = [k for k in ("answer", "age", "box") if getattr(self, k) is not None]
+            if extra:
+                raise ValueError(f"an undo has no `{extra[0]}`")
+            if self.undoes is None:
+                raise ValueError("an undo needs `undoes`")
+            return self
+        if self.answer is None:
+            raise ValueError(f"a line of kind `{self.kind}` needs an `answer`")
+        if self.undoes is not None:
+            raise ValueError("`undoes` is for lines of kind `undo`")
+        if (self.answer == "age") != (self.age is not None):
+            raise ValueError("`age` is given with the answer `age`, and with no other")
+        if self.answer == "face" and self.box is None:
+            raise ValueError("the answer `face` needs a `box`")
+        if self.answer == "reject" and self.box is not None:
+            raise ValueError("the answer `reject` has no `box`")
+        if self.box is not None and not (
+            all(map(math.isfinite, self.box)) and max(map(abs, self.box)) < 1e6 and min(self.box[2:]) > 0
+        ):
+            raise ValueError("`box` is x, y, w, h in pixels, w and h above 0")
+        return self
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """What is later: the latest `(at, id)` of a reviewer counts."""
+        return self.at, self.id
+
+    def line(self) -> bytes:
+        """The line as it is written, with its line break: all keys, in one order, so that equal answers are equal
+        bytes."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
+    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit.
+
+    after: the answer that it replaces; it is later than that one although a clock was set back.
+    """
+    now = datetime.now(UTC)
+    if after is not None:
+        now = max(now, datetime.fromisoformat(after.at) + timedelta(microseconds=1))
+    at = now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    try:
+        return Decision(**{"id": new_id(), "at": at} | values)
+    except ValidationError as error:
+        raise DecisionError(f"This is no answer: {_told(error)}.") from error
+
+
+_last_id = 0
+
+
+def new_id() -> str:
+    """A UUID of version 7: unique, and in the order in which they were made (to a quarter of a microsecond)."""
+    global _last_id
+    now = max(time.time_ns(), _last_id + 256)
+    _last_id = now
+    milli, rest = divmod(now, 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    digits = f"{milli & (1 << 48) - 1:012x}7{fraction:03x}{8 + secrets.randbelow(4):x}{secrets.token_hex(8)[:15]}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def decisions_file(manifest: Path) -> Path:
+    """Where the decisions about a manifest's records lie: `X.decisions.jsonl` beside `X.duckdb`."""
+    return manifest.with_name(manifest.name.removesuffix(".duckdb") + ".decisions.jsonl")
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+def append(path: Path, *decisions: Decision) -> list[str]:
+    """Write answers at the end of the file; they are on disk when this returns. Safe among several processes.
+
+    Returns sentences about what was repaired. Raises DecisionError where the last line is whole but no answer, and
+    StorageError where the disk is full: then nothing of these answers is there.
+    """
+    data = b"".join(decision.line() for decision in decisions)
+    with _writing(path):
+        is_new = not path.exists()
+        with _locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:
+            notes = _repair(path, handle)
+            size = os.fstat(handle).st_size
+            try:
+                written = os.write(handle, data)
+                if written != len(data):
+                    raise OSError(f"only {written} of {len(data)} bytes could be written")
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, size)  # an answer that is not acknowledged is not there
+                raise
+        if is_new:
+            _sync_folder(path.parent)
+    return notes
+
+
+def read(path: Path) -> tuple[list[Decision], list[str]]:
+    """All answers of a file in its order (none where there is no file), and sentences about what was repaired.
+
+    A last line that was cut off is moved to `<file>.torn`. Raises DecisionError, naming file, line and key, for any
+    other damage and for one id with two contents; nothing is changed then.
+    """
+    data, notes = read_bytes(path)
+    return parse(data, str(path)), notes
+
+
+def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
+    """The whole lines of a file as they are, and sentences about what was repaired (without `repair`: is left out)."""
+    if not path.exists():
+        return b"", []
+    with _locked(path, os.O_RDONLY) as handle:
+        data = _all_of(handle)
+    keep = _whole(data)
+    if keep == len(data):
+        return data, []
+    if keep == -1:
+        return data + b"\n", []  # only the line break is missing
+    left_out = f"{path}: the last line was cut off ({len(data) - keep} bytes) and is left out."
+    if not repair:
+        return data[:keep], [left_out]
+    try:
+        with _locked(path, os.O_RDWR) as handle:
+            notes = _repair(path, handle)
+            return _all_of(handle), notes
+    except OSError:  # it cannot be written here
+        return data[:keep], [left_out]
+
+
+def parse(data: bytes, name: str) -> list[Decision]:
+    """The answers in the lines of a file. Raises DecisionError with `name`, line and key."""
+    lines = data.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    found: list[Decision] = []
+    contents: dict[str, bytes] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            decision = Decision.model_validate_json(line)
+        except ValidationError as error:
+            raise DecisionError(
+                f"{name}, line {number}: {_told(error)}.", "Mend that line; nothing was changed."
+            ) from error
+        if decision.id in contents:
+            if Decision.model_validate_json(contents[decision.id]) != decision:
+                raise DecisionError(
+                    f"{name}, line {number}, id: {decision.id} stands twice, with different contents.",
+                    "Take out the one that is wrong; nothing was changed.",
+                )
+            continue
+        contents[decision.id] = line
+        found.append(decision)
+    return found
+
+
+def merge(mine: Iterable[Decision], theirs: Iterable[Decision]) -> list[Decision]:
+    """All answers of both, each once, by `(at, id)`: the same either way round.
+
+    Raises DecisionError where one id has two contents.
+    """
+    by_id: dict[str, Decision] = {}
+    for decision in (*mine, *theirs):
+        if by_id.setdefault(decision.id, decision) != decision:
+            raise DecisionError(
+                f"The line {decision.id} (about {decision.part} {decision.path}) differs between the two files.",
+                "One of them was altered by hand; nothing was changed.",
+            )
+    return sorted(by_id.values(), key=lambda decision: decision.order)
+
+
+def write_merged(path: Path, theirs: Sequence[Decision]) -> tuple[list[Decision], int, list[str]]:
+    """Merge answers into a file; (all answers, how many are new, what was repaired). The file is replaced whole.
+
+    Nothing is written where nothing is new. Raises DecisionError, StorageError.
+    """
+    path = path.resolve()  # a link to a file under version control stays one
+    with _writing(path):
+        is_new = not path.exists()
+        with _locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:
+            notes = _repair(path, handle)
+            mine = parse(_all_of(handle), str(path))
+            merged = merge(mine, theirs)
+            added = len(merged) - len(mine)
+            if added:
+                beside = path.with_name(path.name + ".new")
+                with beside.open("wb") as sink:
+                    os.fchmod(sink.fileno(), os.fstat(handle).st_mode & 0o777)
+                    sink.write(b"".join(decision.line() for decision in merged))
+                    sink.flush()
+                    os.fsync(sink.fileno())
+                beside.replace(path)
+        if added or is_new:
+            _sync_folder(path.parent)
+    return merged, added, notes
+
+
+@contextmanager
+def _locked(path: Path, flags: int) -> Iterator[int]:
+    """The file, open and locked: shared to read, else for this process alone; the one that has the name now."""
+    how = fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX
+    while True:
+        handle = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, how)
+            try:
+                now = path.stat()
+            except FileNotFoundError:
+                now = None
+            if now is not None and os.path.samestat(os.fstat(handle), now):
+                yield handle
+                return
+        finally:
+            os.close(handle)
+        if now is None and not flags & os.O_CREAT:
+            raise FileNotFoundError(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if isinstance(error, DecisionError):
+            raise
+        raise StorageError(
+            f"Cannot write {path}: {error.strerror or error}.", "The answer is not recorded: mend it and answer again."
+        ) from error
+
+
+def _all_of(handle: int) -> bytes:
+    with os.fdopen(os.dup(handle), "rb") as source:
+        source.seek(0)
+        return source.read()
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes from the start are whole lines; -1 where only the last line break is missing."""
+    if not data:
+        return 0
+    if data.endswith(b"\n"):
+        start = data.rfind(b"\n", 0, len(data) - 1) + 1
+        return len(data) if _is_json(data[start:]) else start
+    start = data.rfind(b"\n") + 1
+    return -1 if _is_json(data[start:]) else start
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(from_json(line), dict)
+    except ValueError:
+        return False
+
+
+def _repair(path: Path, handle: int) -> list[str]:
+    """Move a last line that a power cut tore to `<file>.torn`. The file is locked and open to read and write."""
+    size = os.fstat(handle).st_size
+    reach = min(size, TAIL)
+    while True:
+        tail = os.pread(handle, reach, size - reach)
+        if reach == size or b"\n" in tail[:-1]:
+            break
+        reach = min(size, reach * 16)
+    keep = _whole(tail)
+    if keep == len(tail):
+        return []
+    if keep == -1:
+        os.pwrite(handle, b"\n", size) if not fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_APPEND else os.write(
+            handle, b"\n"
+        )
+        os.fsync(handle)
+        return []
+    aside = path.with_name(path.name + ".torn")
+    with aside.open("ab") as sink:
+        sink.write(tail[keep:].removesuffix(b"\n") + b"\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    _sync_folder(path.parent)
+    os.ftruncate(handle, size - len(tail) + keep)
+    os.fsync(handle)
+    return [f"{path}: the last line was cut off ({len(tail) - keep} bytes) and was moved to {aside.name}."]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _told(error: ValidationError) -> str:
+    """The first mistake as `key: what`."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(str(place) for place in first["loc"])
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text

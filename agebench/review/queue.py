@@ -1,0 +1,191 @@
+"""The queue: records in review, ordered by what an answer is worth, in an order that stays while people work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.decisions import queue_rows
+from agebench.review.answers import standing
+from agebench.review.decisions import Decision, Kind
+
+Record = tuple[str, str]  # part, path
+OPEN = ("reviewers_disagree", "picture_changed")  # reasons that say that answers are there and do not settle it
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The records in review of a manifest as it was when it was read; nobody holds the file.
+
+    rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
+    subject_id, block and near_block (records with the same number are neighbours), sha256, reasons (list),
+    label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
+    """
+
+    manifest: Path
+    judged_at: str | None
+    stamp: tuple[int, ...]
+    rows: pl.DataFrame = field(repr=False)
+
+    def changed(self) -> bool:
+        """Whether the manifest was judged again since. Opens it only where the file is another. Raises as
+        `open_manifest`."""
+        if _stamp(self.manifest) == self.stamp:
+            return False
+        with open_manifest(self.manifest) as con:
+            return get_meta(con, "judged_at") != self.judged_at
+
+    def left(
+        self,
+        answered: Iterable[Record] = (),
+        *,
+        check: str | None = None,
+        ages: tuple[int, int] | None = None,
+        part: str | None = None,
+        subject: str | None = None,
+    ) -> pl.DataFrame:
+        """The rows that wait, in order; those of `answered` drop out. check: one of the record's reasons; ages:
+        inclusive."""
+        rows = self.rows
+        if check is not None:
+            rows = rows.filter(pl.col("reasons").list.contains(check))
+        if ages is not None:
+            rows = rows.filter(pl.col("age").is_between(*ages))
+        if part is not None:
+            rows = rows.filter(pl.col("part") == part)
+        if subject is not None:
+            rows = rows.filter(pl.col("subject_id") == subject)
+        names = list(answered)
+        if names and len(rows):
+            done = pl.DataFrame(names, schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
+            rows = rows.join(done, on=["part", "path"], how="anti", maintain_order="left")
+        return rows
+
+
+def load_queue(manifest: Path) -> Queue:
+    """Read the queue of a manifest and close it (0.3 s for 500,000 records). Raises as `open_manifest`."""
+    stamp = _stamp(manifest)
+    with open_manifest(manifest) as con:
+        judged_at = get_meta(con, "judged_at")
+        rows = queue_rows(con)
+    return Queue(manifest, judged_at, stamp, in_order(rows))
+
+
+def in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Order the rows of `manifest.decisions.queue_rows` by what an answer is worth; the columns are those of `Queue`.
+
+    certainty that something is wrong: 1 where people's answers wait to be settled, else 1 - (1 - label_suspicion) / 2
+    ^ (checks that fired); rarity of the age class: the share that it lacks of what the balance plan wants of a class
+    (without a plan, of the largest class); worth: their sum. One look answers several: near duplicates stay together,
+    and so do the records of one group (subject), each at the place of its worthiest member.
+    """
+    wanted = pl.coalesce("per_class", "largest_class").cast(pl.Float64)
+    lacks = (1 - pl.col("in_class") / wanted).clip(0, 1).fill_nan(0).fill_null(0)
+    open_ = pl.any_horizontal(pl.col("reasons").list.contains(reason) for reason in OPEN)
+    alone = 2**40 + pl.col("record_id").cast(pl.Int64)
+    doubted = 1 - (1 - pl.col("label_suspicion").fill_null(0).clip(0, 1)) * pl.lit(0.5).pow(pl.col("checks"))
+    return (
+        rows.with_columns(pl.col("reasons").str.split(";"))
+        .with_columns(
+            certainty=pl.when(open_).then(1.0).otherwise(doubted),
+            rarity=pl.when(pl.col("age").is_between(0, 99)).then(lacks).otherwise(0.0),
+            block=pl.coalesce("group_id", alone),
+            near_block=pl.coalesce("near_group", alone),
+        )
+        .with_columns(worth=pl.col("certainty") + pl.col("rarity"))
+        .with_columns(
+            block_worth=pl.col("worth").max().over("block"),
+            near_worth=pl.col("worth").max().over("block", "near_block"),
+        )
+        .sort(
+            "block_worth", "block", "near_worth", "near_block", "worth", "record_id",
+            descending=[True, False, True, False, True, False],
+        )
+        .with_row_index("place")
+        .select(
+            "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "reasons",
+            "label_suspicion", "suggested_age", "certainty", "rarity", "worth",
+        )
+    )  # fmt: skip
+
+
+class Answers:
+    """The lines of a file of decisions as an index by record, to which lines can be added one by one."""
+
+    def __init__(self, decisions: Iterable[Decision] = ()) -> None:
+        self.lines: dict[Record, list[Decision]] = {}
+        self._ids: set[str] = set()
+        self._by: dict[str, list[Decision]] = {}
+        for decision in decisions:
+            self.add(decision)
+
+    def add(self, decision: Decision) -> None:
+        """Take in a line; one that is known already changes nothing."""
+        if decision.id not in self._ids:
+            self._ids.add(decision.id)
+            if decision.kind != "undo":
+                self._by.setdefault(decision.by, []).append(decision)
+            self.lines.setdefault((decision.part, decision.path), []).append(decision)
+
+    def standing(self, record: Record, kind: Kind = "decision") -> list[Decision]:
+        """The answers about a record that are not taken back, the earliest first."""
+        return sorted(standing(self.lines.get(record, []), kind), key=lambda d: d.order)
+
+    def latest(self, record: Record, by: str, kind: Kind = "decision") -> Decision | None:
+        """A reviewer's answer that counts about a record; None where there is none."""
+        return next((d for d in reversed(self.standing(record, kind)) if d.by == by), None)
+
+    def latest_of(self, by: str) -> Decision | None:
+        """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes
+        back."""
+        mine = sorted(self._by.get(by, []), key=lambda d: d.order, reverse=True)
+        return next((d for d in mine if d in self.standing((d.part, d.path), d.kind)), None)
+
+    def answered(self, queue: Queue, by: str | None = None) -> set[Record]:
+        """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by
+        anybody.
+
+        An answer about another picture than the present one does not count, nor one that was folded in already and
+        left the record in review (`reviewers_disagree`), unless it was given since the records were judged.
+        """
+        names = pl.DataFrame(list(self.lines), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
+        rows = queue.rows.join(names, on=["part", "path"], how="semi")
+        found = set()
+        for part, path, sha256, reasons in rows.select("part", "path", "sha256", "reasons").iter_rows():
+            mine = [d for d in self.standing((part, path)) if d.sha256 == sha256 and by in (None, d.by)]
+            if "reviewers_disagree" in reasons:
+                mine = [d for d in mine if _after(d, queue.judged_at)]
+            if mine:
+                found.add((part, path))
+        return found
+
+
+def assigned(record: Record, reviewers: Sequence[str], *, overlap: float = 0.0, seed: int = 0) -> tuple[str, ...]:
+    """Who is to answer a record: one of the reviewers, and for a share `overlap` (0 to 1) of records a second one too.
+
+    It depends on the names and not on their order, on the record and on the seed only: the same everywhere.
+    """
+    names = sorted(set(reviewers))
+    drawn = hashlib.sha256(f"{seed}/{record[0]}/{record[1]}".encode()).digest()
+    first, second, share = (int.from_bytes(drawn[i : i + 8]) for i in (0, 8, 16))
+    one = first % len(names)
+    if len(names) > 1 and share < overlap * 2**64:
+        return names[one], names[(one + 1 + second % (len(names) - 1)) % len(names)]
+    return (names[one],)
+
+
+def _after(decision: Decision, judged_at: str | None) -> bool:
+    return judged_at is None or decision.at.removesuffix("Z") > judged_at.removesuffix("+00:00")
+
+
+def _stamp(manifest: Path) -> tuple[int, ...]:
+    try:
+        found = manifest.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,115 @@
+"""Folding people's answers into a manifest, when it is judged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from agebench.manifest import get_meta, open_manifest, set_meta
+from agebench.manifest.decisions import answered_records, decision_facts, write_decisions
+from agebench.manifest.derived import state
+from agebench.review.answers import latest_answers, resolve, without_records
+from agebench.review.audit import Sample, estimate, samples_of
+from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
+
+RESOLVING = 1  # raise when answers are resolved otherwise: they are folded in anew then
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Resolved answers, ready to be written; rows is None where the manifest has them already."""
+
+    rows: pl.DataFrame | None
+    made_of: str
+    facts: dict[str, int]
+    audit: str | None  # the estimate of the latest audit, as JSON
+    notes: list[str]
+
+
+def gather(manifest: Path) -> Folded:
+    """Read the decisions of a manifest and resolve them against its records. Nobody holds the manifest meanwhile.
+
+    Raises DecisionError where the file is damaged: nothing is changed then.
+    """
+    file = decisions_file(manifest)
+    data, notes = read_bytes(file)
+    samples = samples_of(manifest)
+    with open_manifest(manifest) as con:
+        made_of = _made_of(data, con, samples)
+        if get_meta(con, "decisions_made_of") == made_of:
+            facts = decision_facts(con)
+            return Folded(None, made_of, facts, get_meta(con, "audit"), notes + told(facts, file))
+    decisions = parse(data, str(file))
+    names = latest_answers(decisions).select("part", "path").unique()
+    with open_manifest(manifest) as con:
+        records = answered_records(con, names)
+    rows = resolve(decisions, records)
+    facts = {"answers": int(rows["answers"].sum())} | {
+        status: int((rows["status"] == status).sum()) for status in ("decided", "conflict", "changed")
+    }
+    facts["gone"] = without_records(decisions, records)
+    return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
+
+
+def check(manifest: Path) -> None:
+    """Raises DecisionError where answers that are to be folded in are damaged: before hours of observing, not after
+    them."""
+    file = decisions_file(manifest)
+    data, samples = read_bytes(file, repair=False)[0], samples_of(manifest)
+    with open_manifest(manifest) as con:
+        known = get_meta(con, "decisions_made_of") == _made_of(data, con, samples)
+    if not known:
+        parse(data, str(file))
+
+
+def wait(con: duckdb.DuckDBPyConnection, manifest: Path) -> bool:
+    """Whether answers have come since the open manifest was judged."""
+    data, samples = read_bytes(decisions_file(manifest), repair=False)[0], samples_of(manifest)
+    return bool(data or get_meta(con, "decisions")) and get_meta(con, "decisions_made_of") != _made_of(
+        data, con, samples
+    )
+
+
+def _made_of(data: bytes, con: duckdb.DuckDBPyConnection, samples: list[Sample]) -> str:
+    read = samples if b'"audit"' in data else []
+    return hashlib.sha256(data + repr((RESOLVING, state(con), read)).encode()).hexdigest()
+
+
+def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:
+    """Store what `gather` found, in the transaction that judges."""
+    if folded.rows is not None:
+        write_decisions(con, folded.rows, folded.made_of, folded.facts)
+        set_meta(con, audit=folded.audit)
+
+
+def _estimate(samples: list[Sample], decisions: list[Decision]) -> str | None:
+    """The estimate of the latest audit that was read at all."""
+    for sample in samples:
+        found = estimate(sample, decisions)
+        if found.readings:
+            return json.dumps(asdict(found))
+    return None
+
+
+def told(facts: dict[str, int], file: Path) -> list[str]:
+    """What people should know of the answers that were folded in."""
+    notes = []
+    if facts.get("answers"):
+        waiting = [
+            f"{facts[status]:,} {what}"
+            for status, what in (("conflict", "on which reviewers disagree"), ("changed", "whose picture has changed"))
+            if facts[status]
+        ]
+        rest = f" ({', '.join(waiting)}: in review)" if waiting else ""
+        records = facts["decided"] + facts["conflict"] + facts["changed"]
+        notes.append(f"{facts['answers']:,} answers about {records:,} records were folded in from {file}{rest}.")
+    if facts.get("gone"):
+        notes.append(
+            f"{file} has answers about {facts['gone']:,} records that are not in this release; they are kept there."
+        )
+    return notes

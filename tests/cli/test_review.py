@@ -1,0 +1,307 @@
+"""agebench review: answers given, taken back, sent out and in, folded in, and the kept records audited."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from agebench.manifest import open_manifest
+from agebench.manifest.store import query
+
+Run = Callable
+FILE = "manifests/imdb-wiki.decisions.jsonl"
+COMMANDS = ("list", "decide", "export", "import", "agreement", "audit")
+
+
+def ok(done: Any) -> dict[str, Any]:
+    assert done.status == 0, done.err
+    [line] = done.out.splitlines()
+    return dict(json.loads(line))
+
+
+def told(done: Any, status: int, *words: str) -> None:
+    assert done.status == status, done.err
+    text = " ".join(done.err.split())
+    assert "Traceback" not in text
+    assert "does not know" not in text
+    for word in words:
+        assert word in text, (word, text)
+
+
+def record(workshop: Path, verdict: str, nth: int = 0) -> tuple[str, str]:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        sql = "SELECT part, path FROM judged WHERE verdict = ? AND claimed_age BETWEEN 0 AND 99 ORDER BY record_id"
+        return query(con, sql, [verdict]).row(nth)
+
+
+def verdicts(workshop: Path, agebench: Run) -> dict[tuple[str, str], dict[str, Any]]:
+    out = workshop / "v.jsonl"
+    assert agebench("export", "--rows", "verdicts", "--out", out, cwd=workshop).status == 0
+    return {(r["part"], r["path"]): r for r in pl.read_ndjson(out).to_dicts()}
+
+
+def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> None:
+    before = verdicts(workshop, agebench)
+    kept, waits, gone = record(workshop, "keep"), record(workshop, "review"), record(workshop, "reject")
+    found = ok(agebench("review", "decide", *kept, "--reject", "--by", "anna", "--note", "wax", "--json", cwd=workshop))
+    assert (found["command"], found["counts"]["answer"], found["line"]["note"]) == ("review decide", "reject", "wax")
+    done = agebench("review", "decide", *waits, "--age", 33, "--by", "anna", cwd=workshop)
+    assert "what counts now: keep, age 33 (by anna)" in " ".join(done.out.split())
+    assert "`agebench curate` folds it in" in " ".join(done.out.split())
+    assert agebench("review", "decide", *gone, "--keep", "--by", "anna", cwd=workshop).status == 0
+    assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
+    assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
+    curated = ok(agebench("curate", "imdb-wiki", "--json", cwd=workshop))
+    assert any("3 answers about 3 records were folded in" in note for note in curated["notes"])
+    assert curated["observed"] == 0
+    after = verdicts(workshop, agebench)
+    assert {name for name in before if before[name] != after[name]} == {kept, waits, gone}
+    assert after[kept]["verdict"] == "reject"
+    assert "decision" in after[kept]["reasons"].split(";")
+    assert (after[waits]["verdict"], after[waits]["age"], after[waits]["decided_by"]) == ("keep", 33, "anna")
+    assert after[waits]["claimed_age"] == before[waits]["age"]
+    assert (after[gone]["verdict"], after[gone]["reasons"]) == ("keep", "")
+    told(
+        agebench("train", "neighborhood-quick", "--set", "train.steps=2", cwd=workshop), 1, "before its curated records"
+    )
+    assert "older than the curated rows" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
+    assert agebench("balance", "--per-class", 2, cwd=workshop).status == 0
+    (workshop / "manifests" / "imdb-wiki.duckdb").unlink()  # built anew, with every answer
+    ok(agebench("curate", "imdb-wiki", "--workers", 1, "--json", cwd=workshop))
+    assert verdicts(workshop, agebench) == after
+
+
+def test_explain_shows_decisions(workshop: Path, agebench: Run) -> None:
+    name = record(workshop, "keep")
+    agebench("review", "decide", *name, "--reject", "--by", "anna", cwd=workshop)
+    agebench("review", "decide", *name, "--keep", "--by", "anna", cwd=workshop)
+    agebench("review", "decide", *name, "--undo", "--by", "anna", cwd=workshop)
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    found = ok(agebench("explain", *name, "--json", cwd=workshop))
+    assert (found["verdict"], found["decision"]["answer"]) == ("reject", "reject")
+    assert [(a["kind"], a["taken_back"]) for a in found["answers"]] == [
+        ("decision", False),
+        ("decision", True),
+        ("undo", False),
+    ]
+    text = " ".join(agebench("explain", *name, cwd=workshop).out.split())
+    assert "anna, 20" in text
+    assert "when it was judged: decided: reject" in text
+
+
+def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, agebench: Run) -> None:
+    found = ok(agebench("review", "list", "--json", cwd=workshop))
+    assert set(found) == {"command", "left", "records"}
+    assert found["command"] == "review list"
+    assert found["left"] == ok(agebench("curate", "imdb-wiki", "--json", cwd=workshop))["review"] > 0
+    rows = found["records"]
+    assert all({"part", "path", "age", "reasons"} <= set(row) and row["reasons"] for row in rows)
+    assert found == ok(agebench("review", "list", "--json", cwd=workshop))
+    first = rows[len(rows) // 2]
+    agebench("review", "decide", first["part"], first["path"], "--reject", "--by", "anna", cwd=workshop)
+    left = ok(agebench("review", "list", "--json", cwd=workshop))
+    assert left["records"] == [row for row in rows if row != first]
+    assert ok(agebench("review", "list", "--by", "otto", "--json", cwd=workshop))["records"] == rows
+    agebench("review", "decide", first["part"], first["path"], "--undo", "--by", "anna", cwd=workshop)
+    assert ok(agebench("review", "list", "--json", cwd=workshop))["records"] == rows
+    check = rows[0]["reasons"][0]
+    some = ok(agebench("review", "list", "--check", check, "--json", cwd=workshop))["records"]
+    assert some == [row for row in rows if check in row["reasons"]]
+    aged = ok(agebench("review", "list", "--age", "0-40", "--json", cwd=workshop))["records"]
+    assert aged == [row for row in rows if row["age"] is not None and row["age"] <= 40]
+    part = ok(agebench("review", "list", "--part", "wiki", "--json", cwd=workshop))["records"]
+    assert part == [row for row in rows if row["part"] == "wiki"]
+    one = ok(agebench("review", "list", "--subject", rows[0]["subject_id"], "--json", cwd=workshop))["records"]
+    assert one == [row for row in rows if row["subject_id"] == rows[0]["subject_id"]]
+    assert len(ok(agebench("review", "list", "--limit", 1, "--json", cwd=workshop))["records"]) == 1
+    told(agebench("review", "list", "--check", "nonsense", cwd=workshop), 2, "nonsense", check)
+
+
+def test_records_are_shared_out_among_reviewers(workshop: Path, agebench: Run) -> None:
+    def mine(by: str, overlap: float) -> set[str]:
+        rows = ok(agebench("review", "list", "--by", by, "--reviewers", "anna, otto", "--overlap", overlap,
+                           "--limit", 999, "--json", cwd=workshop))["records"]  # fmt: skip
+        return {row["path"] for row in rows}
+
+    every = {row["path"] for row in ok(agebench("review", "list", "--limit", 999, "--json", cwd=workshop))["records"]}
+    anna, otto = mine("anna", 0), mine("otto", 0)
+    assert anna | otto == every
+    assert not anna & otto
+    assert mine("anna", 1) == mine("otto", 1) == every
+    told(agebench("review", "list", "--by", "zoe", "--reviewers", "anna,otto", cwd=workshop), 2, "zoe")
+
+
+def test_two_peoples_answers_come_together(workshop: Path, agebench: Run) -> None:
+    names = [record(workshop, "keep", i) for i in range(3)]
+    for i, name in enumerate(names):
+        agebench("review", "decide", *name, "--keep" if i else "--reject", "--by", "anna", cwd=workshop)
+    assert agebench("review", "export", "--out", "anna.jsonl", cwd=workshop).status == 0
+    (workshop / FILE).unlink()
+    for name in names:
+        agebench("review", "decide", *name, "--keep", "--by", "otto", cwd=workshop)
+    mine = (workshop / FILE).read_bytes()
+    found = ok(agebench("review", "import", "anna.jsonl", "--json", cwd=workshop))
+    assert (found["read"], found["added"]) == (3, 3)
+    assert [(d["part"], d["path"]) for d in found["disagreements"]] == [names[0]]
+    once = (workshop / FILE).read_bytes()
+    assert ok(agebench("review", "import", "anna.jsonl", "--json", cwd=workshop))["added"] == 0
+    assert (workshop / FILE).read_bytes() == once
+    (workshop / "otto.jsonl").write_bytes(mine)
+    (workshop / FILE).write_bytes((workshop / "anna.jsonl").read_bytes())
+    agebench("review", "import", "otto.jsonl", cwd=workshop)
+    assert (workshop / FILE).read_bytes() == once
+    agreed = ok(agebench("review", "agreement", "--json", cwd=workshop))
+    assert (agreed["several"], agreed["agreed"], agreed["measure"]) == (3, 2, "Cohen's kappa")
+    assert "anna: reject; otto: keep" in " ".join(agebench("review", "agreement", cwd=workshop).out.split())
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    rows = verdicts(workshop, agebench)
+    assert (rows[names[0]]["verdict"], rows[names[0]]["reasons"]) == ("review", "reviewers_disagree")
+    listed = ok(agebench("review", "list", "--check", "reviewers_disagree", "--json", cwd=workshop))
+    assert [(r["part"], r["path"]) for r in listed["records"]] == [names[0]]
+    agebench("review", "decide", *names[0], "--keep", "--by", "anna", cwd=workshop)  # settled
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    assert verdicts(workshop, agebench)[names[0]]["verdict"] == "keep"
+
+
+def test_a_bad_file_is_refused_and_nothing_changes(workshop: Path, agebench: Run) -> None:
+    agebench("review", "decide", *record(workshop, "keep"), "--keep", "--by", "anna", cwd=workshop)
+    before = (workshop / FILE).read_bytes()
+    (workshop / "bad.jsonl").write_bytes(before + b'{"id": 3}\n')
+    told(agebench("review", "import", "bad.jsonl", cwd=workshop), 1, "bad.jsonl, line 2: id")
+    (workshop / "bad.json").write_text('[{"data": {"part": "x"}}]')
+    told(agebench("review", "import", "bad.json", cwd=workshop), 1, "bad.json, task 1")
+    told(agebench("review", "import", "none.jsonl", cwd=workshop), 3, "none.jsonl")
+    told(agebench("review", "import", "bad.json", "--format", "xml", cwd=workshop), 2, "label-studio")
+    assert (workshop / FILE).read_bytes() == before
+    manifest = (workshop / "manifests" / "imdb-wiki.duckdb").read_bytes()
+    (workshop / FILE).write_bytes(b"{]\n" + before)
+    for words in (("curate", "imdb-wiki"), ("review", "list"), ("review", "export"), ("review", "agreement"),
+                  ("review", "decide", *record(workshop, "keep"), "--keep"), ("review", "audit")):  # fmt: skip
+        told(agebench(*words, cwd=workshop), 1, f"{FILE}, line 1")
+    assert (workshop / FILE).read_bytes() == b"{]\n" + before
+    assert (workshop / "manifests" / "imdb-wiki.duckdb").read_bytes() == manifest
+    (workshop / FILE).write_bytes(before + before[:40])
+    told(agebench("review", "list", "--json", cwd=workshop), 0, "was cut off")
+    assert (workshop / FILE).read_bytes() == before
+
+
+def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
+    assert agebench("review", "export", "--format", "label-studio", "--out", "tasks.json", cwd=workshop).status == 0
+    tasks = json.loads((workshop / "tasks.json").read_text())
+    listed = ok(agebench("review", "list", "--limit", 999, "--json", cwd=workshop))["records"]
+    assert [t["data"]["path"] for t in tasks] == [r["path"] for r in listed]
+    with_face = next(t for t in tasks if t["predictions"][0]["result"])
+    rectangle = with_face["predictions"][0]["result"][0]
+    with_face["annotations"] = [{
+        "id": 1, "completed_by": 7, "created_at": "2026-01-02T03:04:05.678Z", "was_cancelled": False,
+        "result": [rectangle, {"type": "number", "from_name": "age", "to_name": "image", "value": {"number": 41}}],
+    }]  # fmt: skip
+    (workshop / "done.json").write_text(json.dumps(tasks))
+    assert ok(agebench("review", "import", "done.json", "--json", cwd=workshop))["added"] == 1
+    assert ok(agebench("review", "import", "done.json", "--json", cwd=workshop))["added"] == 0
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [row] = query(con, "SELECT * FROM curated WHERE path = ?", [with_face["data"]["path"]]).to_dicts()
+    assert row["age"] == 41
+    assert row["face_x"] == pytest.approx(rectangle["value"]["x"] * rectangle["original_width"] / 100, abs=0.1)
+    assert row["face_no"] is not None
+
+
+WRONG = {
+    "two answers": (["--keep", "--reject"], "--keep and --reject contradict"),
+    "no answer": ([], "expected one of"),
+    "undo and answer": (["--undo", "--keep"], "--undo takes no answer"),
+    "age 100": (["--age", 100], "0 to 99"),
+    "no box": (["--face", "1,2,3"], "X,Y,W,H"),
+    "flat box": (["--face", "1,2,0,3"], "above 0"),
+    "box outside": (["--face", "90000,2,3,3"], "outside the picture"),
+    "no name": (["--keep", "--by", " "], "no name"),
+    "nothing to undo": (["--undo", "--by", "otto"], "otto has no answer"),
+}
+
+
+@pytest.mark.parametrize(("flags", "words"), WRONG.values(), ids=WRONG.keys())
+def test_an_answer_that_cannot_be_is_wrong_usage(workshop: Path, agebench: Run, flags: list[Any], words: str) -> None:
+    done = agebench("review", "decide", *record(workshop, "keep"), *flags, "--json", cwd=workshop)
+    told(done, 2, words)
+    assert json.loads(done.out)["command"] == "review decide"
+    assert not (workshop / FILE).exists()
+
+
+def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(workshop: Path, agebench: Run) -> None:
+    part, path = record(workshop, "keep")
+    told(agebench("review", "decide", part, path + "x", "--keep", cwd=workshop), 2, "no record", path)
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
+    told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "--age N")
+    told(agebench("review", "list", "--manifest", "utkface", cwd=workshop), 3, "utkface")
+
+
+def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench: Run) -> None:
+    before = verdicts(workshop, agebench)
+    found = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    assert {"command", "n", "readings", "wrong", "interval", "seed", "estimated_at", "curated", "to_read"} <= set(found)
+    assert (found["n"], found["wrong"], found["interval"], found["current"]) == (10, None, None, True)
+    assert set(found["to_read"][0]) == {"part", "path", "sha256", "age", "reading"}
+    assert all(before[row["part"], row["path"]]["verdict"] == "keep" for row in found["to_read"])
+    assert "wait to be folded in" not in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
+    text = agebench("review", "audit", "--n", 10, "--seed", 1, cwd=workshop).out
+    assert "keep" not in text.replace("kept", "")
+    rng = random.Random(0)
+    for row in found["to_read"]:
+        flag = "--reject" if rng.random() < 0.2 else "--keep"
+        done = agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", cwd=workshop)
+        assert "changes no verdict" in " ".join(done.out.split())
+    again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))
+    low, high = again["interval"]
+    assert 0 <= low < again["wrong"] < high <= 1
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    assert verdicts(workshop, agebench) == before
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(kept,)] = con.execute("SELECT value FROM meta WHERE key = 'audit'").fetchall()
+    assert {k: v for k, v in json.loads(kept).items() if k != "estimated_at"} == {
+        k: again[k] for k in json.loads(kept) if k != "estimated_at"
+    }
+    trained = ok(agebench("train", "neighborhood-quick", "--set", "train.steps=2", "--set", "train.batch=8", "--set",
+                          "train.warmup=1", "--json", cwd=workshop))  # fmt: skip
+    assert json.loads((workshop / trained["path"] / "card.json").read_text())["provenance"]["audit"]["interval"] == [
+        low,
+        high,
+    ]
+    text = agebench("report", "--tables", "2", "--format", "markdown", cwd=workshop).out
+    assert "labels still wrong by an audit of 10" in " ".join(text.split())
+    name = found["to_read"][0]
+    agebench("review", "decide", name["part"], name["path"], "--reject", "--by", "anna", cwd=workshop)
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    stale = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    assert (stale["current"], stale["interval"]) == (False, again["interval"])
+
+
+def test_help_is_light_and_every_example_runs(workshop: Path, agebench: Run) -> None:
+    heavy = ("polars", "duckdb", "numpy", "scipy", "sklearn", "torch")
+    code = (
+        "import sys; from agebench.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        f"print('|', *[m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "review", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.rpartition("|")[2].split() == [], done.stderr
+    assert all(command in done.stdout for command in COMMANDS)
+    part, path = record(workshop, "keep")
+    agebench("review", "decide", part, path, "--keep", cwd=workshop)
+    assert agebench("review", "export", "--out", "answers.jsonl", cwd=workshop).status == 0
+    for command in COMMANDS:
+        [example] = re.findall(r"Example: (agebench .*)", agebench("review", command, "--help").out)
+        words = [{"PART": part, "PATH": path}.get(word, word) for word in shlex.split(example)[1:]]
+        assert words[:2] == ["review", command]
+        assert agebench(*words, cwd=workshop).status == 0, example

@@ -1,0 +1,212 @@
+"""What decisions make of verdicts, ages and faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+
+from agebench.manifest import create_or_open, get_meta, open_manifest
+from agebench.manifest.decisions import decision_of, kept_rows, queue_rows, subject_of
+from agebench.manifest.exports import plan_rows, verdict_rows
+from agebench.manifest.looking import look_at
+from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan
+from agebench.manifest.store import query
+from agebench.manifest.verdicts import CompiledCheck, counts, funnel, judge, judge_apart, keep_evidence
+from agebench.review.decisions import Decision, append, decisions_file, new_decision
+from agebench.workflows import decisions
+
+from .test_evidence import face, fold, part, seen
+
+Build = Callable[..., Path]
+CHECKS = [
+    CompiledCheck("odd", "review", "age % 2 = 1", "'odd ' || age", "age", frozenset(), True),
+    CompiledCheck("high", "reject", "age >= 4", "'high ' || age", "age", frozenset(), True),
+]
+
+
+def say(file: Path, number: int, answer: str, by: str = "anna", **values: Any) -> Decision:
+    one = new_decision(by=by, kind="decision", part="p", path=f"{number:05d}.jpg", answer=answer, **values)
+    append(decisions_file(file), one)
+    return one
+
+
+def judged(file: Path, checks: list[CompiledCheck] = CHECKS) -> list[dict[str, Any]]:
+    with open_manifest(file, write=True) as con:
+        keep_evidence(con)
+    found = decisions.gather(file)
+    with open_manifest(file, write=True) as con:
+        decisions.write(con, found)
+        judge(con, checks, recipe="r", recipe_digest="x")
+    with open_manifest(file) as con:
+        return verdict_rows(con).to_dicts()
+
+
+def test_a_decision_beats_every_verdict(build: Build) -> None:
+    path = build(6)  # ages 0 to 5: 1, 3 in review, 4 rejected, 5 rejected (and odd)
+    assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep", "review", "reject", "reject"]
+    say(path, 0, "reject")
+    say(path, 1, "keep", by="otto", note="fine")
+    say(path, 3, "age", age=33)
+    say(path, 5, "keep")
+    rows = judged(path)
+    assert [r["verdict"] for r in rows] == ["reject", "keep", "keep", "keep", "reject", "keep"]
+    assert [r["reasons"] for r in rows] == ["decision", "", "", "", "high", ""]
+    assert [(r["age"], r["claimed_age"]) for r in rows] == [(0, 0), (1, 1), (2, 2), (33, 3), (4, 4), (5, 5)]
+    assert [r["decided_by"] for r in rows] == ["anna", "otto", None, "anna", None, "anna"]
+    with open_manifest(path) as con:
+        assert counts(con) == {"keep": 4, "review": 0, "reject": 2}
+        assert query(con, "SELECT age FROM curated")["age"].to_list() == [1, 2, 33, 5]
+        assert kept_rows(con)["age"].to_list() == [1, 2, 33, 5]
+        steps = dict(funnel(con).select("step", "records").iter_rows())
+        assert steps == {"records": 6, "odd": 0, "high": 1, "decision": 1, "reviewers_disagree": 0,
+                         "picture_changed": 0, "kept": 4}  # fmt: skip
+        other = judge_apart(con, CHECKS[:1])
+        assert other["verdict"].to_list() == ["reject", "keep", "keep", "keep", "keep", "keep"]
+        assert other["reasons"].to_list() == ["decision", "", "", "", "", ""]
+        assert (decision_of(con, 1) or {})["note"] == "fine"
+        assert decision_of(con, 2) is None
+
+
+def test_disagreement_and_a_changed_picture_leave_a_record_in_review(build: Build) -> None:
+    path = build(4)
+    part(path, *(seen(i) for i in range(4)))
+    fold(path)
+    sha = f"{2:064x}"
+    say(path, 2, "reject", sha256=sha)
+    say(path, 2, "keep", by="otto", sha256=sha)
+    say(path, 3, "keep", sha256="f" * 64)
+    say(path, 9, "keep")
+    rows = judged(path)
+    assert [r["verdict"] for r in rows] == ["keep", "review", "review", "review"]
+    assert [r["reasons"] for r in rows] == ["", "odd", "reviewers_disagree", "picture_changed;odd"]
+    assert [r["decided_by"] for r in rows] == [None] * 4
+    found = decisions.gather(path)
+    assert found.facts == {"answers": 3, "decided": 0, "conflict": 1, "changed": 1, "gone": 1}
+    assert "1 on which reviewers disagree, 1 whose picture has changed" in found.notes[0]
+    assert "1 records that are not in this release" in found.notes[1]
+    with open_manifest(path) as con:
+        assert [(r["record_id"], r["checks"]) for r in queue_rows(con).to_dicts()] == [(1, 1), (2, 1), (3, 2)]
+        assert funnel(con)["records"].sum() == 2 * 4
+
+
+def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) -> None:
+    path = build(3)
+    say(path, 1, "keep")
+    judged(path)
+    again = decisions.gather(path)
+    assert (again.rows, again.facts["decided"]) == (None, 1)
+    assert again.notes == ["1 answers about 1 records were folded in from " + f"{decisions_file(path)}."]
+    decisions_file(path).unlink()
+    assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
+    say(path, 1, "keep")
+    judged(path)
+    build(2)
+    with open_manifest(path) as con:
+        assert con.execute("SELECT count(*) FROM decision").fetchall() == [(0,)]
+    assert [r["verdict"] for r in judged(path)] == ["keep", "keep"]
+
+
+def test_decisions_make_a_plan_stale_and_its_ages_are_those_in_force(build: Build) -> None:
+    path = build(3)
+    part(path, seen(0, [face(0, 0, 50, 50)]))
+    fold(path)
+    judged(path)
+    with open_manifest(path) as con:
+        before = curated_fingerprint(con)
+    prints = {before}
+    sha = f"{0:064x}"
+    for values in ({"answer": "age", "age": 9}, {"answer": "keep"}, {"answer": "face", "box": [60, 0, 9, 9]},
+                   {"answer": "reject"}):  # fmt: skip
+        say(path, 0, sha256=sha, **values)
+        judged(path)
+        with open_manifest(path, write=True) as con:
+            prints.add(curated_fingerprint(con))
+            if values["answer"] == "age":
+                write_plan(con, pl.DataFrame({"record_id": [0], "copies": [2]}),
+                           PlanFacts("x", 1, (0, 9), 0, "2020", curated_fingerprint(con)))  # fmt: skip
+                assert plan_rows(con, "x").to_dicts() == [{"part": "p", "path": "00000.jpg", "age": 9, "copies": 2}]
+    assert len(prints) == 4  # a mere keep changes nothing
+
+
+def test_a_box_means_the_face_that_it_overlaps_most_else_itself(build: Build) -> None:
+    path = build(3, age=[0, 2, 2])
+    faces = [face(0, 0, 60, 60), face(100, 20, 20, 20)]
+    part(path, *(seen(i, faces) for i in range(3)))
+    fold(path)
+    say(path, 0, "face", box=[98, 18, 24, 24], sha256=f"{0:064x}")
+    say(path, 1, "age", age=7, box=[150, 50, 30, 40], sha256=f"{1:064x}")
+    judged(path)
+    with open_manifest(path) as con:
+        rows = query(con, "SELECT * FROM curated ORDER BY record_id").to_dicts()
+    assert [r["face_no"] for r in rows[::2]] == [1, 0]
+    assert (rows[0]["face_x"], rows[0]["face_w"]) == (100, 20)
+    assert rows[0]["landmarks"] == pytest.approx(faces[1]["landmarks"])
+    own = rows[1]
+    assert (own["face_x"], own["face_y"], own["face_w"], own["face_h"]) == (150, 50, 30, 40)
+    assert -32_002 < own["face_no"] < -1
+    assert all(150 < x < 180 for x in own["landmarks"][::2])
+    assert all(50 < y < 90 for y in own["landmarks"][1::2])
+
+
+def test_a_manifest_from_before_decisions_is_brought_to_this_schema(build: Build) -> None:
+    path = build(3)
+    judged(path)
+    con = duckdb.connect(str(path))
+    for (view,) in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
+        con.execute(f"DROP VIEW {view}")
+    con.execute("DROP TABLE decision; UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    con.close()
+    [note] = create_or_open(path, "fg-net")
+    assert "from schema version 2 to 3" in note
+    with open_manifest(path) as con:
+        assert get_meta(con, "judged_at") is None
+    say(path, 1, "keep")
+    assert [r["verdict"] for r in judged(path)] == ["keep", "keep", "keep"]
+
+
+def test_the_record_that_is_answered_about(build: Build) -> None:
+    path = build(2)
+    part(path, seen(1))
+    fold(path)
+    judged(path)
+    with open_manifest(path) as con:
+        one = subject_of(con, "p", "00001.jpg")
+        assert subject_of(con, "p", "x") is None
+    assert one is not None
+    assert (one.record_id, one.age, one.verdict, one.width, one.height) == (1, 1, "review", 200, 100)
+
+
+def test_what_a_person_sees_who_is_asked(build: Build) -> None:
+    path = build(6, subject_id=["1", "1", "1", "2", None, None], photo_year=[2003, 2001, None, 1, 1, 1])
+    faces = [face(0, 0, 60, 60), face(100, 20, 20, 20)]
+    part(path, seen(0, faces), seen(1, faces), seen(2, faces), seen(3, faces, sha256=f"{0:064x}"))
+    fold(path)
+    with open_manifest(path, write=True) as con:
+        con.execute(
+            "INSERT INTO age_estimate VALUES (?, 1, 'e', 33, 4, [0.5, 0.5]), (?, 0, 'e', 9, 4, NULL)", [f"{1:064x}"] * 2
+        )
+        con.execute("INSERT INTO near_copy SELECT i, 1, 2, 1, 'p/00001.jpg', 0 FROM (VALUES (1), (2)) t (i)")
+    say(path, 1, "age", age=33, box=[98, 18, 24, 24], sha256=f"{1:064x}")
+    say(path, 2, "reject", sha256=f"{2:064x}")
+    judged(path)
+    with open_manifest(path) as con:
+        one, alone, first = look_at(con, 1), look_at(con, 5), look_at(con, 0)
+        verdicts = {r["record_id"]: r["verdict"] for r in query(con, "SELECT * FROM judged").to_dicts()}
+        assert {i: (look_at(con, i) or one).verdict for i in range(6)} == verdicts  # type: ignore[union-attr]
+        assert look_at(con, 6) is None
+    assert one is not None
+    assert alone is not None
+    assert first is not None
+    assert (one.age, one.verdict, [r["check"] for r in one.reasons]) == (33, "keep", ["odd"])
+    assert [f["meant"] for f in one.faces] == [False, True]
+    assert [(e["age"], e["probabilities"]) for e in one.estimates] == [(33, [0.5, 0.5])]
+    assert [(r["record_id"], r["verdict"]) for r in one.relatives] == [(0, "keep"), (2, "reject")]
+    assert [r["record_id"] for r in one.duplicates] == [2]
+    assert [r["record_id"] for r in first.duplicates] == [3]
+    assert [(r["record_id"], r["age"]) for r in first.relatives] == [(1, 33), (2, 2)]
+    assert (alone.faces, alone.relatives, alone.duplicates, alone.decision) == ([], [], [], None)
