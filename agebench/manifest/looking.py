@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import polars as pl
 
 from agebench.manifest.store import query
 
+EXAMPLES = 8  # of each check
 MOST_RELATIVES = 60  # photographs of the same subject
 
 
@@ -111,3 +113,36 @@ def _companions(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str
                    GROUP BY record_id) v USING (record_id)
         ORDER BY e.photo_year NULLS LAST, e.record_id"""
     return query(con, sql).to_dicts()
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A curation at one look. meta: as stored (dataset, recipe, judged_at, detector, …); funnel: position, step,
+    verdict, records, status; ages: age (claimed), records, kept; checks: check, verdict, predicate, status, records,
+    examples (ids of up to `EXAMPLES` records that it fired on, evenly over the release)."""
+
+    meta: dict[str, str]
+    funnel: list[dict[str, Any]]
+    ages: pl.DataFrame
+    checks: list[dict[str, Any]]
+
+
+def overview(con: duckdb.DuckDBPyConnection) -> Overview:
+    """The overview of a judged manifest."""
+    ages = query(
+        con,
+        """SELECT claimed_age AS age, count(*) AS records, count(*) FILTER (verdict = 'keep') AS kept FROM judged
+           WHERE claimed_age IS NOT NULL GROUP BY claimed_age ORDER BY claimed_age""",
+    )
+    checks = query(
+        con,
+        """SELECT c."check", c.verdict, c.predicate, c.status, count(v.record_id) AS records,
+                  coalesce(list(v.record_id ORDER BY hash(v.record_id), v.record_id)
+                      FILTER (v.record_id IS NOT NULL), []) AS fired
+           FROM recipe_check c LEFT JOIN verdict v USING ("check")
+           GROUP BY c."check", c.verdict, c.predicate, c.status, c.position ORDER BY c.position""",
+    )
+    checks = checks.with_columns(examples=pl.col("fired").list.head(EXAMPLES)).drop("fired")
+    meta = dict(con.execute("SELECT key, value FROM meta").fetchall())
+    funnel = query(con, "SELECT * FROM funnel ORDER BY position").to_dicts()
+    return Overview(meta, funnel, ages, checks.to_dicts())

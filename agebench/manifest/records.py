@@ -51,6 +51,11 @@ def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Folder]:
     return {part: as_folder(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
 
 
+def record_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Every record's part and path; the row's number is its record_id."""
+    return query(con, "SELECT part, path FROM record ORDER BY record_id")
+
+
 def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULLs where nothing is), known,
     and alone (whether its subject has too few records for anybody to be recognised in them)."""

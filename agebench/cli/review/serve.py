@@ -1,0 +1,69 @@
+"""agebench review serve"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agebench.cli.render import console, plain
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench review serve --help; agebench review serve --reviewer ann")(serve)
+
+
+def serve(
+    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
+    token: Annotated[
+        str | None, typer.Option(help="What the address must hold once [made anew]; 16 characters or more.")
+    ] = None,
+    reviewer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name that the page proposes for answers [the user's].")
+    ] = None,
+    reviewers: Annotated[
+        str | None, typer.Option(help="All reviewers, as A,B: each is shown their own share of the records.")
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of records that two of --reviewers answer.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the assignment to --reviewers.")] = 0,
+    exposed: Annotated[
+        bool, typer.Option("--exposed", help="Allow a --host that other machines can reach: they see people's faces.")
+    ] = False,
+    name: Annotated[
+        list[str] | None, typer.Option(help="What other machines call this one, as `name:port`, with --exposed.")
+    ] = None,
+) -> None:
+    """Show the review page on this machine, until Ctrl-C. Answers are on disk before the next record shows."""
+    from agebench.cli.review import reviewer as named
+
+    names = [one.strip() for one in reviewers.split(",") if one.strip()] if reviewers else []
+    if reviewers is not None and len(names) < 2:
+        raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
+    if overlap and not names:
+        raise typer.BadParameter("it needs --reviewers.", param_hint="--overlap")
+    if name and not exposed:
+        raise typer.BadParameter("it needs --exposed.", param_hint="--name")
+    who = named(reviewer) if reviewer is not None or not names else None
+    from agebench.workflows.places import find_manifest
+    from agebench.workflows.serve import is_loopback, serve
+
+    out = console()
+
+    def ready(address: str, waiting: int) -> None:
+        if not is_loopback(host):
+            out.print(
+                f"[bold red]warning:[/] {plain(host)} can be reached from other machines, without encryption: whoever "
+                "has the token sees people's faces and can answer. Put an authenticating proxy with TLS before it."
+            )
+        out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
+        print(address, flush=True)
+
+    serve(
+        find_manifest(manifest, training=False), host=host, port=port, token=token, reviewer=who, reviewers=names,
+        overlap=overlap, seed=seed, exposed=exposed, names=name or (), on_ready=ready,
+    )  # fmt: skip
+    out.print("The page has ended. `agebench curate` folds the answers in.")

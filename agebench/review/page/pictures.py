@@ -1,0 +1,86 @@
+"""Pictures for the page: by record, never by path, decoded and encoded anew, so that no byte of a file goes out."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agebench.errors import RemoteError
+from agebench.pictures import Locator, decode, read_bytes
+from agebench.review.page.desk import Desk
+
+AT_ONCE = 3  # pictures that are decoded at the same time: a large one takes hundreds of megabytes
+KEPT_BYTES = 48 * 2**20
+MARGIN = 0.6  # sides of the face that are shown around it
+QUALITY = 88
+
+
+class Pictures:
+    """JPEGs of a desk's records, the latest of them kept."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._room = threading.Semaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, int, int, bool], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def jpeg(self, record_id: int, side: int, *, face: bool = False) -> bytes | None:
+        """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none."""
+        now = self.desk.snapshot
+        key = (now.number, record_id, side, face)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        name = self.desk.name(record_id)
+        if name is None:
+            return None
+        file, fault = Locator(now.folders).find(*name)
+        if file is None or fault is not None:
+            return None
+        box = self._box(record_id) if face else None
+        with self._room:
+            try:
+                data, fault = read_bytes(file)
+            except RemoteError:
+                return None
+            if fault is not None:
+                return None
+            picture, _ = decode(data, at_least=side if box is None else None)
+            if picture is None:
+                return None
+            encoded = _encoded(picture.rgb, picture.scale, side, box)
+        with self._lock:
+            self._kept[key] = encoded
+            self._bytes += len(encoded)
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return encoded
+
+    def _box(self, record_id: int) -> tuple[float, float, float, float] | None:
+        look = self.desk.look(record_id)
+        if look is None or look.evidence.get("face_w") is None:
+            return None
+        x, y, w, h = (float(look.evidence[f"face_{name}"]) for name in "xywh")
+        return x - MARGIN * w, y - MARGIN * h, w * (1 + 2 * MARGIN), h * (1 + 2 * MARGIN)
+
+
+def _encoded(rgb: NDArray[np.uint8], scale: float, side: int, box: tuple[float, float, float, float] | None) -> bytes:
+    if box is not None:
+        height, width = rgb.shape[:2]
+        x, y, w, h = (value * scale for value in box)
+        left, top = max(0, int(x)), max(0, int(y))
+        part = rgb[top : min(height, int(y + h) + 1), left : min(width, int(x + w) + 1)]
+        rgb = part if part.size else rgb
+    height, width = rgb.shape[:2]
+    zoom = side / max(height, width)
+    if zoom < 1:
+        size = max(1, round(width * zoom)), max(1, round(height * zoom))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return data.tobytes()

@@ -1,0 +1,129 @@
+"use strict";
+// What the review page and the grid share: talking to the server, the reviewer's name, filters, banners.
+
+const csrf = document.querySelector('meta[name="csrf"]').content;
+const byId = (id) => document.getElementById(id);
+
+class Refusal extends Error {
+  constructor(message, next) { super(message); this.next = next; }
+}
+
+async function call(path, body) {
+  const options = body === undefined ? {} : {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-agebench-csrf": csrf },
+    body: JSON.stringify(body),
+  };
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Refusal("The server does not answer.", "Start `agebench review serve` again; what was acknowledged is kept.");
+  }
+  const text = await response.text();
+  if (response.ok) return JSON.parse(text);
+  let error = { message: text.trim() || `The server answered ${response.status}.`, next: null };
+  try { error = JSON.parse(text).error; } catch { /* a plain sentence */ }
+  throw new Refusal(error.message, error.next);
+}
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function drawn(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function say(text) { byId("live").textContent = text; }
+
+let bannerTimer;
+function banner(text, bad = false, seconds = 0) {
+  const place = byId("banner");
+  clearTimeout(bannerTimer);
+  place.hidden = !text;
+  place.classList.toggle("bad", bad);
+  place.textContent = text || "";
+  if (text && seconds) bannerTimer = setTimeout(() => { place.hidden = true; }, seconds * 1000);
+}
+
+function tell(error) { banner([error.message, error.next].filter(Boolean).join(" "), true); }
+
+// --- who reviews --------------------------------------------------------------------------------------------------
+
+const nameField = byId("name");
+const proposed = document.querySelector('meta[name="reviewer"]').content;
+nameField.value = localStorage.getItem("agebench-reviewer") || proposed;
+nameField.addEventListener("change", () => {
+  nameField.value = nameField.value.trim();
+  localStorage.setItem("agebench-reviewer", nameField.value);
+  document.dispatchEvent(new Event("again"));
+});
+function reviewer() {
+  if (nameField.value.trim()) return nameField.value.trim();
+  nameField.focus();
+  throw new Refusal("Who are you?", "Write your name above: it goes with every answer.");
+}
+
+// --- filters ------------------------------------------------------------------------------------------------------
+
+const form = byId("filter-form");
+function filters() {
+  const asked = new URLSearchParams();
+  if (!form) return asked;
+  for (const [name, value] of new FormData(form)) if (value) asked.set(name, value);
+  return asked;
+}
+if (form) {
+  for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
+  const show = () => {
+    const text = [...filters()].map(([name, value]) => `${name} ${value}`).join(", ");
+    byId("filter-text").textContent = text ? `(${text})` : "";
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const asked = filters().toString();
+    history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
+    show();
+    byId("filters").open = false;
+    document.dispatchEvent(new Event("again"));
+  });
+  byId("filter-clear").addEventListener("click", () => {
+    for (const field of form.elements) if (field.name) field.value = "";
+    form.requestSubmit();
+  });
+  show();
+}
+
+// --- progress -----------------------------------------------------------------------------------------------------
+
+const began = Date.now();
+let given = 0;
+let generation;
+const told = new Set();
+function progress(state) {
+  const done = state.total - state.left;
+  byId("progress").max = Math.max(1, state.total);
+  byId("progress").value = done;
+  const minutes = (Date.now() - began) / 60000;
+  const rate = given >= 3 && minutes > 0.05 ? `, ${Math.round(given / minutes)} a minute` : "";
+  byId("left").textContent = `${state.left.toLocaleString("en")} left of ${state.total.toLocaleString("en")}${rate}`;
+  if (generation !== undefined && state.generation !== generation) banner("The records were judged again: the queue was renewed.", false, 12);
+  generation = state.generation;
+  for (const note of state.notes || []) if (!told.has(note)) { told.add(note); banner(note); }
+  if (state.trouble) banner(state.trouble, true);
+}
+
+function typing(event) {
+  return event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)
+    || document.querySelector("dialog[open]");
+}
