@@ -45,11 +45,12 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    context_settings={"max_content_width": 110},
+    rich_markup_mode=None,  # it would take `[the default]` for markup
     pretty_exceptions_enable=False,
     help="Curate IMDB-WIKI in the open, train age estimators with the neighborhood loss, and report errors that can be "
-    "traced.\n\nThe main job: [bold]agebench curate imdb-wiki[/], [bold]agebench balance[/], [bold]agebench train[/], "
-    "[bold]agebench report --tables 2,3[/]. Without any data: [bold]agebench demo[/].",
+    "traced.\n\nThe main job: agebench curate imdb-wiki, agebench balance, agebench train, agebench report "
+    "--tables 2,3. Without any data: agebench demo.",
 )
 
 

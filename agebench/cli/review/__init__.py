@@ -10,7 +10,10 @@ import typer
 def register(app: typer.Typer) -> None:
     from agebench.cli.review import agreement, audit, decide, export, list_, load, serve
 
-    review = typer.Typer(no_args_is_help=True, help="Answer what curation could not settle, and audit what it keeps.")
+    review = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None,
+        help="Answer what curation could not settle, and audit what it keeps.",
+    )  # fmt: skip
     for module in (serve, list_, decide, export, load, agreement, audit):
         module.register(review)
     app.add_typer(review, name="review")
