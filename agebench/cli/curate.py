@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,6 +130,10 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
         f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
+    if report.review:
+        out.print(
+            f"`agebench review serve --manifest {plain(shlex.quote(str(report.manifest)))}` shows those to review."
+        )
     if compared:
         _render_comparison(compared, out)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -48,5 +49,10 @@ def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("r
     if waiting:
         out.print(f"Releases not curated yet: {', '.join(waiting)}")
     out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
+    for m in found.manifests:
+        if m.trains and m.review:
+            out.print(
+                f"Also: [bold]agebench review serve --manifest {plain(shlex.quote(str(m.path)))}[/] ({m.review:,} records wait for a person)"
+            )
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})
