@@ -51,8 +51,7 @@ def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("r
     out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
     for m in found.manifests:
         if m.trains and m.review:
-            out.print(
-                f"Also: [bold]agebench review serve --manifest {plain(shlex.quote(str(m.path)))}[/] ({m.review:,} records wait for a person)"
-            )
+            command = plain(f"agebench review serve --manifest {shlex.quote(str(m.path))}")
+            out.print(f"Also: [bold]{command}[/] ({m.review:,} records wait for a person)")
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})
