@@ -126,7 +126,8 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
     out.print(
         f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
         f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "
-        f"{report.detector or 'no detector'}, {report.reused:,} known before; {report.seconds:.1f} s; "
+        f"{report.detector or 'no detector'}, {report.reused:,} known before; ages estimated by "
+        f"{plain(', '.join(report.estimators) or 'nothing')}; {report.seconds:.1f} s; "
         f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
@@ -138,10 +139,14 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
         _render_comparison(compared, out)
     if as_json:
         keys = (
-            "dataset", "manifest", "recipe", "detector", "records", "observed", "reused", "unreadable", "kept",
-            "review", "rejected", "reasons", "not_run", "seconds", "notes",
+            "dataset", "manifest", "recipe", "detector", "estimators", "records", "observed", "reused", "unreadable",
+            "kept",             "review", "rejected", "reasons", "not_run", "seconds", "notes",
         )  # fmt: skip
-        document = {"command": "curate", **{key: getattr(report, key) for key in keys}}
+        document = {
+            "command": "curate",
+            **{key: getattr(report, key) for key in keys},
+            "funnel": report.funnel.to_dicts(),
+        }
         if compared:
             document["compare"] = {
                 "recipe": compared.other, "not_run": compared.not_run, "matrix": compared.matrix.to_dicts(),

@@ -35,6 +35,10 @@ def export(
         raise typer.BadParameter(
             f"unknown format '{kind}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
         )
+    if format is None and ending and ending not in FORMATS:
+        raise typer.BadParameter(
+            f"the ending .{ending} is none of {', '.join(FORMATS)}; `--format` says which is meant.", param_hint="--out"
+        )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
     from agebench.workflows.export import exported, write_export

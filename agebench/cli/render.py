@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ UNITS = {"cross-fitting": "steps"}  # of stages that do not count faces
 
 def console(as_json: bool = False) -> Console:
     """Where tables and sentences go: standard output, or standard error where that carries a JSON document."""
-    width = None if sys.stdout.isatty() else 110
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 110
     return Console(stderr=as_json, highlight=False, width=width, soft_wrap=False)
 
 

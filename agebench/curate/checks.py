@@ -167,7 +167,8 @@ def _refusal(node: Mapping[str, Any], columns: list[str]) -> str | None:
         name = str(node["function_name"]).lower()
         plain = not (node.get("schema") or node.get("catalog") or node.get("distinct") or node.get("filter"))
         if name not in FUNCTIONS or not plain or (node.get("order_bys") or {}).get("orders"):
-            return f"the function {name}() is not allowed in a check. {nearest(name, WORDS)}"
+            allowed = ", ".join(sorted(WORDS))
+            return f"the function {name}() is not allowed in a check; those that are: {allowed}."
     if kind == "COLUMN_REF":
         name = ".".join(node["column_names"])
         if len(node["column_names"]) != 1 or name not in COLUMNS:

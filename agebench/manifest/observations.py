@@ -184,6 +184,16 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
     return folded
 
 
+def names_in_parts(manifest: Path) -> pl.DataFrame:
+    """Files whose observations wait to be folded in: part, path."""
+    names = ["part", "path"]
+    found: list[dict[str, str]] = []
+    for path in sorted(parts_folder(manifest).glob("*.arrows")):
+        table = _readable(path)
+        found += table.select(names).to_pylist() if table is not None else []
+    return pl.DataFrame(found, schema=dict.fromkeys(names, pl.Utf8))
+
+
 def _readable(path: Path) -> pa.Table | None:
     batches = []
     with suppress(pa.ArrowException, OSError, StopIteration):

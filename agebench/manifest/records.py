@@ -51,6 +51,11 @@ def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Folder]:
     return {part: as_folder(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
 
 
+def pictures_known(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether any picture was ever read."""
+    return bool(con.execute("SELECT 1 FROM content WHERE sha256 IS NOT NULL LIMIT 1").fetchall())
+
+
 def record_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record's part and path; the row's number is its record_id."""
     return query(con, "SELECT part, path FROM record ORDER BY record_id")

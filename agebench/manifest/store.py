@@ -141,9 +141,9 @@ def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
             con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
 
 
-def peek(path: Path) -> dict[str, str]:
+def peek(path: Path, *, older: bool = False) -> dict[str, str]:
     """All of `meta`, for listings. Raises as `open_manifest`."""
-    with open_manifest(path) as con:
+    with open_manifest(path, older=older) as con:
         return dict(con.execute("SELECT key, value FROM meta").fetchall())
 
 

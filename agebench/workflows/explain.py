@@ -19,6 +19,7 @@ from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder, Remote
 from agebench.review.answers import taken_back
 from agebench.review.decisions import decisions_file, read
+from agebench.workflows.places import manifest_of
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,8 @@ def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, pa
         [f"{part}/{path}"],
     ).fetchall()
     names = ", ".join(f"{p} {q}" for p, q in near)
-    return f"{manifest} has no record {part} {path} (parts: {', '.join(parts)}).", f"The nearest are {names}."
+    said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts)})."
+    other = manifest_of(part)
+    if other.is_file() and other.resolve() != manifest.resolve():
+        return said, f"Is it `--manifest {part}`? The nearest here are {names}."
+    return said, f"The nearest are {names}."

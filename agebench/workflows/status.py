@@ -151,6 +151,10 @@ def _next(
         return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
     if chosen is not None:
         name = "" if len(training) == 1 or chosen.dataset == "imdb-wiki" else f" --manifest {chosen.path}"
+        if not chosen.kept:
+            return chosen.curate or "agebench ls recipes", (
+                f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
+            )
         if not chosen.plans or any("plan" in p for p in chosen.problems):
             return f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
         if not runs:

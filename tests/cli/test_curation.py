@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,3 +161,36 @@ def test_a_recipe_that_needs_an_extra_names_it(workshop: Path, agebench: Run, mo
     monkeypatch.setattr(embedders.importlib.util, "find_spec", lambda name: None if name == "dlib" else find(name))
     done = agebench("curate", "imdb-wiki", "--recipe", "imdb-wiki-identity", cwd=workshop)
     assert (done.status, "agebench[identity]" in done.err) == (3, True)
+
+
+# --- what a user's run showed ----------------------------------------------------------------------------------
+
+
+def test_the_release_is_found_again_where_it_was(workshop: Path, agebench: Run) -> None:
+    moved = workshop / "elsewhere"
+    (workshop / "data" / "imdb-wiki").rename(moved)
+    assert curate(agebench, workshop, "--root", moved)["records"] == 60
+    again = curate(agebench, workshop)
+    assert again["records"] == 60
+    assert again["notes"][0] == f"The release is in {moved}, as last time."
+
+
+def test_a_folder_without_any_of_the_pictures_does_not_replace_a_manifest(workshop: Path, agebench: Run) -> None:
+    before = curate(agebench, workshop)["kept"]
+    empty = workshop / "empty"
+    for name in ("imdb", "wiki"):
+        (empty / f"{name}_crop").mkdir(parents=True)
+        shutil.copy(workshop / "data" / "imdb-wiki" / f"{name}_crop" / f"{name}.mat", empty / f"{name}_crop")
+    done = agebench("curate", "imdb-wiki", "--root", empty, cwd=workshop)
+    assert done.status == 3
+    assert "None of the 60 pictures" in " ".join(done.err.split())
+    assert curate(agebench, workshop)["kept"] == before
+
+
+def test_a_check_that_is_no_condition_is_refused(workshop: Path, agebench: Run) -> None:
+    agebench("cp", "imdb-wiki-paper", "my-rules", cwd=workshop)
+    recipe = workshop / "pipelines" / "my-rules.toml"
+    recipe.write_text(recipe.read_text().replace('reject = "faces = 0"', 'reject = "faces"'))
+    done = agebench("curate", "imdb-wiki", "--recipe", "my-rules", cwd=workshop)
+    assert done.status == 2
+    assert "it is no condition but a value of type" in " ".join(done.err.split())

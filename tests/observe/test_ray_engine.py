@@ -201,8 +201,8 @@ def test_ctrl_c_keeps_what_was_observed_and_the_next_run_goes_on(
 
 def frame(names: list[tuple[str, str]]) -> pl.DataFrame:
     schema = {"bytes": pl.Int64, "mtime": pl.Int64, "fault": pl.Utf8, "sha256": pl.Utf8, "todo": pl.List(pl.Utf8)}
-    files = [File(part, path, 1, 1)[:-1] for part, path in names]
-    return pl.DataFrame(files, schema=["part", "path", *schema], schema_overrides=schema, orient="row")
+    files = [File(part, path, 1, 1) for part, path in names]
+    return pl.DataFrame(files, schema=list(File._fields), schema_overrides=schema, orient="row")
 
 
 def test_a_picture_that_ends_the_process_is_that_records_fault(trap: ModuleType, tmp_path: Path, detector: str) -> None:
