@@ -53,14 +53,15 @@ SCHEMA = {
 def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int | None = None) -> pl.DataFrame:
     """Groups of near duplicates, one row a record that is in one, by `record_id`.
 
-    records: record_id, part, path, sha256, age, width, height, sharpness, phash, inset_phash (list of 4), edges (list
-    of 20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
+    records: record_id, part, path, sha256, bytes, age, width, height, sharpness, phash, inset_phash (list of 4), edges
+    (list of 20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
     Records with the same bytes count as one picture, in near_copies and in near_rank.
 
     near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the one that stays: an
     age within 0..99 before none, then the age that most of the group agree with (within `tolerance` years), then the
-    larger picture, the sharper one, the first. near_of: `part/path` of the one that stays. near_age_gap: years between
-    the lowest and the highest claimed age of the group, of ages within 0..99 (NULL where there is none).
+    larger picture (pixels times bytes of the file, for an enlarged copy has more pixels and fewer bytes), the sharper
+    one, the first. near_of: `part/path` of the one that stays. near_age_gap: years between the lowest and the highest
+    claimed age of the group, of ages within 0..99 (NULL where there is none).
     threads: of the search; all cores by default.
     """
     hashed = records
@@ -109,13 +110,13 @@ class _SecondHash:
 
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
-    """One row a content, the best first (an age, size, sharpness), as sha256 and the row of its first record."""
+    """One row a content, the best first (an age, pixels times bytes, sharpness), as sha256 and the row of its first record."""
     facts = hashed.select(
         "record_id", "sha256", "sharpness",
-        row=pl.int_range(pl.len()), area=pl.col("width").cast(pl.Int64) * pl.col("height"),
+        row=pl.int_range(pl.len()), size=pl.col("width").cast(pl.Float64) * pl.col("height") * pl.col("bytes"),
         implausible=~pl.col("age").is_between(0, 99).fill_null(False),
     )  # fmt: skip
-    order = ["implausible", "area", "sharpness", "record_id"]
+    order = ["implausible", "size", "sharpness", "record_id"]
     ordered = facts.sort(order, descending=[False, True, True, False], nulls_last=True)
     return ordered.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
 

@@ -33,11 +33,11 @@ def write_derived(
 
 
 def picture_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """Every record whose picture was measured, in order: record_id, part, path, age, sha256 and the columns of the
-    table `image`."""
+    """Every record whose picture was measured, in order: record_id, part, path, age, sha256, bytes and the
+    columns of the table `image`."""
     return query(
         con,
-        "SELECT record_id, part, path, age, image.* FROM record JOIN content USING (part, path) "
+        "SELECT record_id, part, path, age, bytes, image.* FROM record JOIN content USING (part, path) "
         "JOIN image USING (sha256) ORDER BY record_id",
     )
 

@@ -70,7 +70,8 @@ def table(hashes: Words, rng: np.random.Generator) -> tuple[pl.DataFrame, Words]
         "path": [f"{i % 100:02d}/nm{i:07d}.jpg" for i in range(PICTURES)],
         "sha256": [f"{i:064x}" for i in range(PICTURES)],
         "age": rng.integers(-5, 105, PICTURES).astype(np.int32), "width": rng.integers(60, 500, PICTURES),
-        "height": rng.integers(60, 500, PICTURES), "sharpness": rng.random(PICTURES), "phash": hashes[:, 0],
+        "height": rng.integers(60, 500, PICTURES),
+        "bytes": rng.integers(3_000, 90_000, PICTURES), "sharpness": rng.random(PICTURES), "phash": hashes[:, 0],
         "inset_phash": pl.Series(hashes[:, 1:]).cast(pl.List(pl.UInt64)),
         "edges": pl.Series(edges).cast(pl.List(pl.UInt64)),
     })  # fmt: skip

@@ -36,7 +36,7 @@ def scene(seed: int) -> Gray:
 
 def row(gray: Gray, **facts: Any) -> dict[str, Any]:
     height, width = gray.shape
-    found = {"part": "p", "age": 30, "width": width, "height": height, "sharpness": 1.0}
+    found = {"part": "p", "age": 30, "width": width, "height": height, "sharpness": 1.0, "bytes": 10_000}
     hashes, edges = copy_hashes(gray)
     return found | {"phash": hashes[0], "inset_phash": hashes[1:], "edges": edges} | facts
 
@@ -155,7 +155,7 @@ def crowd(n: int, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame({
         "record_id": np.arange(n, dtype=np.int32), "part": ["p"] * n, "path": [f"{i}" for i in range(n)],
         "sha256": [f"{i:064x}" for i in range(n)], "age": np.full(n, 30, np.int32), "width": np.full(n, 100),
-        "height": np.full(n, 100), "sharpness": rng.random(n), "phash": words[:, 0],
+        "height": np.full(n, 100), "bytes": np.full(n, 10_000), "sharpness": rng.random(n), "phash": words[:, 0],
         "inset_phash": pl.Series(words[:, 1:5]).cast(pl.List(pl.UInt64)),
         "edges": pl.Series(words[:, 5:]).cast(pl.List(pl.UInt64)),
     })  # fmt: skip
