@@ -110,7 +110,7 @@ class _SecondHash:
 
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
-    """One row a content, the best first (an age, pixels times bytes, sharpness): sha256 and the row of its first record."""
+    """One row a content, the best first (an age, pixels times bytes, sharpness): sha256, row of its first record."""
     facts = hashed.select(
         "record_id", "sha256", "sharpness",
         row=pl.int_range(pl.len()), size=pl.col("width").cast(pl.Float64) * pl.col("height") * pl.col("bytes"),
