@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, print_json
+from agebench.cli.render import Json, console, notes, plain, print_json
+
+if TYPE_CHECKING:
+    from agebench.bench.tables import Table
 
 FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
 ENDINGS = {"md": "markdown", "tex": "latex", "html": "html", "htm": "html", "csv": "csv", "json": "json"}
@@ -25,6 +28,10 @@ def report(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compute every measured number again from its kept predictions.")
     ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="CELL", help="Say where numbers come from: COLUMN, or METHOD:COLUMN, as in FG-NET."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print MAE tables: the published rows beside what was measured here, each number with where it comes from."""
@@ -36,6 +43,8 @@ def report(
         )
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    if explain is not None and (out is not None or verify or format is not None):
+        raise typer.BadParameter("it stands alone, or with --tables, --runs and --json.", param_hint="--explain")
     if json and format is not None and out is None:
         raise typer.BadParameter("--json takes standard output: name a file with --out.", param_hint="--format")
     from agebench.bench.render import as_rich, render
@@ -46,6 +55,9 @@ def report(
     found = make(numbers, runs, verify=verify)
     on_error_stream = json or (out is None and kind != "rich")
     talk = console(on_error_stream)
+    if explain is not None:
+        _explain(found.tables, explain, runs, json)
+        return
     if kind == "rich":
         talk.print(as_rich(found.tables))
     elif out is None and not json:
@@ -70,6 +82,22 @@ def report(
         print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
     if found.problems:
         raise typer.Exit(1)
+
+
+def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:
+    import dataclasses
+
+    from agebench.workflows.cells import explain_cells
+
+    found = explain_cells(tables, cell, runs)
+    out = console(as_json)
+    for one in found:
+        where = f"Table {', '.join(map(str, one.tables))}: {one.method}, {one.column}"
+        out.print(f"[bold]{plain(where)}: {one.mae:.2f} years[/] ({one.source})")
+        for what, text in one.facts.items():
+            out.print(f"  {plain(what)}: {plain(text)}", soft_wrap=True)
+    if as_json:
+        print_json({"command": "report", "explained": [dataclasses.asdict(one) for one in found]})
 
 
 def _numbers(text: str) -> list[int]:

@@ -148,7 +148,7 @@ def load_run(path: Path) -> Run:
     if not (path / COMMITTED).exists():
         raise RunError(f"The run {path} is unfinished: it has no {COMMITTED}.", "Go on with `agebench train --resume`.")
     card = _read_card(path)
-    if _sums(path).get(CARD) != _sha256(path / CARD):
+    if committed_hashes(path).get(CARD) != _sha256(path / CARD):
         raise RunError(f"{path / CARD} was changed after the run was complete.", "Restore it, or train again.")
     try:
         recipe = ModelRecipe.model_validate(card.get("recipe"))
@@ -211,7 +211,7 @@ def load_network(run: Run, device: torch.device | str = "cpu") -> ResidualNetwor
 
 def changed_files(run: Run) -> list[str]:
     """The files of a complete run that are missing, or are not what its marker says they were."""
-    sums = _sums(run.path)
+    sums = committed_hashes(run.path)
     return [name for name, sha256 in sums.items() if _sha256(run.path / name) != sha256]
 
 
@@ -285,7 +285,8 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
         )
 
 
-def _sums(folder: Path) -> dict[str, str]:
+def committed_hashes(folder: Path) -> dict[str, str]:
+    """File → SHA-256 of a complete run, as they were when it was committed."""
     lines = (folder / COMMITTED).read_text(encoding="utf-8").splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shlex
@@ -284,3 +285,17 @@ def test_training_after_an_unfinished_curation_names_the_command(workshop: Path,
         set_meta(con, judged_at=None)
     done = agebench("train", "neighborhood-quick", cwd=workshop)
     assert (done.status, "not finished" in done.err, "agebench curate imdb-wiki" in done.err) == (1, True, True)
+
+
+def test_report_explains_where_a_number_comes_from(workshop: Path, run_id: str, agebench: Callable) -> None:
+    done = agebench("report", "--explain", "fg-net", "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    (found,) = json.loads(done.out)["explained"]
+    assert (found["tables"], found["column"], found["source"]) == ([2, 3], "FG-NET", "measured")
+    run = workshop / "runs" / run_id
+    predictions = (run / "predictions" / "fg-net.parquet").read_bytes()
+    assert hashlib.sha256(predictions).hexdigest() in found["facts"]["predictions' file"]
+    assert hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest() in found["facts"]["weights"]
+    cited = agebench("report", "--explain", "DEX:MORPH", cwd=workshop)
+    assert "Rothe" in cited.out
+    assert agebench("report", "--explain", "nothing", cwd=workshop).status == 2
