@@ -13,13 +13,14 @@ import json
 import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from agebench import __version__
@@ -102,37 +103,40 @@ def train_run(
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
-        card: dict[str, Any] = {
-            "run": folder.name,
-            "model": recipe.name,
-            "recipe": recipe.model_dump(mode="json"),
-            **identity,
-            "provenance": provenance or {},
-            "train_records": len(train.rows),
-            "validation_records": len(validation.rows),
-            "draws_per_epoch": int(train.copies.sum()),
-            "steps": recipe.train.steps,
-            "versions": _versions(),
-            "hardware": _hardware(fabric),
-            "started": _now(),
-            "finished": None,
-        }
-        if (folder / CARD).exists():
-            card["started"] = _read_card(folder)["started"]
-        if fabric.is_global_zero:
-            split = pl.Series("split", np.where(validating, "validation", "train"))
-            data.records.with_columns(split).write_parquet(table := io.BytesIO())
-            write_whole(folder / RECORDS, table.getbuffer())
-            _write_json(folder / CARD, card)
-        trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
-        if fabric.is_global_zero:
-            write_whole(folder / WEIGHTS, save(trained.weights))
-            card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
-            _write_json(folder / CARD, card)
-            (folder / "predictions").mkdir(exist_ok=True)
-            shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-            sums = "".join(f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl"))
-            write_whole(folder / COMMITTED, sums.encode())
+        with _alone(folder) if fabric.is_global_zero else nullcontext():
+            card: dict[str, Any] = {
+                "run": folder.name,
+                "model": recipe.name,
+                "recipe": recipe.model_dump(mode="json"),
+                **identity,
+                "provenance": provenance or {},
+                "train_records": len(train.rows),
+                "validation_records": len(validation.rows),
+                "draws_per_epoch": int(train.copies.sum()),
+                "steps": recipe.train.steps,
+                "versions": _versions(),
+                "hardware": _hardware(fabric),
+                "started": _now(),
+                "finished": None,
+            }
+            if (folder / CARD).exists():
+                card["started"] = _read_card(folder)["started"]
+            if fabric.is_global_zero:
+                split = pl.Series("split", np.where(validating, "validation", "train"))
+                data.records.with_columns(split).write_parquet(table := io.BytesIO())
+                write_whole(folder / RECORDS, table.getbuffer())
+                _write_json(folder / CARD, card)
+            trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+            if fabric.is_global_zero:
+                write_whole(folder / WEIGHTS, save(trained.weights))
+                card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
+                _write_json(folder / CARD, card)
+                (folder / "predictions").mkdir(exist_ok=True)
+                shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                sums = "".join(
+                    f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
+                )
+                write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
 
@@ -227,6 +231,24 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
             attempt += 1
         else:
             return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the right to write a run's folder: two processes would overwrite each other's checkpoints.
+
+    Raises RunError where another process trains there.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"Another process trains the run {folder}.", "Wait for it, or stop it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / "lock").unlink(missing_ok=True)
 
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from agebench.errors import Interrupted, Missing, NothingCurated, RunError, StorageError, UsageError
@@ -195,6 +196,16 @@ def test_resuming_takes_the_run_of_the_same_recipe_seed_and_records_only(tmp_pat
     assert [listed.id for listed in list_runs(tmp_path)] == [run.id]
     with pytest.raises(Missing):
         train_run(tiny(), data_of(), runs_dir=tmp_path, seed=1, resume=True)
+
+
+def test_two_processes_do_not_resume_one_run(tmp_path):
+    with pytest.raises(Interrupted):
+        train_run(tiny(), data_of(), runs_dir=tmp_path, on_progress=stop)
+    (folder,) = tmp_path.iterdir()
+    with FileLock(folder / "lock"), pytest.raises(RunError, match="Another process trains"):
+        train_run(tiny(), data_of(), runs_dir=tmp_path, resume=True)
+    run = train_run(tiny(), data_of(), runs_dir=tmp_path, resume=True)
+    assert not (run.path / "lock").exists()
 
 
 def test_records_that_are_dropped_are_neither_trained_on_nor_validated(tmp_path):
