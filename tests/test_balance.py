@@ -108,6 +108,14 @@ def test_a_plan_is_stored_under_its_name_and_in_place_of_an_older_one(tmp_path: 
         assert training_rows(con, None)["copies"].to_list() == [1, 1, 1]
 
 
+def test_other_records_make_a_plan_stale_though_the_kept_ones_are_the_same(tmp_path: Path) -> None:
+    path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
+    plan_balance(path, per_class=4)
+    manifest_of(path, [5, 6, 6, 150])
+    with open_manifest(path) as con:
+        assert plans(con)[0].curated != curated_fingerprint(con)
+
+
 def test_changed_ages_make_a_plan_stale(tmp_path: Path) -> None:
     path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
     plan_balance(path, per_class=4)

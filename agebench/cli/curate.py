@@ -62,9 +62,15 @@ def curate(
         raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
     if engine not in ENGINES:
         raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
+    from agebench.recipes import load_card
     from agebench.workflows import curate as workflow
     from agebench.workflows.compare import compare as compare_recipes
+    from agebench.workflows.compare import other_recipe
 
+    if compare and dry_run:
+        raise typer.BadParameter("it compares what was judged, and --dry-run judges nothing.", param_hint="--compare")
+    if compare:
+        other_recipe(compare, load_card(dataset).name)  # before hours of work, not after them
     settings = {
         "root": root,
         "manifest": manifest,

@@ -17,7 +17,7 @@ def is_current(con: duckdb.DuckDBPyConnection, what: str, made_of: str) -> bool:
 
 def state(con: duckdb.DuckDBPyConnection) -> str:
     """The records and their contents, as one word: equal where both are."""
-    return f"{get_meta(con, 'records_digest')}:{get_meta(con, 'picture_fingerprint')}"
+    return f"{get_meta(con, 'records_digest')}:{get_meta(con, 'content_digest')}"
 
 
 def write_derived(
@@ -64,7 +64,8 @@ def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> 
         con,
         """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
                   probabilities, coalesce(i.face_no = m.face_no, FALSE) AS recognised,
-                  coalesce(i.face_no = m.face_no, m.face_chosen_by = 'release box' OR f.faces = 1) AS sure
+                  CASE WHEN i.record_id IS NULL THEN m.face_chosen_by = 'release box' OR f.faces = 1
+                       ELSE coalesce(i.face_no = m.face_no, FALSE) END AS sure
            FROM record JOIN meant_face m USING (record_id)
            JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
            JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = m.sha256

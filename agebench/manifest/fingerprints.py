@@ -30,5 +30,13 @@ def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def content_digest(con: duckdb.DuckDBPyConnection) -> str:
+    """A hash over what every record's file holds, or why it could not be read: equal where nothing has changed."""
+    said = "coalesce(sha256, error, '')"
+    rows = f"string_agg(part || '/' || path || '=' || {said}, chr(10) ORDER BY record_id)"
+    sql = f"SELECT md5(coalesce({rows}, '')) FROM record LEFT JOIN content USING (part, path)"
+    return str(con.execute(sql).fetchall()[0][0])
+
+
 def _stem(path: str) -> str:
     return unicodedata.normalize("NFC", PurePosixPath(path).stem).lower()

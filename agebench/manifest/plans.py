@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import duckdb
@@ -27,11 +27,17 @@ class PlanFacts:
 
 
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
-    """Hash over the curated records, their ages and the faces that people chose: what a plan or a run was made from."""
-    box = "CASE WHEN box_w IS NULL THEN '' ELSE '@' || concat_ws(' ', box_x, box_y, box_w, box_h) END"
-    rows = f"string_agg(part || '/' || path || '=' || age || {box}, chr(10) ORDER BY record_id)"
-    boxed = "(SELECT record_id, box_x, box_y, box_w, box_h FROM decision WHERE box_w IS NOT NULL)"
-    sql = f"SELECT md5(coalesce({rows}, '')) FROM kept LEFT JOIN {boxed} USING (record_id)"
+    """Hash over the curated records, their pictures, ages and the faces that people chose: what a plan or a run was
+    made from."""
+    sql = """
+        SELECT md5(coalesce(string_agg(
+            kept.part || '/' || kept.path || '=' || age || '#' || coalesce(sha256, '')
+            || CASE WHEN box_w IS NULL THEN '' ELSE '@' || concat_ws(' ', box_x, box_y, box_w, box_h) END,
+            chr(10) ORDER BY record_id), ''))
+        FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
+        LEFT JOIN (SELECT record_id, box_x, box_y, box_w, box_h FROM decision WHERE box_w IS NOT NULL)
+            USING (record_id)
+    """
     return str(con.execute(sql).fetchall()[0][0])
 
 
@@ -58,6 +64,12 @@ def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tupl
         """,
         {"seed": str(seed), "per": per_class, "low": thin_ages[0], "high": thin_ages[1]},
     )
+
+
+def outdate_plans(con: duckdb.DuckDBPyConnection) -> None:
+    """Plans name records by number: once these are others, no plan fits them, whatever is kept."""
+    for facts in plans(con):
+        set_meta(con, **{f"plan:{facts.plan}": json.dumps(asdict(replace(facts, curated="")))})
 
 
 def write_plan(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, facts: PlanFacts) -> None:

@@ -10,6 +10,7 @@ import duckdb
 import polars as pl
 
 from agebench.manifest.fingerprints import label_fingerprint
+from agebench.manifest.plans import outdate_plans
 from agebench.manifest.store import get_meta, query, set_meta
 from agebench.remote import Folder, as_folder
 
@@ -38,10 +39,11 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     for table in ("verdict", "record_group", "recipe_check", "plan", "decision", *DERIVED):
         con.execute(f"DELETE FROM {table}")
     con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:') AND key <> 'derived:cross-fit'")
+    outdate_plans(con)
     con.unregister("incoming")
     set_meta(
         con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None,
-        picture_fingerprint=None, decisions_made_of=None,
+        picture_fingerprint=None, content_digest=None, decisions_made_of=None,
     )  # fmt: skip
     return True
 

@@ -124,16 +124,34 @@ SELECT record_id, sha256, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.l
        CASE WHEN overlap >= 0.2 THEN 'release box' WHEN agrees THEN 'identity' ELSE 'largest' END AS face_chosen_by
 FROM chosen JOIN face_in_force f USING (sha256, face_no);
 
--- Records whose files hold the very same bytes. The one that stays is first: a plausible age before none, then order.
+-- What is known of each record that copies are ranked by: the age in force where it is an age, and whether people want
+-- it (0), do not (2), or have not said (1).
+CREATE OR REPLACE VIEW copy_claim AS
+SELECT record_id, record.part, record.path,
+       CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 2 ELSE 0 END ELSE 1 END AS unwanted,
+       CASE WHEN coalesce(d.age, record.age) BETWEEN 0 AND 99 AND NOT coalesce(d.answer = 'reject', FALSE)
+            THEN coalesce(d.age, record.age) END AS plausible
+FROM record LEFT JOIN decision AS d USING (record_id);
+
+-- Records whose files hold the very same bytes; where a face of the picture is known to be the subject's, those of that
+-- face. The one that stays is first: one that people keep, a plausible age before none, then order.
 CREATE OR REPLACE VIEW exact_copy AS
 SELECT record_id,
        count(*) OVER same AS copies,
-       row_number() OVER (same ORDER BY (age BETWEEN 0 AND 99) DESC NULLS LAST, record_id) AS copy_rank,
-       first_value(part || '/' || path) OVER (same ORDER BY (age BETWEEN 0 AND 99) DESC NULLS LAST, record_id) AS copy_of,
-       max(age) OVER same - min(age) OVER same AS copies_age_gap
-FROM record JOIN content USING (part, path)
+       row_number() OVER (same ORDER BY unwanted, plausible IS NULL, record_id) AS copy_rank,
+       first_value(part || '/' || path) OVER (same ORDER BY unwanted, plausible IS NULL, record_id) AS copy_of,
+       max(plausible) OVER same - min(plausible) OVER same AS copies_age_gap
+FROM copy_claim JOIN content USING (part, path) LEFT JOIN identity USING (record_id)
 WHERE sha256 IS NOT NULL
-WINDOW same AS (PARTITION BY sha256);
+WINDOW same AS (PARTITION BY sha256, coalesce(identity.face_no, -1));
+
+-- Near copies as they were derived, with what people have said since.
+CREATE OR REPLACE VIEW near_copy_now AS
+SELECT record_id, near_copies,
+       dense_rank() OVER (PARTITION BY near_group ORDER BY unwanted, near_rank) AS near_rank,
+       first_value(part || '/' || path) OVER (PARTITION BY near_group ORDER BY unwanted, near_rank, record_id) AS near_of,
+       max(plausible) OVER (PARTITION BY near_group) - min(plausible) OVER (PARTITION BY near_group) AS near_age_gap
+FROM near_copy JOIN copy_claim USING (record_id);
 
 CREATE OR REPLACE VIEW evidence AS
 SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob, dob_day,
@@ -165,7 +183,7 @@ LEFT JOIN (
     FROM face_in_force GROUP BY sha256
 ) AS f ON f.sha256 = content.sha256
 LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id
-LEFT JOIN near_copy ON near_copy.record_id = record.record_id
+LEFT JOIN near_copy_now ON near_copy_now.record_id = record.record_id
 LEFT JOIN suspicion ON suspicion.record_id = record.record_id
 LEFT JOIN identity ON identity.record_id = record.record_id
 LEFT JOIN age_offset ON age_offset.record_id = record.record_id;

@@ -12,6 +12,7 @@ from agebench.errors import RecipeError
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.evidence import observers_run
 from agebench.manifest.verdicts import judge_apart, judged_rows
+from agebench.recipes import CurationRecipe
 
 VERDICTS = ("keep", "review", "reject")
 
@@ -33,19 +34,27 @@ class Comparison:
     not_run: list[str] = field(default_factory=list)
 
 
+def other_recipe(name: str, dataset: str) -> tuple[CurationRecipe, Path]:
+    """A recipe to compare with, and its file. Raises UsageError, RecipeError for a broken one or one of another
+    dataset."""
+    recipe, file = load_recipe(name)
+    if recipe.dataset != dataset:
+        raise RecipeError(f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.")
+    return recipe, file
+
+
 def compare(manifest: Path, other: str) -> Comparison:
     """Judge a curated manifest by another recipe beside the one in force; nothing is stored.
 
     Raises UsageError, RecipeError for a broken recipe or one of another dataset, and what `open_manifest` raises.
     """
-    recipe, file = load_recipe(other)
     with open_manifest(manifest) as con:
-        dataset, in_force = get_meta(con, "dataset"), get_meta(con, "recipe") or "?"
-        if recipe.dataset != dataset:
-            raise RecipeError(f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.")
+        in_force = get_meta(con, "recipe") or "?"
+        recipe, file = other_recipe(other, get_meta(con, "dataset") or "?")
         checks = compile_recipe(recipe, str(file), observers_run(con))
         ours = judged_rows(con)
-        theirs = judge_apart(con, checks).rename({"verdict": "other_verdict", "reasons": "other_reasons"})
+        theirs = judge_apart(con, checks, recipe=recipe.name)
+    theirs = theirs.rename({"verdict": "other_verdict", "reasons": "other_reasons"})
     both = ours.join(theirs, on="record_id", maintain_order="left")
     counts = both.group_by("verdict", "other_verdict").len()
     matrix = pl.DataFrame(

@@ -121,13 +121,14 @@ def curate(
                 workers=workers or os.cpu_count() or 1,
                 on_stage=on_stage,
             )
-        with open_manifest(s.manifest, write=True) as con:
-            verdicts.keep_evidence(con)
         answers = decisions.gather(s.manifest)
         s.notes.extend(answers.notes)
         with open_manifest(s.manifest, write=True) as con:
-            checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
             decisions.write(con, answers)
+        with open_manifest(s.manifest, write=True) as con:
+            verdicts.keep_evidence(con)
+        with open_manifest(s.manifest, write=True) as con:
+            checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
             verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
         counts = verdicts.counts(con)
@@ -221,7 +222,7 @@ def forecast(
     observers = s.observers or Observers()
     if s.manifest.exists():
         must_be_of(s.manifest, s.card.name)
-        with open_manifest(s.manifest) as con:
+        with open_manifest(s.manifest, older=True) as con:
             known = known_files(con).drop("known").unique(["part", "path"])
             seen = _seen(con, observers)
         known = records.select("part", "path").join(known, on=["part", "path"], how="left", maintain_order="left")

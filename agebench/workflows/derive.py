@@ -28,7 +28,7 @@ from agebench.manifest.derived import (
     write_derived,
     write_estimates,
 )
-from agebench.manifest.fingerprints import picture_fingerprint
+from agebench.manifest.fingerprints import content_digest, picture_fingerprint
 from agebench.manifest.records import folders_of
 from agebench.observe import EmbedderChoice, Observers, measures
 from agebench.recipes import digest, load_model_recipe
@@ -44,8 +44,8 @@ SUSPICION = 6  # raise when suspicion, identities or copies are derived otherwis
 def fingerprint_pictures(manifest: Path) -> None:
     """Fingerprint the contents of all records, where they have changed since that was done."""
     with open_manifest(manifest, write=True) as con:
-        if get_meta(con, "picture_fingerprint") is None:
-            set_meta(con, picture_fingerprint=picture_fingerprint(con))
+        if get_meta(con, "picture_fingerprint") is None or get_meta(con, "content_digest") is None:
+            set_meta(con, picture_fingerprint=picture_fingerprint(con), content_digest=content_digest(con))
 
 
 def derive(

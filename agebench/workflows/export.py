@@ -13,7 +13,7 @@ from agebench.manifest import open_manifest
 from agebench.manifest.exports import curated_rows, face_rows, plan_rows, verdict_rows
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.verdicts import funnel
-from agebench.workflows.places import must_be_judged
+from agebench.workflows.places import balance_command, must_be_judged
 
 
 def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
@@ -36,7 +36,7 @@ def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> t
             if facts.curated != curated_fingerprint(con):
                 raise StalePlan(
                     f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
-                    f"`agebench balance --manifest {manifest} --plan {facts.plan}` renews it.",
+                    f"`{balance_command(manifest, facts)}` renews it.",
                 )
             frame = plan_rows(con, facts.plan)
         else:

@@ -11,6 +11,7 @@ import duckdb
 from agebench import resources
 from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, NothingCurated, UsageError, nearest
 from agebench.manifest import get_meta, peek
+from agebench.manifest.plans import PlanFacts
 from agebench.recipes import Card, load_card
 
 MANIFESTS = Path("manifests")
@@ -96,3 +97,11 @@ def existing_manifests() -> list[tuple[Path, Card]]:
         except (AgebenchError, KeyError):
             continue
     return found
+
+
+def balance_command(manifest: Path, facts: PlanFacts) -> str:
+    """The command that makes a plan again as it was."""
+    low, high = facts.thin_ages
+    words = ["agebench", "balance", "--manifest", str(manifest), "--per-class", str(facts.per_class)]
+    words += ["--thin-ages", f"{low}-{high}", "--seed", str(facts.seed), "--plan", facts.plan]
+    return shlex.join(words)

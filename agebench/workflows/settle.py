@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -87,6 +88,9 @@ def settle(
     release = read_release(card, folder)
     notes += release.notes
     place = recipe.name
+    before = peek(manifest, older=True).get("recipe_place") if manifest.is_file() else None
+    if recipe_name is None and before not in (None, recipe.name):
+        notes.append(f"Judged by {recipe.name}; last time it was {before} (`--recipe {shlex.quote(before)}`).")
     shipped = resources.shipped_folder("pipelines") / f"{recipe.name}.toml"
     if resources.available("pipelines").get(recipe.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())

@@ -18,7 +18,7 @@ from agebench.train.runs import Run, train_run
 from agebench.workflows.crops import Advance, crop_records
 from agebench.workflows.evaluate import evaluate, manifests_for_testing
 from agebench.workflows.kept import RUNS, Evaluation
-from agebench.workflows.places import find_manifest, must_be_judged
+from agebench.workflows.places import balance_command, find_manifest, must_be_judged
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _plan(found: list[PlanFacts], wanted: str | None, manifest: Path, fingerprin
     if facts.curated != fingerprint:
         raise StalePlan(
             f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
-            f"`agebench balance --manifest {manifest} --per-class {facts.per_class} --plan {facts.plan}` renews it.",
+            f"`{balance_command(manifest, facts)}` renews it.",
         )
     return facts
 

@@ -65,7 +65,7 @@ def test_a_decision_beats_every_verdict(build: Build) -> None:
         steps = dict(funnel(con).select("step", "records").iter_rows())
         assert steps == {"records": 6, "odd": 0, "high": 1, "decision": 1, "reviewers_disagree": 0,
                          "picture_changed": 0, "kept": 4}  # fmt: skip
-        other = judge_apart(con, CHECKS[:1])
+        other = judge_apart(con, CHECKS[:1], recipe="r")
         assert other["verdict"].to_list() == ["reject", "keep", "keep", "keep", "keep", "keep"]
         assert other["reasons"].to_list() == ["decision", "", "", "", "", ""]
         assert (decision_of(con, 1) or {})["note"] == "fine"

@@ -152,7 +152,7 @@ def test_of_exact_copies_the_first_with_a_plausible_age_stays(build: Build) -> N
     assert [r["copy_rank"] for r in rows] == [3, 1, 2, 1]
     assert [r["copies"] for r in rows] == [3, 3, 3, 1]
     assert {r["copy_of"] for r in rows[:3]} == {"p/00001.jpg"}
-    assert [r["copies_age_gap"] for r in rows] == [36, 36, 36, 0]
+    assert [r["copies_age_gap"] for r in rows] == [3, 3, 3, 0]  # -3 is no age
 
 
 # --- part files ------------------------------------------------------------------------------------------------
