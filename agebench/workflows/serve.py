@@ -53,8 +53,9 @@ def serve(
     pass_ = Pass(token, port=port)
     app = create_app(desk, pass_, hosts=host_names(host, port, names), reviewer=reviewer)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
-        timeout_keep_alive=30, backlog=512, h11_max_incomplete_event_size=32 * 1024,
+        app, log_level="error", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
+        http="h11", timeout_keep_alive=30, timeout_graceful_shutdown=5, backlog=512,
+        h11_max_incomplete_event_size=32 * 1024,
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     desk.follow()
