@@ -70,8 +70,9 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
         loader=PackageLoader("agebench.review.page", "templates"), autoescape=select_autoescape(default=True),
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    static = str(resources.files("agebench.review.page").joinpath("static"))
-    app.mount("/static", StaticFiles(directory=static), name="static")
+    static = resources.files("agebench.review.page").joinpath("static")
+    no_picture = static.joinpath("none.svg").read_bytes()
+    app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
     def page(name: str, **values: Any) -> HTMLResponse:
         samples = desk.audits()
@@ -174,9 +175,11 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
     def picture(
         record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
     ) -> Response:
+        if desk.name(record_id) is None:
+            return _error(404, f"There is no record {record_id}.")
         data = pictures.jpeg(record_id, side, face=face)
         if data is None:
-            return _error(404, "This picture cannot be read.")
+            return Response(no_picture, media_type="image/svg+xml")
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
     @app.post("/api/answer")

@@ -241,8 +241,9 @@ class Desk:
 
     def reasons(self, record_id: int) -> list[str]:
         """Why a record is in the queue; empty where it is not."""
-        place = self.snapshot.place.get(record_id)
-        return [] if place is None else list(self.snapshot.queue.rows["reasons"][place] or [])
+        now = self.snapshot
+        place = now.place.get(record_id)
+        return [] if place is None else list(now.queue.rows.row(place, named=True)["reasons"] or [])
 
     def _must_be_known(self, by: str) -> None:
         names = self.reviewers.names

@@ -37,10 +37,13 @@ async function load(after, at) {
   grid.replaceChildren(...found.map((record) => {
     const text = `claims ${record.age ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
-    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-text": `${record.path}, ${text}, ${checks}` },
+    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
       element("img", { src: record.readable ? pictureOf(record.id, 320) : "/static/none.svg", alt: "" }),
       element("span", { class: "state" }), element("span", {}, text), element("span", { title: checks }, checks));
-    tile.addEventListener("click", () => set(tile, STATES[(STATES.indexOf(tile.dataset.state) + 1) % STATES.length]));
+    tile.addEventListener("click", () => {
+      const states = STATES.filter((state) => fits(tile, state));
+      set(tile, states[(states.indexOf(tile.dataset.state) + 1) % states.length]);
+    });
     return tile;
   }));
   for (const tile of tiles()) set(tile, "");
@@ -52,9 +55,12 @@ async function load(after, at) {
   if (found.length && document.activeElement === document.body) tiles()[0].focus();
 }
 
+// A record whose claim is no age cannot be kept as it is.
+function fits(tile, state) { return state !== "keep" || tile.dataset.keepable === "true"; }
+
 // Only what can be seen: a picture that has not come yet is left.
 function mark(state) {
-  for (const tile of tiles()) if (!state || tile.querySelector("img").complete) set(tile, state);
+  for (const tile of tiles()) if (!state || (fits(tile, state) && tile.querySelector("img").complete)) set(tile, state);
 }
 
 function send() {

@@ -114,7 +114,7 @@ async function show(id) {
   history.replaceState(null, "", `${location.pathname}${location.search}#record=${id}`);
   byId("empty").hidden = true;
   byId("desk").hidden = false;
-  byId("no-picture").hidden = record.readable && picture.naturalWidth > 0;
+  byId("no-picture").hidden = record.readable;
   byId("picture").replaceWith(picture);
   picture.id = "picture";
   const [wide, high] = record.readable && record.width ? [record.width, record.height] : [320, 240];
