@@ -64,7 +64,7 @@ class Undoing(BaseModel):
 def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None) -> ASGIApp:
     """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
     proposes."""
-    app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pictures = Pictures(desk)
     pages = Environment(
         loader=PackageLoader("agebench.review.page", "templates"), autoescape=select_autoescape(default=True),
@@ -195,9 +195,10 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
         taken = desk.undo(sent.by, sample=_sample(desk, sent.audit) if sent.audit else None)
         if not taken:
             return JSONResponse({"undone": None})
-        last = taken[-1]
-        what = {"answer": last.answer, "age": last.age, "part": last.part, "path": last.path, "records": len(taken)}
-        return JSONResponse({"undone": what | {"record_id": desk.record_of(last.part, last.path)}})
+        first = taken[0]
+        what = {"answer": first.answer, "age": first.age, "part": first.part, "path": first.path}
+        more = {"records": len(taken), "record_id": desk.record_of(first.part, first.path)}
+        return JSONResponse({"undone": what | more})
 
     return Guard(app, pass_=pass_, hosts=hosts)
 

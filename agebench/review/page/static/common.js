@@ -136,6 +136,7 @@ const began = Date.now();
 let given = 0;
 let generation = document.querySelector('meta[name="generation"]').content;
 const pictureOf = (id, side, more = "") => `/picture/${id}?side=${side}${more}&v=${encodeURIComponent(generation)}`;
+let reported = false; // whether the banner says that the server cannot read its files
 const told = new Set();
 function progress(state) {
   const done = state.total - state.left;
@@ -151,6 +152,8 @@ function progress(state) {
   }
   for (const note of state.notes || []) if (!told.has(note)) { told.add(note); banner(note); }
   if (state.trouble) banner(state.trouble, true);
+  else if (reported) banner("");
+  reported = Boolean(state.trouble);
 }
 
 function typing(event) {

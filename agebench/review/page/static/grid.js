@@ -8,10 +8,12 @@ const grid = byId("grid");
 const most = Number(grid.dataset.most);
 let first;
 let last;
+let working = 0;
 let busy = Promise.resolve();
 
 function next(work) {
-  busy = busy.then(work).catch(tell);
+  working += 1;
+  busy = busy.then(work).catch(tell).finally(() => { working -= 1; });
   return busy;
 }
 
@@ -64,7 +66,8 @@ function mark(state) {
 }
 
 function send() {
-  return next(async () => {
+  if (working) return; // the ones that are shown are on their way already, or going
+  next(async () => {
     const answers = tiles().filter((one) => one.dataset.state)
       .map((one) => ({ record: Number(one.dataset.id), seal: one.dataset.seal, answer: one.dataset.state }));
     if (!answers.length) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
@@ -77,7 +80,7 @@ function send() {
 }
 
 function undo() {
-  return next(async () => {
+  next(async () => {
     const { undone } = await call("/api/undo", { by: reviewer() });
     if (undone) given = Math.max(0, given - undone.records);
     await load(undefined, undone?.record_id ?? undefined);
