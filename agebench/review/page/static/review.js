@@ -362,7 +362,7 @@ function digit(key) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (typing(event)) return;
+  if (typing(event) || (event.key.startsWith("Arrow") && event.target.closest(".strip"))) return;
   const key = event.key.toLowerCase();
   if (/^\d$/.test(key)) { if (!event.repeat) digit(key); }
   else if (key === "escape") forget();
