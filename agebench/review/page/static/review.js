@@ -252,12 +252,13 @@ function timeline(record) {
   const ages = points.flatMap((one) => [one.age, one.suggested_age]).filter((age) => age !== null && age !== undefined);
   const [first, last] = [Math.min(...years), Math.max(...years)];
   const [low, high] = [Math.max(0, Math.min(...ages) - 5), Math.max(...ages) + 5];
-  const x = (year) => 40 + 840 * (last === first ? 0.5 : (year - first) / (last - first));
+  const wide = Math.max(300, Math.min(900, place.clientWidth));
+  const x = (year) => 40 + (wide - 60) * (last === first ? 0.5 : (year - first) / (last - first));
   const y = (age) => 165 - 150 * (age - low) / (high - low);
-  const chart = drawn("svg", { viewBox: "0 0 900 190", role: "img",
+  const chart = drawn("svg", { viewBox: `0 0 ${wide} 190`, role: "img",
     "aria-label": `Ages over the years ${first} to ${last}: claimed and estimated` });
   for (let age = Math.ceil(low / 10) * 10; age <= high; age += 10) {
-    chart.append(drawn("line", { class: "axis", x1: 34, x2: 890, y1: y(age), y2: y(age) }));
+    chart.append(drawn("line", { class: "axis", x1: 34, x2: wide - 10, y1: y(age), y2: y(age) }));
     chart.append(drawn("text", { x: 6, y: y(age) + 4 }, String(age)));
   }
   for (const year of new Set([first, last])) chart.append(drawn("text", { x: x(year) - 14, y: 185 }, String(year)));
