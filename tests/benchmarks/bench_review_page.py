@@ -124,8 +124,8 @@ def browse(port: int) -> None:
         browser.close()
     median = 1000 * float(np.median(waits))
     print(
-        f"the next picture after the key, {1 / PACE:.0f} answers a second: median {median:.0f} ms, p95 {p95(waits):.0f} ms "
-        "(bound: 100 ms)"
+        f"the next picture after the key, {1 / PACE:.0f} answers a second: median {median:.0f} ms, "
+        f"p95 {p95(waits):.0f} ms (bound: 100 ms)"
     )
 
 

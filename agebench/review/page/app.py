@@ -246,6 +246,10 @@ def _blind(look: Look) -> dict[str, Any]:
     } | {name: look.evidence.get(name) for name in facts}
 
 
+def _beside(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
+
+
 def _whole(look: Look) -> dict[str, Any]:
     facts = (
         "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
@@ -263,7 +267,7 @@ def _whole(look: Look) -> dict[str, Any]:
         "faces": look.faces,
         "reasons": look.reasons,
         "estimates": look.estimates,
-        "relatives": look.relatives,
-        "duplicates": look.duplicates,
+        "relatives": [_beside(row) for row in look.relatives],
+        "duplicates": [_beside(row) for row in look.duplicates],
         "decision": look.decision,
     } | {name: look.evidence.get(name) for name in facts}

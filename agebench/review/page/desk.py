@@ -29,6 +29,7 @@ from agebench.review.decisions import Answer, Box, Decision, Kind, append, decis
 from agebench.review.queue import Answers, Queue, assigned, load_queue
 
 KEPT_LOOKS = 400
+KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
 PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
 
@@ -133,6 +134,7 @@ class Desk:
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
         self._looks: OrderedDict[int, Look] = OrderedDict()
+        self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
         self._stop = threading.Event()
         self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
         self._since: list[Decision] = []  # what was written here since the file began to be read
@@ -166,6 +168,7 @@ class Desk:
                 with self._lock:
                     self.snapshot = snapshot
                     self._looks.clear()
+                    self._faces.clear()
             self._read_answers()
             self.trouble = None
         except AgebenchError as error:
@@ -297,9 +300,23 @@ class Desk:
             with self._lock:
                 if number == self.snapshot.number:
                     self._looks[record_id] = found
+                    if len(self._faces) > KEPT_FACES:
+                        self._faces.clear()
+                    self._faces |= {row["record_id"]: row["face"] for row in (*found.relatives, *found.duplicates)}
                     while len(self._looks) > KEPT_LOOKS:
                         self._looks.popitem(last=False)
         return found
+
+    def face(self, record_id: int) -> list[float] | None:
+        """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
+        Raises as `open_manifest`."""
+        with self._lock:
+            if record_id in self._faces:
+                return self._faces[record_id]
+        look = self.look(record_id)
+        if look is None or not look.evidence.get("face_w"):
+            return None
+        return [float(look.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
 
     def overview(self) -> tuple[Overview, str]:
         """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""

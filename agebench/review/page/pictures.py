@@ -65,11 +65,10 @@ class Pictures:
 
     def _box(self, record_id: int) -> tuple[float, ...] | None:
         """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
-        look = self.desk.look(record_id)
-        if look is None or look.evidence.get("face_w") is None:
+        found = self.desk.face(record_id)
+        if found is None:
             return None
-        x, y, w, h = (float(look.evidence[f"face_{name}"]) for name in "xywh")
-        size = float(look.evidence["width"]), float(look.evidence["height"])
+        x, y, w, h, *size = found
         return x - MARGIN * w, y - MARGIN * h, w * (1 + 2 * MARGIN), h * (1 + 2 * MARGIN), *size
 
 
