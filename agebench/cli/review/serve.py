@@ -10,7 +10,7 @@ from agebench.cli.render import console, plain
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: agebench review serve --help; agebench review serve --reviewer ann")(serve)
+    app.command(epilog="Example: agebench review serve --reviewer ann")(serve)
 
 
 def serve(
