@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import socket
 from pathlib import Path
@@ -119,3 +121,9 @@ def test_which_addresses_are_this_machine_only() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org", "")))
     assert host_names("127.0.0.1", 8765) == {"127.0.0.1:8765", "localhost:8765", "[::1]:8765"}
     assert "faces.example:443" in host_names("0.0.0.0", 8765, ["faces.example:443"])
+
+
+def test_the_example_of_its_help_runs(agebench: Any, serve: Any) -> None:
+    [example] = re.findall(r"Example: agebench review serve (.*)", agebench("review", "serve", "--help").out)
+    server = serve(*shlex.split(example))
+    assert 'name="reviewer" content="ann"' in server.client().http.get("/").text
