@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,15 @@ def scrfd(shared: Path) -> Path:
     if not file.is_file():
         without(f"no detector weights at {file.name} beside the test data")
     return file
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Debian's browser."""
+    found = shutil.which("chromium")
+    if found is None:
+        without("no chromium, which drives the review page: apt-get install chromium")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ class Look:
     faces: face_no, x, y, w, h (pixels of the upright picture), score, landmarks (10 numbers), meant (by people's
     answer, else as evidence says). estimates of the face that is meant: estimator, age, spread (years), probabilities
     (of ages 0 to 99, or None). relatives (the subject's other records, by year) and duplicates (the same bytes or the
-    same photograph): record_id, part, path, photo_year, age (in force), suggested_age, verdict. decision: what its
+    same photograph): record_id, part, path, photo_year, age (in force), suggested_age, verdict, face (x, y, w, h of the
+    face that evidence means, width and height of the picture, all in pixels; None without one). decision: what its
     answers came to when it was judged last.
     """
 
@@ -106,6 +107,7 @@ def _companions(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str
     numbers = ", ".join(str(int(number)) for number in ids)  # constants, by which DuckDB skips what it need not read
     sql = f"""
         SELECT e.record_id, e.part, e.path, e.photo_year, coalesce(d.age, e.age) AS age, e.suggested_age,
+               CASE WHEN e.face_w > 0 THEN [e.face_x, e.face_y, e.face_w, e.face_h, e.width, e.height] END AS face,
                CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
                     WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
         FROM (SELECT * FROM kept_evidence WHERE record_id IN ({numbers})) AS e LEFT JOIN decision d USING (record_id)

@@ -42,15 +42,17 @@ CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalExc
 
 
 @contextmanager
-def open_manifest(path: Path, *, write: bool = False, older: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_manifest(
+    path: Path, *, write: bool = False, older: bool = False, wait: float = WAIT_SECONDS
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to an existing manifest; with `write`, one transaction that is committed if the block ends well.
 
     older: whether one of an older schema is opened too. Raises ManifestNotFound, ManifestError (no manifest, another
-    schema), ManifestBusy after 5 s, StorageError.
+    schema), ManifestBusy where another process holds it for longer than `wait` seconds, StorageError.
     """
     if not path.is_file():
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
-    con = _connect(path, read_only=not write)
+    con = _connect(path, read_only=not write, wait=wait)
     try:
         _check_version(con, path, older)
         if not write:
@@ -176,8 +178,8 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    deadline = time.monotonic() + WAIT_SECONDS
+def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + wait
     while True:
         try:
             return duckdb.connect(str(path), read_only=read_only, config=CONFIG)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -140,11 +140,20 @@ class Answers:
         """A reviewer's answer that counts about a record; None where there is none."""
         return next((d for d in reversed(self.standing(record, kind)) if d.by == by), None)
 
-    def latest_of(self, by: str) -> Decision | None:
-        """A reviewer's latest answer that is not taken back, about any record and of any kind: what an undo takes
-        back."""
-        mine = sorted(self._by.get(by, []), key=lambda d: d.order, reverse=True)
-        return next((d for d in mine if d in self.standing((d.part, d.path), d.kind)), None)
+    def latest_of(self, by: str, kind: Kind = "decision", among: Container[Record] | None = None) -> list[Decision]:
+        """What an undo takes back: a reviewer's latest answer of a kind that is not taken back, and with it those that
+        were given in the same go (`shown["batch"]`), in order; empty where there is none. among: only about these
+        records."""
+        mine = [d for d in self._by.get(by, []) if d.kind == kind and (among is None or (d.part, d.path) in among)]
+        mine.sort(key=lambda d: d.order, reverse=True)
+        last = next((d for d in mine if self._stands(d)), None)
+        batch = (last.shown or {}).get("batch") if last else None
+        if last is None or batch is None:
+            return [last] if last else []
+        return [d for d in reversed(mine) if (d.shown or {}).get("batch") == batch and self._stands(d)]
+
+    def _stands(self, decision: Decision) -> bool:
+        return decision in self.standing((decision.part, decision.path), decision.kind)
 
     def answered(self, queue: Queue, by: str | None = None) -> set[Record]:
         """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by
@@ -154,15 +163,21 @@ class Answers:
         left the record in review (`reviewers_disagree`), unless it was given since the records were judged.
         """
         names = pl.DataFrame(list(self.lines), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
-        rows = queue.rows.join(names, on=["part", "path"], how="semi")
-        found = set()
-        for part, path, sha256, reasons in rows.select("part", "path", "sha256", "reasons").iter_rows():
-            mine = [d for d in self.standing((part, path)) if d.sha256 == sha256 and by in (None, d.by)]
-            if "reviewers_disagree" in reasons:
-                mine = [d for d in mine if _after(d, queue.judged_at)]
-            if mine:
-                found.add((part, path))
-        return found
+        rows = queue.rows.join(names, on=["part", "path"], how="semi").select("part", "path", "sha256", "reasons")
+        return {
+            (part, path)
+            for part, path, sha256, reasons in rows.iter_rows()
+            if self.drops_out((part, path), sha256, reasons, judged_at=queue.judged_at, by=by)
+        }
+
+    def drops_out(
+        self, record: Record, sha256: str | None, reasons: Sequence[str], *, judged_at: str | None, by: str | None
+    ) -> bool:
+        """Whether a record of the queue is answered (see `answered`)."""
+        mine = [d for d in self.standing(record) if d.sha256 == sha256 and by in (None, d.by)]
+        if "reviewers_disagree" in reasons:
+            mine = [d for d in mine if _after(d, judged_at)]
+        return bool(mine)
 
 
 def assigned(record: Record, reviewers: Sequence[str], *, overlap: float = 0.0, seed: int = 0) -> tuple[str, ...]:

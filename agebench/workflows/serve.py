@@ -53,8 +53,9 @@ def serve(
     pass_ = Pass(token, port=port)
     app = create_app(desk, pass_, hosts=host_names(host, port, names), reviewer=reviewer)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
-        timeout_keep_alive=30, backlog=512, h11_max_incomplete_event_size=32 * 1024,
+        app, log_level="error", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
+        http="h11", timeout_keep_alive=30, timeout_graceful_shutdown=5, backlog=512,
+        h11_max_incomplete_event_size=32 * 1024,
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     desk.follow()
@@ -88,7 +89,8 @@ def host_names(host: str, port: int, names: Sequence[str] = ()) -> set[str]:
 
 def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, for only then does asyncio send at once; else each answer waits 40 ms for the browser's receipt.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -10,7 +10,7 @@ from agebench.cli.render import console, plain
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example: agebench review serve --help; agebench review serve --reviewer ann")(serve)
+    app.command(epilog="Example: agebench review serve --reviewer ann")(serve)
 
 
 def serve(
@@ -48,6 +48,8 @@ def serve(
     if name and not exposed:
         raise typer.BadParameter("it needs --exposed.", param_hint="--name")
     who = named(reviewer) if reviewer is not None or not names else None
+    from agebench.errors import Interrupted
+    from agebench.review.decisions import decisions_file
     from agebench.workflows.places import find_manifest
     from agebench.workflows.serve import is_loopback, serve
 
@@ -62,8 +64,14 @@ def serve(
         out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 
-    serve(
-        find_manifest(manifest, training=False), host=host, port=port, token=token, reviewer=who, reviewers=names,
-        overlap=overlap, seed=seed, exposed=exposed, names=name or (), on_ready=ready,
-    )  # fmt: skip
-    out.print("The page has ended. `agebench curate` folds the answers in.")
+    file = find_manifest(manifest, training=False)
+    try:
+        serve(
+            file, host=host, port=port, token=token, reviewer=who, reviewers=names, overlap=overlap, seed=seed,
+            exposed=exposed, names=name or (), on_ready=ready,
+        )  # fmt: skip
+    except KeyboardInterrupt as end:
+        raise Interrupted(
+            f"The page has ended. Every answer that it acknowledged is in {decisions_file(file)}.",
+            "`agebench curate` folds them in.",
+        ) from end

@@ -15,54 +15,64 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from agebench.errors import AgebenchError, UsageError
-from agebench.manifest import open_manifest
-from agebench.manifest.looking import Look, overview
+from agebench.errors import AgebenchError, ManifestBusy, UsageError
+from agebench.manifest.looking import Look
 from agebench.review import audit
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Filters, as_json
+from agebench.review.page.desk import Desk, Filters, Given, as_json, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Pictures
 
 GRID = 30
+MOST_READINGS = 1000  # that the audit's page is told of at once
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
 
 
-class Answering(BaseModel):
-    """An answer that the page sends. box: x, y, w, h in pixels of the upright picture. audit: the sample's n and
-    seed, where it is a reading of an audit."""
+class One(BaseModel):
+    """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels."""
 
     model_config = ConfigDict(extra="forbid")
 
-    records: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=100)]
-    by: Name
+    record: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    seal: Annotated[str, Field(max_length=100)]
     answer: Literal["keep", "reject", "age", "face"]
     age: Annotated[int, Field(ge=0, le=99)] | None = None
     box: tuple[float, float, float, float] | None = None
     note: Annotated[str, Field(max_length=2000)] | None = None
-    audit: tuple[int, int] | None = None
 
 
-class Undoing(BaseModel):
-    """Whose latest answer is taken back."""
+class Answering(BaseModel):
+    """What the page sends: answers given in one go. audit: the sample's n and seed, where they are readings of one."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
+    answers: Annotated[list[One], Field(min_length=1, max_length=100)]
+    audit: tuple[int, int] | None = None
+
+
+class Undoing(BaseModel):
+    """Whose latest answer is taken back; audit: among the readings of that audit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Name
+    audit: tuple[int, int] | None = None
 
 
 def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None) -> ASGIApp:
     """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
     proposes."""
-    app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pictures = Pictures(desk)
     pages = Environment(
         loader=PackageLoader("agebench.review.page", "templates"), autoescape=select_autoescape(default=True),
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    static = str(resources.files("agebench.review.page").joinpath("static"))
-    app.mount("/static", StaticFiles(directory=static), name="static")
+    static = resources.files("agebench.review.page").joinpath("static")
+    no_picture = static.joinpath("none.svg").read_bytes()
+    app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
     def page(name: str, **values: Any) -> HTMLResponse:
         samples = desk.audits()
@@ -72,25 +82,35 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
             "reviewer": reviewer or "",
             "reviewers": desk.reviewers.names,
             "samples": samples,
-            "checks": desk.checks(),
-            "parts": desk.parts(),
+            "checks": desk.snapshot.checks,
+            "parts": desk.snapshot.parts,
+            "generation": _generation(desk),
         }
         return HTMLResponse(pages.get_template(f"{name}.j2").render(**about, **values))
 
+    def refusal(request: Request, status: int, kind: str, message: str, next_step: str | None = None) -> Response:
+        """A sentence: as JSON for the page's own requests, else as a page, which tries again where that can help."""
+        if request.url.path.startswith(("/api/", "/picture/", "/static/")):
+            return JSONResponse({"error": {"kind": kind, "message": message, "next": next_step}}, status)
+        text = pages.get_template("refusal.html.j2").render(
+            message=message, next_step=next_step, busy=kind == ManifestBusy.__name__
+        )
+        return HTMLResponse(text, status)
+
     @app.exception_handler(AgebenchError)
-    def told(request: Request, error: AgebenchError) -> JSONResponse:
-        body = {"error": {"kind": type(error).__name__, "message": error.message, "next": error.next_step}}
-        return JSONResponse(body, 400 if isinstance(error, UsageError) else 409)
+    def told(request: Request, error: AgebenchError) -> Response:
+        status = 400 if isinstance(error, UsageError) else 409
+        return refusal(request, status, type(error).__name__, error.message, error.next_step)
 
     @app.exception_handler(RequestValidationError)
-    def refused(request: Request, error: RequestValidationError) -> JSONResponse:
+    def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"] if isinstance(place, str | int))
-        return _error(422, f"{where}: {first['msg']}".encode(errors="replace").decode()[:300])
+        return refusal(request, 422, "Refused", f"{where}: {first['msg']}".encode(errors="replace").decode()[:300])
 
     @app.exception_handler(HTTPException)
-    def missing(request: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+    def missing(request: Request, error: HTTPException) -> Response:
+        return refusal(request, error.status_code, "Refused", str(error.detail))
 
     @app.get("/")
     def review() -> HTMLResponse:
@@ -106,10 +126,9 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
 
     @app.get("/overview")
     def overview_page() -> HTMLResponse:
-        with open_manifest(desk.manifest) as con:
-            found = overview(con)
+        found, curated = desk.overview()
         estimates = [(sample, desk.estimate(sample)) for sample in desk.audits()]
-        return page("overview.html", found=found, bars=age_bars(found.ages), estimates=estimates)
+        return page("overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates)
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -123,19 +142,22 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
         part: Annotated[str | None, Query(max_length=1000)] = None,
         subject: Annotated[str | None, Query(max_length=200)] = None,
         after: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+        at: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 8,
+        tiles: bool = False,
     ) -> JSONResponse:
         low, high = (int(age) for age in ages.split("-")) if ages else (0, 0)
         filters = Filters(check or None, (low, high) if ages else None, part or None, subject or None)
-        ids, left, total = desk.waiting(by, filters, after=after, limit=limit)
-        return JSONResponse({"records": ids, "left": left, "total": total, **_state(desk)})
+        ids, left, total = desk.waiting(by, filters, after=after, at=at, limit=limit)
+        more = {"tiles": as_json(desk.tiles(ids))} if tiles else {}
+        return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(desk)})
 
     @app.get("/api/audit/{n}-{seed}")
     def audit_queue(n: int, seed: int, by: Annotated[str, Query(max_length=100)] = "") -> JSONResponse:
         sample = _sample(desk, (n, seed))
         rows = desk.to_read(sample, by)
         total = sum(r["readings"] for r in sample.records)
-        ids = [row["record_id"] for row in rows[:GRID]]
+        ids = [row["record_id"] for row in rows[:MOST_READINGS]]
         return JSONResponse({"records": ids, "left": len(rows), "total": total, **_state(desk)})
 
     @app.get("/api/record/{record_id}")
@@ -144,7 +166,8 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
         if found is None:
             return _error(404, f"There is no record {record_id}.")
         shown = _blind(found) if blind else _whole(found)
-        standing = [] if blind else desk.answers.standing((found.part, found.path))
+        open_ = not blind and (not desk.reviewers.names or "reviewers_disagree" in desk.reasons(record_id))
+        standing = desk.answers.standing((found.part, found.path)) if open_ else []  # second answers are independent
         answers = [{"by": d.by, "answer": d.answer, "age": d.age, "at": d.at, "note": d.note} for d in standing]
         return JSONResponse(as_json(shown | {"answers": answers}))
 
@@ -152,39 +175,41 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
     def picture(
         record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
     ) -> Response:
+        if desk.name(record_id) is None:
+            return _error(404, f"There is no record {record_id}.")
         data = pictures.jpeg(record_id, side, face=face)
         if data is None:
-            return _error(404, "This picture cannot be read.")
+            return Response(no_picture, media_type="image/svg+xml")
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
     @app.post("/api/answer")
-    def answer(given: Answering) -> JSONResponse:
-        if given.audit is not None:
-            sample = _sample(desk, given.audit)
-            drawn = {(r["part"], r["path"]) for r in sample.records}
-            if any(desk.name(record_id) not in drawn for record_id in given.records):
-                raise UsageError("A record is not in the audit's sample.", "Load the page again.")
-        made = desk.answer_all(
-            given.records, by=given.by, answer=given.answer, age=given.age, box=given.box, note=given.note or None,
-            shown={"mode": "audit" if given.audit else "page" if len(given.records) == 1 else "grid"},
-            is_audit=given.audit is not None,
-        )  # fmt: skip
+    def answer(sent: Answering) -> JSONResponse:
+        sample = _sample(desk, sent.audit) if sent.audit else None
+        given = [Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None) for one in sent.answers]
+        mode = "audit" if sample else "page" if len(given) == 1 else "grid"
+        made = desk.answer(given, by=sent.by, mode=mode, sample=sample)
         return JSONResponse({"recorded": [decision.id for decision in made]})
 
     @app.post("/api/undo")
-    def undo(given: Undoing) -> JSONResponse:
-        taken = desk.undo(given.by)
-        if taken is None:
+    def undo(sent: Undoing) -> JSONResponse:
+        taken = desk.undo(sent.by, sample=_sample(desk, sent.audit) if sent.audit else None)
+        if not taken:
             return JSONResponse({"undone": None})
-        number = desk.record_of(taken.part, taken.path)
-        what = {"answer": taken.answer, "age": taken.age, "part": taken.part, "path": taken.path, "kind": taken.kind}
-        return JSONResponse({"undone": what | {"record_id": number}})
+        first = taken[0]
+        what = {"answer": first.answer, "age": first.age, "part": first.part, "path": first.path}
+        more = {"records": len(taken), "record_id": desk.record_of(first.part, first.path)}
+        return JSONResponse({"undone": what | more})
 
     return Guard(app, pass_=pass_, hosts=hosts)
 
 
 def _state(desk: Desk) -> dict[str, Any]:
-    return {"generation": desk.snapshot.number, "trouble": desk.trouble, "notes": desk.notes[-3:]}
+    return {"generation": _generation(desk), "trouble": desk.trouble, "notes": desk.notes[-3:]}
+
+
+def _generation(desk: Desk) -> str:
+    """Another one when the records were judged again; it stays when the server is started again."""
+    return str(desk.snapshot.queue.judged_at)
 
 
 def _error(status: int, message: str) -> JSONResponse:
@@ -207,6 +232,7 @@ def _blind(look: Look) -> dict[str, Any]:
     relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
     return {
         "id": look.record_id,
+        "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
         "part": look.part,
         "path": look.path,
         "age": look.age,
@@ -220,6 +246,10 @@ def _blind(look: Look) -> dict[str, Any]:
     } | {name: look.evidence.get(name) for name in facts}
 
 
+def _beside(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
+
+
 def _whole(look: Look) -> dict[str, Any]:
     facts = (
         "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
@@ -227,6 +257,7 @@ def _whole(look: Look) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "id": look.record_id,
+        "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
         "part": look.part,
         "path": look.path,
         "age": look.age,
@@ -236,7 +267,7 @@ def _whole(look: Look) -> dict[str, Any]:
         "faces": look.faces,
         "reasons": look.reasons,
         "estimates": look.estimates,
-        "relatives": look.relatives,
-        "duplicates": look.duplicates,
+        "relatives": [_beside(row) for row in look.relatives],
+        "duplicates": [_beside(row) for row in look.duplicates],
         "decision": look.decision,
     } | {name: look.evidence.get(name) for name in facts}

@@ -6,6 +6,7 @@ and are on disk before they are acknowledged.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import OrderedDict
@@ -18,16 +19,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from agebench.errors import AgebenchError, DecisionError, UsageError
+from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest import open_manifest
-from agebench.manifest.looking import Look, look_at
+from agebench.manifest.looking import Look, Overview, look_at, overview
+from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
 from agebench.review import audit
-from agebench.review.decisions import Answer, Box, Decision, append, decisions_file, new_decision, read
+from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, Queue, assigned, load_queue
 
 KEPT_LOOKS = 400
+KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
+PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,73 @@ class Reviewers:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Given:
+    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels."""
+
+    record_id: int
+    answer: Answer
+    seal: str
+    age: int | None = None
+    box: Box | None = None
+    note: str | None = None
+
+
+def seal_of(part: str, path: str, sha256: str | None) -> str:
+    """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
+    return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
 class _Snapshot:
     """A queue as it was read once, and what was worked out about it."""
 
-    def __init__(self, queue: Queue, names: pl.DataFrame, folders: dict[str, Any], number: int) -> None:
-        self.queue, self.names, self.folders, self.number = queue, names, folders, number
+    def __init__(
+        self, queue: Queue, names: pl.DataFrame, folders: dict[str, Any], reviewers: Reviewers, before: _Snapshot | None
+    ) -> None:
+        self.queue, self.names, self.folders = queue, names, folders
+        self.number: int = before.number + 1 if before else 1
         self.ids: NDArray[np.int64] = queue.rows["record_id"].cast(pl.Int64).to_numpy()
         self.place = {int(record): place for place, record in enumerate(self.ids)}
+        self.gone = _places_of_gone(before, self.place)
+        self.mine = _shares(queue, reviewers)
         self.chosen: dict[Filters, NDArray[np.bool_]] = {}
-        self.mine: dict[str, NDArray[np.bool_]] = {}
         self.done: dict[str, NDArray[np.bool_]] = {}
+        self.overview: tuple[Overview, str] | None = None
+        counts = queue.rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()
+        counts = counts.sort("len", "reasons", descending=[True, False])
+        self.checks = [(str(name), int(n)) for name, n in counts.iter_rows()]
+        self.parts = [str(part) for part in sorted(queue.rows["part"].unique())]
+
+    def start(self, after: int | None, at: int | None) -> int:
+        """The place from which the queue is read: behind the record `after`, or at the record `at`."""
+        record = after if at is None else at
+        if record is None:
+            return 0
+        place = self.place.get(record)
+        return self.gone.get(record, 0) if place is None else place + (at is None)
+
+
+def _places_of_gone(before: _Snapshot | None, place: dict[int, int]) -> dict[int, int]:
+    """For records that have left the queue: the place of the one that followed them and is still there."""
+    found: dict[int, int] = {}
+    following = 0
+    for record in reversed(before.ids.tolist() if before else []):
+        if record in place:
+            following = place[record]
+        else:
+            found[record] = following
+    return found
+
+
+def _shares(queue: Queue, reviewers: Reviewers) -> dict[str, NDArray[np.bool_]]:
+    """Which records of the queue are whose."""
+    if not reviewers.names:
+        return {}
+    rows = queue.rows.select("part", "path").iter_rows()
+    whose = [
+        assigned((part, path), reviewers.names, overlap=reviewers.overlap, seed=reviewers.seed) for part, path in rows
+    ]
+    return {name: np.array([name in names for names in whose], bool) for name in reviewers.names}
 
 
 class Desk:
@@ -67,18 +128,20 @@ class Desk:
     Raises as `open_manifest`, and DecisionError where the file of decisions is damaged.
     """
 
-    def __init__(self, manifest: Path, *, reviewers: Reviewers | None = None, now: Queue | None = None) -> None:
+    def __init__(self, manifest: Path, *, reviewers: Reviewers | None = None) -> None:
         self.manifest = manifest
         self.file = decisions_file(manifest)
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
         self._looks: OrderedDict[int, Look] = OrderedDict()
+        self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
         self._stop = threading.Event()
-        self._file_stamp: tuple[int, int] | None = None
+        self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
+        self._since: list[Decision] = []  # what was written here since the file began to be read
         self.trouble: str | None = None
         self.notes: list[str] = []
         self.answers = Answers()
-        self.snapshot = self._read(1)
+        self.snapshot = self._read(None)
         self._read_answers()
 
     # --- following the files ------------------------------------------------------------------------------------
@@ -97,64 +160,98 @@ class Desk:
     def refresh(self) -> None:
         """Read queue and answers again where their files have changed; keep what is there where that fails."""
         try:
-            if self.snapshot.queue.changed():
-                snapshot = self._read(self.snapshot.number + 1)
+            now = self.snapshot
+            if now.queue.changed():
+                snapshot = self._read(now)
+                if snapshot.queue.judged_at is None:
+                    raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
                 with self._lock:
                     self.snapshot = snapshot
                     self._looks.clear()
+                    self._faces.clear()
             self._read_answers()
             self.trouble = None
         except AgebenchError as error:
             self.trouble = f"{error.message} {error.next_step or ''}".strip()
+        except OSError as error:
+            self.trouble = f"{error.filename or self.manifest}: {error.strerror or error}."
 
-    def _read(self, number: int) -> _Snapshot:
+    def _read(self, before: _Snapshot | None) -> _Snapshot:
         queue = load_queue(self.manifest)
         with open_manifest(self.manifest) as con:
             names, folders = record_names(con), folders_of(con)
-        return _Snapshot(queue, names, folders, number)
+        return _Snapshot(queue, names, folders, self.reviewers, before)
 
     def _read_answers(self) -> None:
-        try:
-            found = self.file.stat()
-            stamp = found.st_mtime_ns, found.st_size
-        except FileNotFoundError:
-            stamp = (0, 0)
+        """Read the file of decisions where somebody else wrote to it; answers are taken meanwhile."""
         with self._lock:
+            stamp = self._stamp()
             if stamp == self._file_stamp:
                 return
-            decisions, notes = read(self.file)
-            self.answers, self._file_stamp = Answers(decisions), stamp
+            self._since = []
+        decisions, notes = read(self.file)
+        answers = Answers(decisions)
+        with self._lock:
+            for decision in self._since:
+                answers.add(decision)
+            size = stamp[1] + sum(len(decision.line()) for decision in self._since)
+            now = self._stamp()
+            self.answers, self._file_stamp = answers, now if now[1] == size else stamp
             self.notes += [note for note in notes if note not in self.notes]
             self.snapshot.done.clear()
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = self.file.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
 
     # --- what waits ---------------------------------------------------------------------------------------------
 
     def waiting(
-        self, by: str, filters: Filters, *, after: int | None = None, limit: int = 8
+        self, by: str, filters: Filters, *, after: int | None = None, at: int | None = None, limit: int = 8
     ) -> tuple[list[int], int, int]:
         """(ids of the next records, how many wait, how many the filters leave in all).
 
-        after: the record whose place they follow, that one left out; from the end the order goes on at the beginning.
+        after: the record whose place they follow, that one left out; at: the record that comes first, if it waits.
+        From the end the order goes on at the beginning. Raises UsageError where `by` is none of the reviewers.
         """
+        self._must_be_known(by)
         with self._lock:
             now = self.snapshot
-            chosen = self._chosen(now, filters) & self._mine(now, by)
-            open_ = chosen & ~self._done(now, by)
-            start = now.place.get(after, -1) + 1 if after is not None else 0
-            places = np.flatnonzero(open_)
-            behind = np.searchsorted(places, start)
-            ordered = np.concatenate([places[behind : behind + limit], places[: min(int(behind), limit)]])[:limit]
-            ids = [int(now.ids[place]) for place in ordered if int(now.ids[place]) != after]
-            return ids, len(places), int(chosen.sum())
+            chosen = self._chosen(now, filters)
+            if self.reviewers.names:
+                chosen = chosen & now.mine[by]
+            places = np.flatnonzero(chosen & ~self._done(now, by))
+            behind = int(np.searchsorted(places, now.start(after, at)))
+            ordered = np.concatenate([places[behind : behind + limit], places[: min(behind, limit)]])[:limit]
+            ids = [int(now.ids[place]) for place in ordered]
+            return [one for one in ids if at is not None or one != after], len(places), int(chosen.sum())
 
-    def checks(self) -> list[tuple[str, int]]:
-        """Checks with waiting records, and how many, the most first."""
-        rows = self.snapshot.queue.rows
-        counts = rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()
-        return [(str(name), int(n)) for name, n in counts.sort("len", "reasons", descending=[True, False]).iter_rows()]
+    def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
+        now = self.snapshot
+        found = []
+        for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
+            row = now.queue.rows.row(place, named=True)
+            found.append({
+                "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
+                "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
+                "readable": row["sha256"] is not None,
+            })  # fmt: skip
+        return found
 
-    def parts(self) -> list[str]:
-        return sorted(self.snapshot.queue.rows["part"].unique().to_list())
+    def reasons(self, record_id: int) -> list[str]:
+        """Why a record is in the queue; empty where it is not."""
+        now = self.snapshot
+        place = now.place.get(record_id)
+        return [] if place is None else list(now.queue.rows.row(place, named=True)["reasons"] or [])
+
+    def _must_be_known(self, by: str) -> None:
+        names = self.reviewers.names
+        if names and by not in names:
+            raise UsageError("This page is shared among " + ", ".join(names) + ".", "Choose your name above.")
 
     def _chosen(self, now: _Snapshot, filters: Filters) -> NDArray[np.bool_]:
         if filters not in now.chosen:
@@ -165,16 +262,6 @@ class Desk:
             mask[left["place"].to_numpy()] = True
             now.chosen[filters] = mask
         return now.chosen[filters]
-
-    def _mine(self, now: _Snapshot, by: str) -> NDArray[np.bool_]:
-        names = self.reviewers.names
-        if by not in names:  # nobody shares the work, or a guest who may answer anything
-            return np.ones(len(now.ids), bool)
-        if by not in now.mine:
-            how = {"overlap": self.reviewers.overlap, "seed": self.reviewers.seed}
-            rows = now.queue.rows.select("part", "path").iter_rows()
-            now.mine[by] = np.array([by in assigned((part, path), names, **how) for part, path in rows], bool)  # type: ignore[arg-type]
-        return now.mine[by]
 
     def _done(self, now: _Snapshot, by: str) -> NDArray[np.bool_]:
         """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
@@ -207,102 +294,107 @@ class Desk:
                 self._looks.move_to_end(record_id)
                 return self._looks[record_id]
             number = self.snapshot.number
-        with open_manifest(self.manifest) as con:
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
             found = look_at(con, record_id)
         if found is not None:
             with self._lock:
                 if number == self.snapshot.number:
                     self._looks[record_id] = found
+                    if len(self._faces) > KEPT_FACES:
+                        self._faces.clear()
+                    self._faces |= {row["record_id"]: row["face"] for row in (*found.relatives, *found.duplicates)}
                     while len(self._looks) > KEPT_LOOKS:
                         self._looks.popitem(last=False)
         return found
 
+    def face(self, record_id: int) -> list[float] | None:
+        """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
+        Raises as `open_manifest`."""
+        with self._lock:
+            if record_id in self._faces:
+                return self._faces[record_id]
+        look = self.look(record_id)
+        if look is None or not look.evidence.get("face_w"):
+            return None
+        return [float(look.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
+
+    def overview(self) -> tuple[Overview, str]:
+        """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""
+        now = self.snapshot
+        if now.overview is None:
+            with open_manifest(self.manifest, wait=PATIENCE) as con:
+                now.overview = overview(con), curated_fingerprint(con)
+        return now.overview
+
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(
-        self,
-        record_id: int,
-        *,
-        by: str,
-        answer: Answer,
-        age: int | None = None,
-        box: Box | None = None,
-        note: str | None = None,
-        shown: dict[str, Any] | None = None,
-        is_audit: bool = False,
-    ) -> Decision:
-        """Record an answer; on disk when this returns. Raises UsageError, DecisionError, StorageError."""
-        return self.answer_all(
-            [record_id], by=by, answer=answer, age=age, box=box, note=note, shown=shown, is_audit=is_audit
-        )[0]
-
-    def answer_all(
-        self,
-        record_ids: Sequence[int],
-        *,
-        by: str,
-        answer: Answer,
-        age: int | None = None,
-        box: Box | None = None,
-        note: str | None = None,
-        shown: dict[str, Any] | None = None,
-        is_audit: bool = False,
+        self, given: Sequence[Given], *, by: str, mode: str = "page", sample: audit.Sample | None = None
     ) -> list[Decision]:
-        """Record one answer about several records: all are on disk when this returns, or none is."""
+        """Record answers given in one go; when this returns all are on disk, or none is. sample: they are readings of
+        that audit.
+
+        Raises UsageError (the answer does not fit, or the record is no longer what was shown), StorageError, and as
+        `open_manifest` for a record that is not in the queue.
+        """
+        self._must_be_known(by)
+        kind: Kind = "audit" if sample else "decision"
+        subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
+        shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
         with self._lock:
             made = []
-            for record_id in record_ids:
-                part, path, sha256, claimed = self._subject(record_id)
-                if answer in ("keep", "face") and not is_audit and not 0 <= (-1 if claimed is None else claimed) <= 99:
+            for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
+                if seal_of(part, path, sha256) != one.seal:
                     raise UsageError(
-                        f"{part} {path} claims the age {claimed}, so it cannot be kept as it is.",
+                        f"Record {one.record_id} is not what was shown: the records were read again.",
+                        "Look at it as it is now; nothing was recorded.",
+                    )
+                if sample is not None:
+                    _must_be_drawn(sample, part, path, sha256)
+                elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
+                    raise UsageError(
+                        f"{part} {path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it cannot "
+                        "be kept as it is.",
                         "Set its age, or reject it.",
                     )
-                kind = "audit" if is_audit else "decision"
-                before = self.answers.latest((part, path), by, "audit" if is_audit else "decision")
-                made.append(
-                    _decision(
-                        before,
-                        by=by,
-                        kind=kind,
-                        part=part,
-                        path=path,
-                        sha256=sha256,
-                        answer=answer,
-                        age=age,
-                        box=box,
-                        note=note,
-                        shown=shown,
-                    )
-                )
+                values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
+                more = {"box": one.box, "note": one.note, "shown": shown}
+                made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
             self._write(made)
-            for who, mask in self.snapshot.done.items():
-                if who in ("", by) and not is_audit:
-                    places = [self.snapshot.place[r] for r in record_ids if r in self.snapshot.place]
-                    mask[places] = True
+            for one, decision in zip(given, made, strict=True):
+                self._mark(decision, one.record_id)
             return made
 
-    def undo(self, by: str) -> Decision | None:
-        """Take the reviewer's latest answer back; what was taken back, or None where there is nothing to undo."""
+    def undo(self, by: str, *, sample: audit.Sample | None = None) -> list[Decision]:
+        """Take back what the reviewer answered last, all that was given in one go; what was taken back, empty where
+        there is nothing. sample: only readings of that audit; else no readings."""
+        self._must_be_known(by)
+        among = {(r["part"], r["path"]) for r in sample.records} if sample else None
         with self._lock:
-            last = self.answers.latest_of(by)
-            if last is None:
-                return None
-            self._write([
-                _decision(last, by=by, kind="undo", part=last.part, path=last.path, sha256=last.sha256, undoes=last.id)
-            ])  # fmt: skip
-            self.snapshot.done.clear()
-            return last
+            taken = self.answers.latest_of(by, "audit" if sample else "decision", among)
+            if taken:
+                self._write([
+                    _decision(d, by=by, kind="undo", part=d.part, path=d.path, sha256=d.sha256, undoes=d.id)
+                    for d in taken
+                ])  # fmt: skip
+                for decision in taken:
+                    self._mark(decision, self.record_of(decision.part, decision.path))
+            return taken
 
     def record_of(self, part: str, path: str) -> int | None:
-        """The record_id of a record in the queue, by its name."""
-        rows = self.snapshot.queue.rows.filter((pl.col("part") == part) & (pl.col("path") == path))
-        return int(rows["record_id"][0]) if len(rows) else None
+        """The record_id of a record, by its name."""
+        named = (pl.col("part") == part) & (pl.col("path") == path)
+        rows = self.snapshot.queue.rows.filter(named)
+        if rows.is_empty():
+            rows = self.snapshot.names.with_row_index("record_id").filter(named)
+        return None if rows.is_empty() else int(rows["record_id"][0])
 
     def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None]:
-        place = self.snapshot.place.get(record_id)
+        """(part, path, sha256, age in force)."""
+        now = self.snapshot
+        place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
-            row = self.snapshot.queue.rows.row(place, named=True)
+            row = now.queue.rows.row(place, named=True)
             return row["part"], row["path"], row["sha256"], row["age"]
         found = self.look(record_id)
         if found is None:
@@ -310,15 +402,27 @@ class Desk:
         return found.part, found.path, found.evidence["sha256"], found.age
 
     def _write(self, made: list[Decision]) -> None:
+        """Append lines, take them in, and move on the stamp if nobody else wrote in between."""
         self.notes += append(self.file, *made)
-        before = self._file_stamp
+        self._since += made
         for decision in made:
             self.answers.add(decision)
-        size = sum(len(decision.line()) for decision in made)
-        found = self.file.stat()
-        # Only where nobody else wrote in between is the file known to hold what is known here.
-        if before is not None and found.st_size == before[1] + size:
-            self._file_stamp = found.st_mtime_ns, found.st_size
+        now = self._stamp()
+        if self._file_stamp and now[1] == self._file_stamp[1] + sum(len(decision.line()) for decision in made):
+            self._file_stamp = now
+
+    def _mark(self, decision: Decision, record_id: int | None) -> None:
+        """Let a record drop out of the queue, or come back, as its answers now are."""
+        now = self.snapshot
+        place = now.place.get(-1 if record_id is None else record_id)
+        if place is None:
+            return
+        row = now.queue.rows.row(place, named=True)
+        for who, mask in now.done.items():
+            mask[place] = self.answers.drops_out(
+                (decision.part, decision.path), row["sha256"], row["reasons"], judged_at=now.queue.judged_at,
+                by=who or None,
+            )  # fmt: skip
 
     # --- the audit ----------------------------------------------------------------------------------------------
 
@@ -350,6 +454,16 @@ class Desk:
 
     def _lines(self) -> list[Decision]:
         return [line for lines in self.answers.lines.values() for line in lines]
+
+
+def _must_be_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> None:
+    drawn = next((r for r in sample.records if (r["part"], r["path"]) == (part, path)), None)
+    if drawn is None:
+        raise UsageError(f"{part} {path} is not in the audit's sample.", "Load the page again.")
+    if drawn["sha256"] != sha256:
+        raise UsageError(
+            f"The picture of {part} {path} has changed since the audit was drawn.", "Skip it; another seed draws anew."
+        )
 
 
 def _decision(after: Decision | None, **values: Any) -> Decision:

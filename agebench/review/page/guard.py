@@ -14,6 +14,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -91,7 +92,10 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal is None:
-            body = await _body(receive)
+            try:
+                body = await _body(receive)
+            except ClientDisconnect:  # half a request is none
+                return
             refusal = PlainTextResponse("The request is too large.\n", 413) if body is None else None
         if refusal is not None:
             await refusal(scope, receive, with_headers)
@@ -116,8 +120,8 @@ class Guard:
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MOST_TARGET:
             return PlainTextResponse("The address is too long.\n", 414)
         origins = headers.getlist("origin")
-        own = [f"{'https' if self.secure else 'http'}://{hosts[0].lower()}"]
-        if origins and [origin.lower() for origin in origins] != own:
+        own = [[f"{scheme}://{hosts[0].lower()}"] for scheme in ("http", "https")]  # a proxy may speak TLS
+        if origins and [origin.lower() for origin in origins] not in own:
             return PlainTextResponse("This request comes from another page.\n", 403)
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] != "/":
             return PlainTextResponse("This request comes from another page.\n", 403)
@@ -147,13 +151,13 @@ class Guard:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None where it is larger than MOST_BYTES (the rest is not read)."""
+    """The whole body; None where it is larger than MOST_BYTES (the rest is not read). Raises ClientDisconnect."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts)
+            raise ClientDisconnect
         size += len(message.get("body", b""))
         if size > MOST_BYTES:
             return None

@@ -44,6 +44,7 @@ class Pictures:
         if file is None or fault is not None:
             return None
         box = self._box(record_id) if face else None
+        enough = side if box is None else int(side * max(box[4:]) / max(box[2:4]))
         with self._room:
             try:
                 data, fault = read_bytes(file)
@@ -51,26 +52,27 @@ class Pictures:
                 return None
             if fault is not None:
                 return None
-            picture, _ = decode(data, at_least=side if box is None else None)
+            picture, _ = decode(data, at_least=enough)
             if picture is None:
                 return None
-            encoded = _encoded(picture.rgb, picture.scale, side, box)
+            encoded = _encoded(picture.rgb, picture.scale, side, box[:4] if box else None)
         with self._lock:
+            self._bytes += len(encoded) - len(self._kept.pop(key, b""))  # another thread may have been as fast
             self._kept[key] = encoded
-            self._bytes += len(encoded)
             while self._bytes > KEPT_BYTES:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
         return encoded
 
-    def _box(self, record_id: int) -> tuple[float, float, float, float] | None:
-        look = self.desk.look(record_id)
-        if look is None or look.evidence.get("face_w") is None:
+    def _box(self, record_id: int) -> tuple[float, ...] | None:
+        """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
+        found = self.desk.face(record_id)
+        if found is None:
             return None
-        x, y, w, h = (float(look.evidence[f"face_{name}"]) for name in "xywh")
-        return x - MARGIN * w, y - MARGIN * h, w * (1 + 2 * MARGIN), h * (1 + 2 * MARGIN)
+        x, y, w, h, *size = found
+        return x - MARGIN * w, y - MARGIN * h, w * (1 + 2 * MARGIN), h * (1 + 2 * MARGIN), *size
 
 
-def _encoded(rgb: NDArray[np.uint8], scale: float, side: int, box: tuple[float, float, float, float] | None) -> bytes:
+def _encoded(rgb: NDArray[np.uint8], scale: float, side: int, box: tuple[float, ...] | None) -> bytes:
     if box is not None:
         height, width = rgb.shape[:2]
         x, y, w, h = (value * scale for value in box)

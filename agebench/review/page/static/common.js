@@ -5,26 +5,47 @@ const csrf = document.querySelector('meta[name="csrf"]').content;
 const byId = (id) => document.getElementById(id);
 
 class Refusal extends Error {
-  constructor(message, next) { super(message); this.next = next; }
+  constructor(kind, message, next) { super(message); this.kind = kind; this.next = next; }
 }
 
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// While somebody writes the manifest the request is made again every second: nothing was recorded by then.
 async function call(path, body) {
+  for (let waited = false; ; waited = true) {
+    try {
+      const found = await callOnce(path, body);
+      if (waited || troubled) banner("");
+      troubled = false;
+      return found;
+    } catch (error) {
+      troubled = error.kind === "Unreachable";
+      if (error.kind !== "ManifestBusy") throw error;
+      banner(`${error.message} This page goes on by itself.`, true);
+      await pause(1000);
+    }
+  }
+}
+let troubled = false; // whether the banner says that the server does not answer
+
+async function callOnce(path, body) {
   const options = body === undefined ? {} : {
     method: "POST",
     headers: { "content-type": "application/json", "x-agebench-csrf": csrf },
     body: JSON.stringify(body),
   };
   let response;
+  let text;
   try {
     response = await fetch(path, options);
+    text = await response.text();
   } catch {
-    throw new Refusal("The server does not answer.", "Start `agebench review serve` again; what was acknowledged is kept.");
+    throw new Refusal("Unreachable", "The server does not answer.", "Start `agebench review serve` again; what was acknowledged is kept.");
   }
-  const text = await response.text();
   if (response.ok) return JSON.parse(text);
-  let error = { message: text.trim() || `The server answered ${response.status}.`, next: null };
+  let error = { kind: "Refused", message: text.trim() || `The server answered ${response.status}.`, next: null };
   try { error = JSON.parse(text).error; } catch { /* a plain sentence */ }
-  throw new Refusal(error.message, error.next);
+  throw new Refusal(error.kind, error.message, error.next);
 }
 
 function element(tag, attributes = {}, ...children) {
@@ -56,22 +77,27 @@ function banner(text, bad = false, seconds = 0) {
   if (text && seconds) bannerTimer = setTimeout(() => { place.hidden = true; }, seconds * 1000);
 }
 
-function tell(error) { banner([error.message, error.next].filter(Boolean).join(" "), true); }
+function tell(error) {
+  if (!(error instanceof Refusal)) console.error(error);
+  banner([error.message, error.next].filter(Boolean).join(" "), true);
+}
 
 // --- who reviews --------------------------------------------------------------------------------------------------
 
 const nameField = byId("name");
 const proposed = document.querySelector('meta[name="reviewer"]').content;
 nameField.value = localStorage.getItem("agebench-reviewer") || proposed;
+if (!nameField.value) nameField.value = proposed; // the name of another day is none of today's reviewers
 nameField.addEventListener("change", () => {
   nameField.value = nameField.value.trim();
   localStorage.setItem("agebench-reviewer", nameField.value);
   document.dispatchEvent(new Event("again"));
 });
+nameField.addEventListener("keydown", (event) => { if (event.key === "Enter") nameField.blur(); });
 function reviewer() {
   if (nameField.value.trim()) return nameField.value.trim();
   nameField.focus();
-  throw new Refusal("Who are you?", "Write your name above: it goes with every answer.");
+  throw new Refusal("Refused", "Who are you?", "Your name above goes with every answer.");
 }
 
 // --- filters ------------------------------------------------------------------------------------------------------
@@ -108,7 +134,9 @@ if (form) {
 
 const began = Date.now();
 let given = 0;
-let generation;
+let generation = document.querySelector('meta[name="generation"]').content;
+const pictureOf = (id, side, more = "") => `/picture/${id}?side=${side}${more}&v=${encodeURIComponent(generation)}`;
+let reported = false; // whether the banner says that the server cannot read its files
 const told = new Set();
 function progress(state) {
   const done = state.total - state.left;
@@ -117,13 +145,18 @@ function progress(state) {
   const minutes = (Date.now() - began) / 60000;
   const rate = given >= 3 && minutes > 0.05 ? `, ${Math.round(given / minutes)} a minute` : "";
   byId("left").textContent = `${state.left.toLocaleString("en")} left of ${state.total.toLocaleString("en")}${rate}`;
-  if (generation !== undefined && state.generation !== generation) banner("The records were judged again: the queue was renewed.", false, 12);
-  generation = state.generation;
+  if (state.generation !== generation) {
+    banner("The records were judged again: the queue was renewed.", false, 12);
+    generation = state.generation;
+    document.dispatchEvent(new Event("renewed"));
+  }
   for (const note of state.notes || []) if (!told.has(note)) { told.add(note); banner(note); }
   if (state.trouble) banner(state.trouble, true);
+  else if (reported) banner("");
+  reported = Boolean(state.trouble);
 }
 
 function typing(event) {
-  return event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)
+  return event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)
     || document.querySelector("dialog[open]");
 }

@@ -1,15 +1,19 @@
 "use strict";
-// Thirty records at a time, each to be rejected, kept or left; one click or key sends the answers.
+// Thirty records at a time, each to be rejected, kept or left; one click or key sends the answers, and one takes them
+// all back.
 
 const STATES = ["", "reject", "keep"];
 const WORDS = { "": "leave", reject: "reject", keep: "keep" };
 const grid = byId("grid");
 const most = Number(grid.dataset.most);
+let first;
 let last;
+let working = 0;
 let busy = Promise.resolve();
 
 function next(work) {
-  busy = busy.then(work).catch(tell);
+  working += 1;
+  busy = busy.then(work).catch(tell).finally(() => { working -= 1; });
   return busy;
 }
 
@@ -22,24 +26,30 @@ function set(tile, state) {
   byId("count").textContent = tiles().filter((one) => one.dataset.state).length;
 }
 
-async function load(after) {
+async function load(after, at) {
   const asked = filters();
   asked.set("by", nameField.value.trim());
   asked.set("limit", most);
+  asked.set("tiles", true);
   if (after !== undefined) asked.set("after", after);
+  if (at !== undefined) asked.set("at", at);
   const state = await call(`/api/queue?${asked}`);
   progress(state);
-  const found = await Promise.all(state.records.map((id) => call(`/api/record/${id}`)));
+  const found = state.tiles;
   grid.replaceChildren(...found.map((record) => {
-    const text = `claims ${record.claimed ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
-    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-text": `${record.path}, ${text}` },
-      element("img", { src: record.readable ? `/picture/${record.id}?side=320` : "/static/none.svg", alt: "" }),
-      element("span", { class: "state" }), element("span", {}, text),
-      element("span", { title: record.reasons.map((r) => r.reason).join("; ") }, record.reasons.map((r) => r.check.replaceAll("_", " ")).join(", ")));
-    tile.addEventListener("click", () => set(tile, STATES[(STATES.indexOf(tile.dataset.state) + 1) % STATES.length]));
+    const text = `claims ${record.age ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
+    const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
+    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
+      element("img", { src: record.readable ? pictureOf(record.id, 320) : "/static/none.svg", alt: "" }),
+      element("span", { class: "state" }), element("span", {}, text), element("span", { title: checks }, checks));
+    tile.addEventListener("click", () => {
+      const states = STATES.filter((state) => fits(tile, state));
+      set(tile, states[(states.indexOf(tile.dataset.state) + 1) % states.length]);
+    });
     return tile;
   }));
   for (const tile of tiles()) set(tile, "");
+  first = state.records[0];
   last = state.records.at(-1);
   byId("empty").hidden = found.length > 0;
   byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : "Run `agebench curate` to fold the answers in.";
@@ -47,31 +57,35 @@ async function load(after) {
   if (found.length && document.activeElement === document.body) tiles()[0].focus();
 }
 
-function mark(state) { for (const tile of tiles()) set(tile, state); }
+// A record whose claim is no age cannot be kept as it is.
+function fits(tile, state) { return state !== "keep" || tile.dataset.keepable === "true"; }
+
+// Only what can be seen: a picture that has not come yet is left.
+function mark(state) {
+  for (const tile of tiles()) if (!state || (fits(tile, state) && tile.querySelector("img").complete)) set(tile, state);
+}
 
 function send() {
-  return next(async () => {
-    const by = reviewer();
-    let sent = 0;
-    for (const answer of ["reject", "keep"]) {
-      const chosen = tiles().filter((one) => one.dataset.state === answer);
-      if (!chosen.length) continue;
-      await call("/api/answer", { records: chosen.map((one) => Number(one.dataset.id)), by, answer });
-      sent += chosen.length;
-      for (const tile of chosen) tile.remove();
-    }
-    if (!sent) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
-    given += sent;
-    await load();
-    banner(`${sent} answered.`, false, 4);
+  if (working) return; // the ones that are shown are on their way already, or going
+  next(async () => {
+    const answers = tiles().filter((one) => one.dataset.state)
+      .map((one) => ({ record: Number(one.dataset.id), seal: one.dataset.seal, answer: one.dataset.state }));
+    if (!answers.length) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
+    const place = first;
+    await call("/api/answer", { by: reviewer(), answers });
+    given += answers.length;
+    await load(undefined, place);
+    banner(`${answers.length} answered; Undo takes them back together.`, false, 6);
   });
 }
 
 function undo() {
-  return next(async () => {
+  next(async () => {
     const { undone } = await call("/api/undo", { by: reviewer() });
-    banner(undone ? `Taken back: ${undone.answer} for ${undone.path}.` : "There is no answer of yours to take back.", false, 8);
-    await load();
+    if (undone) given = Math.max(0, given - undone.records);
+    await load(undefined, undone?.record_id ?? undefined);
+    banner(!undone ? "There is no answer of yours to take back."
+      : undone.records > 1 ? `Taken back: ${undone.records} answers.` : `Taken back: ${undone.answer} for ${undone.path}.`, false, 8);
   });
 }
 
@@ -91,7 +105,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "r") mark("reject");
   else if (key === "k") mark("keep");
   else if (key === "n") mark("");
-  else if (key === "enter" && event.target.tagName !== "A" && event.target.tagName !== "SUMMARY" && !event.target.closest(".actions")) send();
+  else if (key === "enter" && !event.repeat && event.target.tagName !== "A" && event.target.tagName !== "SUMMARY" && !event.target.closest(".actions")) send();
   else if (key === "s") next(() => load(last));
   else if (key === "u") undo();
   else return;
@@ -101,7 +115,7 @@ document.addEventListener("keydown", (event) => {
 byId("mark-reject").addEventListener("click", () => mark("reject"));
 byId("mark-keep").addEventListener("click", () => mark("keep"));
 byId("mark-none").addEventListener("click", () => mark(""));
-byId("send").addEventListener("click", send);
+byId("send").addEventListener("click", (event) => { if (event.detail < 2) send(); });
 byId("skip").addEventListener("click", () => next(() => load(last)));
 byId("undo").addEventListener("click", undo);
 document.addEventListener("again", () => next(() => load()));

@@ -1,24 +1,35 @@
 "use strict";
 // One record at a time. An answer is acknowledged by the server, which has it on disk then, before the next one shows;
-// the next records and their pictures are already here.
+// the next records and their pictures are already here. What is shown is answered and nothing else: a key that comes
+// before the next picture is there, or before anybody can have seen it, is ignored.
 
 const AHEAD = 6;
+const UNSEEN = 150; // ms after a picture appears in which nobody has seen it
 const auditMark = byId("audit");
 const audit = auditMark ? [Number(auditMark.dataset.n), Number(auditMark.dataset.seed)] : null;
 const records = new Map();
 const pictures = new Map();
+const skipped = new Set(); // of an audit, which has no place in the queue
 let queue = [];
 let now = null;
+let waits = true; // whether what is shown is in the queue
 let face = -1;
+let appeared = Infinity;
+let working = 0;
+let moves = 0; // answers, skips and the like: what was asked before one is stale after it
 let busy = Promise.resolve();
 let digits = "";
 
-function ask(after) {
+// What the reviewer looks at, or null while it changes.
+function seen() { return now && !working && performance.now() - appeared >= UNSEEN ? now : null; }
+
+function ask({ after, at } = {}) {
   const asked = filters();
   asked.set("by", nameField.value.trim());
   if (audit) return call(`/api/audit/${audit[0]}-${audit[1]}?${asked}`);
-  asked.set("limit", AHEAD + 1);
+  asked.set("limit", AHEAD + 2);
   if (after !== undefined) asked.set("after", after);
+  if (at !== undefined) asked.set("at", at);
   return call(`/api/queue?${asked}`);
 }
 
@@ -28,12 +39,14 @@ function load(id) {
     wanted.catch(() => records.delete(id));
     records.set(id, wanted);
     const picture = new Image();
-    picture.src = `/picture/${id}?side=1280`;
+    picture.src = pictureOf(id, 1280);
+    picture.decode().catch(() => {});
     pictures.set(id, picture);
-    if (picture.decode) picture.decode().catch(() => {});
   }
   return records.get(id);
 }
+
+function unload() { records.clear(); pictures.clear(); }
 
 function prefetch() {
   for (const id of queue.slice(0, AHEAD)) load(id).catch(() => {});
@@ -44,26 +57,39 @@ function prefetch() {
   }
 }
 
-async function refill(after) {
-  const state = await ask(after);
-  queue = state.records.filter((id) => id !== after);
+// What comes after a record (or from the start); in the background only if nobody has moved on meanwhile.
+async function refill(where, background = false) {
+  const before = moves;
+  const state = await ask(where);
+  if (background && moves !== before) return null;
+  const shown = where?.after ?? where?.at;
+  queue = audit ? readings(state.records, shown) : state.records.filter((id) => id !== shown);
   progress(state);
   return state;
 }
 
+// A record stands here twice while two readings of it are missing; one of them is what is shown.
+function readings(ids, shown) {
+  const rest = ids.includes(shown) ? ids.toSpliced(ids.indexOf(shown), 1) : ids;
+  return [...rest.filter((id) => !skipped.has(id)), ...rest.filter((id) => skipped.has(id))];
+}
+
 async function start() {
-  try {
-    const wanted = Number(new URLSearchParams(location.hash.slice(1)).get("record"));
-    await refill();
-    if (wanted && queue.includes(wanted)) queue = [wanted, ...queue.filter((id) => id !== wanted)];
-    await advance();
-  } catch (error) { tell(error); }
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("record");
+  const place = /^\d{1,9}$/.test(wanted ?? "") ? Number(wanted) : undefined;
+  const state = await ask(place === undefined ? {} : { at: place });
+  progress(state);
+  queue = state.records;
+  if (audit && queue.includes(place)) queue = [place, ...readings(queue, place)];
+  await advance();
 }
 
 async function advance() {
-  const id = queue.shift();
-  if (id === undefined) return finished();
+  const id = queue[0];
+  if (id === undefined) { finished(); return; }
   await show(id);
+  queue.shift();
+  waits = true;
   prefetch();
 }
 
@@ -74,25 +100,29 @@ function finished() {
   byId("empty-text").textContent = audit
     ? "Every reading of this audit is there. The overview says what it found."
     : [...filters()].length ? "Nothing that the filters let through." : "Run `agebench curate` to fold the answers in.";
+  history.replaceState(null, "", location.pathname + location.search);
   say("Nothing waits.");
 }
 
 async function show(id) {
   const record = await load(id);
+  let picture = pictures.get(id);
+  if (!picture || !record.readable) { picture = new Image(); picture.src = "/static/none.svg"; }
+  await picture.decode().catch(() => {}); // only then does the one before go
+  appeared = Infinity;
   now = record;
   history.replaceState(null, "", `${location.pathname}${location.search}#record=${id}`);
   byId("empty").hidden = true;
   byId("desk").hidden = false;
-  const picture = byId("picture");
-  const ready = pictures.get(id);
   byId("no-picture").hidden = record.readable;
-  picture.src = ready && record.readable ? ready.src : "/static/none.svg";
+  byId("picture").replaceWith(picture);
+  picture.id = "picture";
   const [wide, high] = record.readable && record.width ? [record.width, record.height] : [320, 240];
   byId("frame").style.width = `min(100%, calc(var(--tall) * ${wide / high}), ${wide * 5}px)`;
   picture.width = wide;
   picture.height = high;
   const claimed = record.claimed === null ? "none" : String(record.claimed);
-  picture.alt = `${record.name || "Somebody"}, claimed age ${claimed}; ${record.faces.length} faces`;
+  picture.alt = `${record.name || "Somebody"}, claimed age ${claimed}; ${record.faces.length === 1 ? "one face" : `${record.faces.length} faces`}`;
   byId("claimed").textContent = claimed;
   byId("who").textContent = [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ");
   byId("path").textContent = `${record.part} / ${record.path}`;
@@ -109,6 +139,10 @@ async function show(id) {
   byId("age").value = "";
   forget();
   say(`Claimed age ${claimed}. ${record.reasons.map((r) => r.reason).join(". ")}`);
+  if (!document.hidden) await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+  appeared = performance.now();
+  performance.clearMarks("shown");
+  performance.mark("shown", { detail: id });
 }
 
 // --- faces --------------------------------------------------------------------------------------------------------
@@ -202,7 +236,7 @@ function strip(name, rows, record) {
     const estimated = one.suggested_age === null || one.suggested_age === undefined ? "" : `, looks ${one.suggested_age.toFixed(0)}`;
     const text = `${one.photo_year ?? "no year"}: ${one.age ?? "no age"}${estimated}`;
     const picture = element("img", { loading: "lazy", alt: `${one.this ? "This photograph" : "Photograph"}, ${text}`,
-      src: `/picture/${one.record_id}?side=160${name === "relatives" ? "&face=true" : ""}` });
+      src: pictureOf(one.record_id, 160, name === "relatives" ? "&face=true" : "") });
     return element("figure", { class: one.this ? "this" : "" }, picture,
       element("figcaption", {}, one.this ? `this, ${text}` : text + (one.verdict && one.verdict !== "keep" ? ` (${one.verdict})` : "")));
   }));
@@ -218,12 +252,13 @@ function timeline(record) {
   const ages = points.flatMap((one) => [one.age, one.suggested_age]).filter((age) => age !== null && age !== undefined);
   const [first, last] = [Math.min(...years), Math.max(...years)];
   const [low, high] = [Math.max(0, Math.min(...ages) - 5), Math.max(...ages) + 5];
-  const x = (year) => 40 + 840 * (last === first ? 0.5 : (year - first) / (last - first));
+  const wide = Math.max(300, Math.min(900, place.clientWidth));
+  const x = (year) => 40 + (wide - 60) * (last === first ? 0.5 : (year - first) / (last - first));
   const y = (age) => 165 - 150 * (age - low) / (high - low);
-  const chart = drawn("svg", { viewBox: "0 0 900 190", role: "img",
+  const chart = drawn("svg", { viewBox: `0 0 ${wide} 190`, role: "img",
     "aria-label": `Ages over the years ${first} to ${last}: claimed and estimated` });
   for (let age = Math.ceil(low / 10) * 10; age <= high; age += 10) {
-    chart.append(drawn("line", { class: "axis", x1: 34, x2: 890, y1: y(age), y2: y(age) }));
+    chart.append(drawn("line", { class: "axis", x1: 34, x2: wide - 10, y1: y(age), y2: y(age) }));
     chart.append(drawn("text", { x: 6, y: y(age) + 4 }, String(age)));
   }
   for (const year of new Set([first, last])) chart.append(drawn("text", { x: x(year) - 14, y: 185 }, String(year)));
@@ -240,63 +275,72 @@ function timeline(record) {
 
 // --- answers ------------------------------------------------------------------------------------------------------
 
-// One after the other, in the order of the keys: an answer is never about another record than the one that was shown.
 function next(work) {
-  busy = busy.then(work).catch(tell);
+  working += 1;
+  moves += 1;
+  busy = busy.then(work).catch(tell).finally(() => { working -= 1; });
   return busy;
 }
 
 function answer(kind, age) {
-  return next(async () => {
-    if (!now) return;
-    const meant = now.faces.findIndex((one) => one.meant);
-    const moved = face >= 0 && face !== meant && kind !== "reject";
-    const body = { records: [now.id], by: reviewer(), answer: kind === "keep" && moved ? "face" : kind };
-    if (age !== undefined) body.age = age;
-    if (moved) { const one = now.faces[face]; body.box = [one.x, one.y, one.w, one.h]; }
-    if (audit) body.audit = audit;
-    const id = now.id;
-    await call("/api/answer", body);
-    given += 1;
-    records.delete(id);
-    banner("");
-    if (queue.length > 1) {
-      await advance();
-      refill(now?.id).then(prefetch).catch(tell);
-    } else {
-      await refill(id);
-      await advance();
+  const record = seen();
+  if (!record) return;
+  const meant = record.faces.findIndex((one) => one.meant);
+  const moved = face >= 0 && face !== meant && kind !== "reject";
+  const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
+  if (age !== undefined) one.age = age;
+  if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
+  next(async () => {
+    if (now !== record) return;
+    const sent = { by: reviewer(), answers: [one] };
+    if (audit) sent.audit = audit;
+    try {
+      await call("/api/answer", sent);
+    } catch (error) {
+      if (error.kind === "UsageError") { records.delete(record.id); await show(record.id).catch(() => {}); }
+      throw error;
     }
+    given += 1;
+    records.delete(record.id);
+    skipped.delete(record.id);
+    banner("");
+    await moveOn(record.id);
   });
 }
 
+// The one that follows, from what is here already if there is any.
+async function moveOn(id) {
+  if (!queue.length) await refill(audit ? undefined : { after: id });
+  await advance();
+  refill(now ? { after: now.id } : undefined, true).then(prefetch).catch(tell);
+}
+
 function skip() {
-  return next(async () => {
-    if (!now) return;
-    const id = now.id;
-    if (audit) {
-      if (!queue.length) { await refill(); queue = queue.filter((one) => one !== id); }
-      if (queue.length) await advance();
-      return;
-    }
-    await refill(id);
-    if (queue.length) await advance();
+  const record = seen();
+  if (!record) return;
+  next(async () => {
+    if (now !== record) return;
+    if (audit) skipped.add(record.id);
+    if (!queue.length) await refill({ after: record.id });
+    if (audit) queue = queue.filter((id) => id !== record.id);
+    if (queue.length) await moveOn(record.id);
     else banner("No other record waits.", false, 6);
   });
 }
 
+// It is about what was answered and not about what is shown, so it waits for its turn.
 function undo() {
-  return next(async () => {
-    const { undone } = await call("/api/undo", { by: reviewer() });
+  next(async () => {
+    const { undone } = await call("/api/undo", audit ? { by: reviewer(), audit } : { by: reviewer() });
     if (!undone) { banner("There is no answer of yours to take back.", false, 6); return; }
-    given = Math.max(0, given - 1);
-    const what = undone.answer === "age" ? `age ${undone.age}` : undone.answer;
-    await refill(undone.record_id ?? undefined);
+    given = Math.max(0, given - undone.records);
+    const what = undone.records > 1 ? `${undone.records} answers` : `${undone.answer === "age" ? `age ${undone.age}` : undone.answer} for ${undone.path}`;
     records.delete(undone.record_id);
-    if (undone.record_id !== null) await show(undone.record_id);
-    else await advance();
+    const state = await refill(undone.record_id === null ? undefined : { at: undone.record_id });
+    if (undone.record_id === null) await advance();
+    else { await show(undone.record_id); waits = state.records.includes(undone.record_id); }
     prefetch();
-    banner(`Taken back: ${what} for ${undone.path}.`, false, 8);
+    banner(`Taken back: ${what}.`, false, 8);
     say(`Taken back: ${what}.`);
   });
 }
@@ -307,6 +351,7 @@ function forget() {
 }
 
 function digit(key) {
+  if (!seen()) return;
   digits += key;
   byId("typed").textContent = digits.padEnd(2, "_");
   byId("typed").hidden = false;
@@ -318,48 +363,52 @@ function digit(key) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (typing(event)) return;
+  if (typing(event) || (event.key.startsWith("Arrow") && event.target.closest(".strip"))) return;
   const key = event.key.toLowerCase();
-  if (/^\d$/.test(key)) digit(key);
+  if (/^\d$/.test(key)) { if (!event.repeat) digit(key); }
   else if (key === "escape") forget();
-  else if (key === "k") answer("keep");
-  else if (key === "r") answer("reject");
-  else if (key === "s" || key === "arrowright") skip();
-  else if (key === "u" || key === "backspace") undo();
+  else if (key === "k" || key === "r") { if (!event.repeat) answer(key === "k" ? "keep" : "reject"); }
+  else if (key === "s" || key === "arrowright") { if (!event.repeat) skip(); }
+  else if (key === "u" || key === "backspace") { if (!event.repeat) undo(); }
   else if (key === "f") choose(face + (event.shiftKey ? -1 : 1));
   else if (key === "?") byId("help").showModal();
   else return;
   event.preventDefault();
 });
 
-byId("keep").addEventListener("click", () => answer("keep"));
-byId("reject").addEventListener("click", () => answer("reject"));
-byId("skip").addEventListener("click", skip);
-byId("undo").addEventListener("click", undo);
-byId("help-button").addEventListener("click", () => byId("help").showModal());
+function pressed(id, work) {
+  byId(id).addEventListener("click", (event) => { if (event.detail < 2) work(); }); // a double click is one answer
+}
+pressed("keep", () => answer("keep"));
+pressed("reject", () => answer("reject"));
+pressed("skip", skip);
+pressed("undo", undo);
+pressed("help-button", () => byId("help").showModal());
 byId("age-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const typed = byId("age").value;
   if (/^\d{1,2}$/.test(typed)) { byId("age").blur(); answer("age", Number(typed)); }
 });
-document.addEventListener("again", () => next(async () => { records.clear(); await refill(); await advance(); }));
+document.addEventListener("again", () => next(async () => { unload(); skipped.clear(); queue = []; await refill(); await advance(); }));
 
-// Somebody else's answers and a new curation show without a reload.
-setInterval(() => {
-  if (document.hidden || !now) return;
-  next(async () => {
-    if (!now) return;
-    const before = generation;
-    const id = now.id;
-    const state = await refill(id);
-    if (before !== undefined && state.generation !== before) {
-      records.clear();
-      const again = await load(id).catch(() => null);
-      if (again && again.verdict && again.verdict !== "review" && queue.length) await advance();
-      else if (again) await show(id);
-    }
-    prefetch();
-  });
-}, 5000);
+// Somebody else's answers and a new curation show without a reload; the place stays.
+let renewed = false;
+document.addEventListener("renewed", () => { unload(); renewed = true; });
+async function follow() {
+  if (document.hidden || working || (now && appeared === Infinity)) return;
+  const record = now;
+  const state = await refill(record ? { at: record.id } : undefined, true);
+  if (!state) return;
+  const fresh = renewed;
+  renewed = false;
+  const still = Boolean(record && state.records.includes(record.id));
+  if (!record && queue.length) next(advance);
+  else if (record && waits && !still) {
+    next(async () => { await advance(); if (!fresh) banner("The one before was answered elsewhere.", false, 8); });
+  } else if (record && fresh) next(() => show(record.id));
+  waits = still;
+  prefetch();
+}
+setInterval(() => follow().catch(tell), 5000);
 
-start();
+next(start);

@@ -1,0 +1,101 @@
+"""The queue and the answers in memory, beside others who write to the same files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from agebench.errors import UsageError
+from agebench.review.decisions import append, decisions_file, new_decision, read
+from agebench.review.page.desk import Desk, Filters, Given, Reviewers, seal_of
+
+MANIFEST = "manifests/imdb-wiki.duckdb"
+ALL = Filters()
+
+
+def given(desk: Desk, record: int, answer: str = "reject") -> Given:
+    part, path, sha256, _ = desk._subject(record)
+    return Given(record, answer, seal_of(part, path, sha256))  # type: ignore[arg-type]
+
+
+def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:
+    manifest = office / MANIFEST
+    desk = Desk(manifest)
+    ids, total, _ = desk.waiting("anna", ALL, limit=100)
+    others = [desk.name(record) for record in ids[30:50]]
+    stop = threading.Event()
+
+    def elsewhere() -> None:
+        for part, path in filter(None, others):
+            line = new_decision(by="otto", kind="decision", part=part, path=path, sha256=None, answer="reject")
+            append(decisions_file(manifest), line)
+
+    def following() -> None:
+        while not stop.is_set():
+            desk.refresh()
+
+    threads = [threading.Thread(target=elsewhere), threading.Thread(target=following)]
+    for thread in threads:
+        thread.start()
+    for record in ids[:30]:
+        desk.answer([given(desk, record)], by="anna")
+        assert record not in desk.waiting("anna", ALL, limit=100)[0]
+    threads[0].join()
+    stop.set()
+    threads[1].join()
+    desk.refresh()
+    lines, _ = read(decisions_file(manifest))
+    assert len(lines) == 50
+    known = [line for found in desk.answers.lines.values() for line in found]
+    assert {line.id for line in known} == {line.id for line in lines}
+    assert desk._file_stamp == desk._stamp()  # nothing is read again until somebody writes
+    assert not set(ids[:30]) & set(desk.waiting("anna", ALL, limit=100)[0])
+    assert desk.waiting("anna", ALL)[1] <= total - 30
+
+
+def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    ids, total, _ = desk.waiting("anna", ALL, limit=100)
+    desk.answer([given(desk, ids[0])], by="anna")
+    desk.answer([given(desk, record) for record in ids[1:6]], by="anna", mode="grid")
+    desk.answer([given(desk, ids[6])], by="otto")
+    assert [desk.record_of(d.part, d.path) for d in desk.undo("anna")] == ids[1:6]
+    assert desk.waiting("anna", ALL, limit=100)[0] == ids[1:6] + ids[7:]
+    assert [desk.record_of(d.part, d.path) for d in desk.undo("anna")] == ids[:1]
+    assert desk.undo("anna") == []
+    assert desk.waiting("anna", ALL)[1] == total - 1
+    fresh = Desk(office / MANIFEST)
+    assert fresh.waiting("anna", ALL, limit=100)[0] == desk.waiting("anna", ALL, limit=100)[0]
+
+
+def test_a_place_survives_that_its_record_leaves_the_queue(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    ids, *_ = desk.waiting("anna", ALL, limit=100)
+    rows = desk.snapshot.queue.rows.filter(~pl.col("record_id").is_in(ids[3:6])).drop("place").with_row_index("place")
+    queue = type(desk.snapshot.queue)(office / MANIFEST, "later", (), rows)
+    desk.snapshot = type(desk.snapshot)(queue, desk.snapshot.names, {}, desk.reviewers, desk.snapshot)
+    assert desk.waiting("anna", ALL, after=ids[4], limit=3)[0] == ids[6:9]
+    assert desk.waiting("anna", ALL, at=ids[5], limit=3)[0] == ids[6:9]
+    assert desk.waiting("anna", ALL, after=ids[1], limit=3)[0] == [ids[2], ids[6], ids[7]]
+
+
+def test_shares_leave_nothing_out_and_strangers_are_told(office: Path) -> None:
+    whole = Desk(office / MANIFEST).waiting("", ALL, limit=100)[0]
+    desk = Desk(office / MANIFEST, reviewers=Reviewers(("anna", "otto", "zoe"), 0.2, 4))
+    shares = [desk.waiting(name, ALL, limit=100)[0] for name in ("anna", "otto", "zoe")]
+    assert set().union(*shares) == set(whole)
+    assert len(whole) < sum(map(len, shares)) < 1.5 * len(whole)
+    with pytest.raises(UsageError, match="shared among anna, otto, zoe"):
+        desk.waiting("", ALL)
+
+
+def test_an_age_that_is_none_cannot_be_kept(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    rows = desk.snapshot.queue.rows.filter(~pl.col("age").is_between(0, 99).fill_null(False))
+    record = int(rows["record_id"][0])
+    with pytest.raises(UsageError, match="cannot be kept as it is"):
+        desk.answer([given(desk, record, "keep")], by="anna")
+    assert desk.answer([Given(record, "age", given(desk, record).seal, 30)], by="anna")
