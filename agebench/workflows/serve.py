@@ -9,7 +9,8 @@ from pathlib import Path
 
 from agebench.errors import UsageError
 from agebench.manifest import open_manifest
-from agebench.review.page.desk import Desk, Reviewers
+from agebench.review.page.desk import Desk
+from agebench.review.page.snapshot import Reviewers
 from agebench.workflows.places import must_be_judged
 
 

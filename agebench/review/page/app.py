@@ -19,9 +19,10 @@ from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.looking import Look
 from agebench.review import audit
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Filters, Given, as_json, seal_of
+from agebench.review.page.desk import Desk, Given, as_json, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Pictures
+from agebench.review.page.snapshot import Filters
 
 GRID = 30
 MOST_READINGS = 1000  # that the audit's page is told of at once

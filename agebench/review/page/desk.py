@@ -26,31 +26,13 @@ from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
 from agebench.review import audit
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
-from agebench.review.queue import Answers, Queue, assigned, load_queue
+from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
+from agebench.review.queue import Answers, load_queue
 
 KEPT_LOOKS = 400
 KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
 PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which of the waiting records are meant. ages: inclusive."""
-
-    check: str | None = None
-    ages: tuple[int, int] | None = None
-    part: str | None = None
-    subject: str | None = None
-
-
-@dataclass(frozen=True)
-class Reviewers:
-    """Who shares the work: each record belongs to one of them, a share `overlap` (0 to 1) to two."""
-
-    names: tuple[str, ...] = ()
-    overlap: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,58 +50,6 @@ class Given:
 def seal_of(part: str, path: str, sha256: str | None) -> str:
     """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-class _Snapshot:
-    """A queue as it was read once, and what was worked out about it."""
-
-    def __init__(
-        self, queue: Queue, names: pl.DataFrame, folders: dict[str, Any], reviewers: Reviewers, before: _Snapshot | None
-    ) -> None:
-        self.queue, self.names, self.folders = queue, names, folders
-        self.number: int = before.number + 1 if before else 1
-        self.ids: NDArray[np.int64] = queue.rows["record_id"].cast(pl.Int64).to_numpy()
-        self.place = {int(record): place for place, record in enumerate(self.ids)}
-        self.gone = _places_of_gone(before, self.place)
-        self.mine = _shares(queue, reviewers)
-        self.chosen: dict[Filters, NDArray[np.bool_]] = {}
-        self.done: dict[str, NDArray[np.bool_]] = {}
-        self.overview: tuple[Overview, str] | None = None
-        counts = queue.rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()
-        counts = counts.sort("len", "reasons", descending=[True, False])
-        self.checks = [(str(name), int(n)) for name, n in counts.iter_rows()]
-        self.parts = [str(part) for part in sorted(queue.rows["part"].unique())]
-
-    def start(self, after: int | None, at: int | None) -> int:
-        """The place from which the queue is read: behind the record `after`, or at the record `at`."""
-        record = after if at is None else at
-        if record is None:
-            return 0
-        place = self.place.get(record)
-        return self.gone.get(record, 0) if place is None else place + (at is None)
-
-
-def _places_of_gone(before: _Snapshot | None, place: dict[int, int]) -> dict[int, int]:
-    """For records that have left the queue: the place of the one that followed them and is still there."""
-    found: dict[int, int] = {}
-    following = 0
-    for record in reversed(before.ids.tolist() if before else []):
-        if record in place:
-            following = place[record]
-        else:
-            found[record] = following
-    return found
-
-
-def _shares(queue: Queue, reviewers: Reviewers) -> dict[str, NDArray[np.bool_]]:
-    """Which records of the queue are whose."""
-    if not reviewers.names:
-        return {}
-    rows = queue.rows.select("part", "path").iter_rows()
-    whose = [
-        assigned((part, path), reviewers.names, overlap=reviewers.overlap, seed=reviewers.seed) for part, path in rows
-    ]
-    return {name: np.array([name in names for names in whose], bool) for name in reviewers.names}
 
 
 class Desk:
@@ -176,11 +106,11 @@ class Desk:
         except OSError as error:
             self.trouble = f"{error.filename or self.manifest}: {error.strerror or error}."
 
-    def _read(self, before: _Snapshot | None) -> _Snapshot:
+    def _read(self, before: Snapshot | None) -> Snapshot:
         queue = load_queue(self.manifest)
         with open_manifest(self.manifest) as con:
             names, folders = record_names(con), folders_of(con)
-        return _Snapshot(queue, names, folders, self.reviewers, before)
+        return Snapshot(queue, names, folders, self.reviewers, before)
 
     def _read_answers(self) -> None:
         """Read the file of decisions where somebody else wrote to it; answers are taken meanwhile."""
@@ -220,7 +150,7 @@ class Desk:
         self._must_be_known(by)
         with self._lock:
             now = self.snapshot
-            chosen = self._chosen(now, filters)
+            chosen = now.choose(filters)
             if self.reviewers.names:
                 chosen = chosen & now.mine[by]
             places = np.flatnonzero(chosen & ~self._done(now, by))
@@ -253,17 +183,7 @@ class Desk:
         if names and by not in names:
             raise UsageError("This page is shared among " + ", ".join(names) + ".", "Choose your name above.")
 
-    def _chosen(self, now: _Snapshot, filters: Filters) -> NDArray[np.bool_]:
-        if filters not in now.chosen:
-            if len(now.chosen) > 50:
-                now.chosen.clear()
-            left = now.queue.left(check=filters.check, ages=filters.ages, part=filters.part, subject=filters.subject)
-            mask = np.zeros(len(now.ids), bool)
-            mask[left["place"].to_numpy()] = True
-            now.chosen[filters] = mask
-        return now.chosen[filters]
-
-    def _done(self, now: _Snapshot, by: str) -> NDArray[np.bool_]:
+    def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
         """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
         who = by if self.reviewers.names else ""
         if who not in now.done:

@@ -10,7 +10,8 @@ import pytest
 
 from agebench.errors import UsageError
 from agebench.review.decisions import append, decisions_file, new_decision, read
-from agebench.review.page.desk import Desk, Filters, Given, Reviewers, seal_of
+from agebench.review.page.desk import Desk, Given, seal_of
+from agebench.review.page.snapshot import Filters, Reviewers
 
 MANIFEST = "manifests/imdb-wiki.duckdb"
 ALL = Filters()
