@@ -241,7 +241,8 @@ def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
 
 
 def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest.
+    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
+    cannot be read are told one by one.
 
     kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
     """
@@ -252,13 +253,14 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     except OSError as error:
         raise StorageError(f"Cannot read {file}: {error.strerror or error}.") from error
     studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
-    theirs = answers_in(data, str(file)) if studio else parse(data, str(file))
+    theirs, unread = answers_in(data, str(file)) if studio else (parse(data, str(file)), [])
     with open_manifest(manifest) as con:
         names = pl.DataFrame(
             [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
         ).unique()
         unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
+    notes += unread
     if unknown:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
