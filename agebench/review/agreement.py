@@ -38,7 +38,7 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
     Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
     agree.
     """
-    rows = compared(decisions, records).filter(pl.col("status") != "changed")
+    rows = compared(decisions, records).filter(pl.col("status").is_in(["decided", "conflict"]))
     reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}
     several = rows.filter(pl.len().over("record_id") > 1)
     matrix = (

@@ -176,6 +176,7 @@ def decide(
     else:
         must_fit(subject, answer=answer, age=age, box=box, audit=audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
+        about["shown"] = {"claimed": subject.age} | (shown or {})
     try:
         decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
     except DecisionError as error:
@@ -189,7 +190,8 @@ def must_fit(
     subject: Subject, *, answer: Answer | None, age: int | None = None, box: Box | None = None, audit: bool = False
 ) -> None:
     """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
-    as it is, a box outside the picture."""
+    as it is, a picture kept that cannot be read, a box whose middle lies outside the picture. `answers.resolve` calls
+    such answers `unfit`."""
     if age is not None and not 0 <= age <= 99:
         raise UsageError(
             f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
@@ -199,11 +201,16 @@ def must_fit(
             f"The claimed age of {subject.part} {subject.path} is {subject.age}, so it cannot be kept as it is.",
             "`--age N` says which age is right; `--reject` takes it out.",
         )
+    if not audit and answer != "reject" and subject.error is not None:
+        raise UsageError(
+            f"The picture of {subject.part} {subject.path} cannot be read ({subject.error}), so it cannot be kept.",
+            "Put the right file there and curate again, or `--reject` it.",
+        )
     if box is not None and subject.width and subject.height:
         x, y, w, h = box
-        if x >= subject.width or y >= subject.height or x + w <= 0 or y + h <= 0:
+        if not (0 <= x + w / 2 <= subject.width and 0 <= y + h / 2 <= subject.height):
             raise UsageError(
-                f"The box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
+                f"The middle of the box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
                 "`agebench explain` lists the faces that were found.",
             )
 
@@ -265,21 +272,28 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
         )
-    found = _agreement(manifest, merged)
+    found, unfit = _agreement(manifest, merged)
+    if unfit:
+        notes.append(
+            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
+            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
+        )
     return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, notes)
 
 
 def agree(manifest: Path) -> tuple[Agreement, list[str]]:
     """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
     decisions, notes = read(decisions_file(manifest))
-    return _agreement(manifest, decisions), notes
+    return _agreement(manifest, decisions)[0], notes
 
 
-def _agreement(manifest: Path, decisions: Sequence[Decision]) -> Agreement:
+def _agreement(manifest: Path, decisions: Sequence[Decision]) -> tuple[Agreement, int]:
+    """How far reviewers agree, and the number of records whose answers do not fit."""
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
         records = answered_records(con, names)
-    return agreement(decisions, records)
+    unfit = resolve(decisions, records).filter(pl.col("status") == "unfit")
+    return agreement(decisions, records), len(unfit)
 
 
 def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None) -> Audit:

@@ -40,7 +40,8 @@ def told(done: Any, status: int, *words: str) -> None:
 
 def record(workshop: Path, verdict: str, nth: int = 0) -> tuple[str, str]:
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
-        sql = "SELECT part, path FROM judged WHERE verdict = ? AND claimed_age BETWEEN 0 AND 99 ORDER BY record_id"
+        sql = """SELECT part, path FROM judged JOIN content USING (part, path)
+                 WHERE verdict = ? AND claimed_age BETWEEN 0 AND 99 AND error IS NULL ORDER BY record_id"""
         return query(con, sql, [verdict]).row(nth)
 
 
@@ -224,7 +225,7 @@ WRONG = {
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
-    "box outside": (["--face", "90000,2,3,3"], "outside the picture"),
+    "box outside": (["--face", "90000,2,3,3"], "lies outside the picture"),
     "no name": (["--keep", "--by", " "], "no name"),
     "nothing to undo": (["--undo", "--by", "otto"], "otto has no answer"),
 }
@@ -244,7 +245,23 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
     told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "--age N")
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
+    for answer in (("--keep",), ("--age", 30)):
+        told(agebench("review", "decide", part, path, *answer, cwd=workshop), 2, "cannot be read", "--reject")
+    assert not (workshop / FILE).exists()
+    found = ok(agebench("review", "decide", *record(workshop, "keep"), "--keep", "--json", cwd=workshop))
+    assert found["line"]["shown"] == {"claimed": found["counts"]["age"] or found["line"]["shown"]["claimed"]}
     told(agebench("review", "list", "--manifest", "utkface", cwd=workshop), 3, "utkface")
+
+
+def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) -> None:
+    agebench("review", "decide", *record(workshop, "keep"), "--reject", "--by", "anna", cwd=workshop)
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    (workshop / FILE).rename(workshop / "elsewhere")
+    told(agebench("curate", "imdb-wiki", cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    (workshop / FILE).touch()
+    told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
 
 
 def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench: Run) -> None:

@@ -90,6 +90,10 @@ def _counts(found: Answered) -> str:
         return f"{did}; no answer counts now. {folds}"
     if now["status"] == "conflict":
         return f"{did}; {now['by'].replace(';', ' and ')} disagree, so it stays in review. {folds}"
+    if now["status"] == "unfit":
+        return f"{did}; no answer can be meant so, so it stays in review. {folds}"
+    if now["status"] == "claim_changed":
+        return f"{did}; the answers keep another age than the one that is claimed now, so it stays in review. {folds}"
     if now["status"] == "changed":
         return f"{did}; the answers are about another picture than the present one, so it stays in review. {folds}"
     what = {"reject": "reject", "keep": f"keep, age {found.claimed}", "age": f"keep, age {now['age']}"}[now["answer"]]
