@@ -4,6 +4,7 @@ kept."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,16 @@ def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.
         )
     finally:
         con.unregister("incoming_names")
+
+
+def present_pictures(
+    con: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str | None]:
+    """The sha256 of the pictures of some records, named by part and path, as they are in the manifest (None: not looked
+    at, or not readable); of several with one name the first. Records that are not in the release are left out."""
+    wanted = pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
+    rows = answered_records(con, wanted).reverse().select("part", "path", "sha256")
+    return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
 
 
 def write_decisions(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, made_of: str, facts: dict[str, int]) -> None:

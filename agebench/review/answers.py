@@ -70,7 +70,11 @@ def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
     columns["settles"] = [settled_by(d) for d in found]
     columns["told"] = ["claimed" in (d.shown or {}) for d in found]
     columns["claimed_then"] = [_years((d.shown or {}).get("claimed")) for d in found]
-    more = {"settles": pl.List(pl.Utf8), "told": pl.Boolean, "claimed_then": pl.Int32}
+    more: dict[str, pl.DataType | type[pl.DataType]] = {
+        "settles": pl.List(pl.Utf8),
+        "told": pl.Boolean,
+        "claimed_then": pl.Int32,
+    }
     return (
         pl.DataFrame(columns, schema=_LATEST | more)
         .sort("at", "id")

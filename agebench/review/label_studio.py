@@ -122,7 +122,7 @@ class _Prefilled:
         self.faces: list[list[float]] = one["data"].get("prefilled") or faces
         self.ages = [item["value"]["number"] for item in items if item["type"] == "number"]
 
-    def has(self, faces: Sequence[Sequence[float]]) -> bool:
+    def has(self, faces: list[list[float]]) -> bool:
         """Whether these are the very rectangles that were prefilled."""
         far = (abs(a - b) for one, two in zip(sorted(faces), sorted(self.faces), strict=False)
                for a, b in zip(one, two, strict=True))  # fmt: skip
@@ -145,7 +145,7 @@ def _answer(
     age: int | None = None
     faces: list[list[float]] = []
     turned = False
-    width, height = facts.get("width"), facts.get("height")
+    width, height = float(facts.get("width") or 0), float(facts.get("height") or 0)
     note: str | None = None
     for item in annotation["result"]:
         value = item.get("value", {})
@@ -173,6 +173,8 @@ def _answer(
                 raise DecisionError(f"{len(faces)} faces are marked; expected the one that is meant.")
             if turned:
                 raise DecisionError("the rectangle is turned; a face is marked by an upright one.")
+            if faces and not (width and height):
+                raise DecisionError("the size of its picture is not given, so the rectangle means nothing.")
             for x, y, w, h in faces:
                 box = tuple(round(v * side / 100, 2) for v, side in ((x, width), (y, height), (w, width), (h, height)))
         if choice is None and age is None and box is None:

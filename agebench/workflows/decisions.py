@@ -13,10 +13,10 @@ import polars as pl
 
 from agebench.errors import DecisionError
 from agebench.manifest import get_meta, open_manifest, set_meta
-from agebench.manifest.decisions import answered_records, decision_facts, write_decisions
+from agebench.manifest.decisions import answered_records, decision_facts, present_pictures, write_decisions
 from agebench.manifest.derived import state
 from agebench.review.answers import OPEN, latest_answers, resolve, without_records
-from agebench.review.audit import Sample, estimate, samples_of
+from agebench.review.audit import Name, Sample, estimate, samples_of
 from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
 
 RESOLVING = 2  # raise when answers are resolved otherwise: they are folded in anew then
@@ -52,6 +52,7 @@ def gather(manifest: Path) -> Folded:
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
         records = answered_records(con, names)
+        pictures = [present_pictures(con, ((r["part"], r["path"]) for r in sample.records)) for sample in samples]
     rows = resolve(decisions, records)
     named = len(latest_answers(decisions).join(records, on=["part", "path"], how="semi"))
     facts = {"answers": named} | {status: int((rows["status"] == status).sum()) for status in ("decided", *OPEN)}
@@ -61,7 +62,7 @@ def gather(manifest: Path) -> Folded:
             f"{folded - len(decisions):,} of the {folded:,} lines that were folded in from {file} are gone from it: "
             "what they answered is undecided again. If nobody took them out on purpose, put the file back."
         )
-    return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
+    return Folded(rows, made_of, facts, _estimate(samples, pictures, decisions), notes + told(facts, file))
 
 
 def check(manifest: Path) -> None:
@@ -109,10 +110,10 @@ def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:
         set_meta(con, audit=folded.audit)
 
 
-def _estimate(samples: list[Sample], decisions: list[Decision]) -> str | None:
-    """The estimate of the latest audit that was read at all."""
-    for sample in samples:
-        found = estimate(sample, decisions)
+def _estimate(samples: list[Sample], pictures: list[dict[Name, str | None]], decisions: list[Decision]) -> str | None:
+    """The estimate of the latest audit that was read at all. pictures: the present ones of each sample."""
+    for sample, present in zip(samples, pictures, strict=True):
+        found = estimate(sample, decisions, present)
         if found.readings:
             return json.dumps(asdict(found))
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 from agebench.errors import UsageError
 from agebench.manifest import open_manifest
 from agebench.review.page.desk import Desk, Reviewers
-from agebench.workflows.places import must_be_judged
+from agebench.workflows.places import curate_command, must_be_judged
 
 
 def serve(
@@ -26,8 +26,9 @@ def serve(
     exposed: bool = False,
     names: Sequence[str] = (),
     on_ready: Callable[[str, int], None] | None = None,
-) -> None:
-    """Serve the review page until Ctrl-C. on_ready is told the address, with its token, and how many records wait.
+) -> str:
+    """Serve the review page until Ctrl-C, and return the command that folds its answers in. on_ready is told the
+    address, with its token, and how many records wait.
 
     port: 0 for any that is free. exposed: whether addresses of other machines are allowed; names: what they call this
     one. Raises UsageError, NothingCurated, ManifestError, DecisionError.
@@ -41,6 +42,7 @@ def serve(
         raise UsageError("A token of fewer than 16 characters can be guessed.", "Leave it out: a good one is made.")
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
+        curate = curate_command(con, manifest)
     desk = Desk(manifest, reviewers=Reviewers(tuple(reviewers), overlap, seed))
 
     import uvicorn
@@ -65,6 +67,7 @@ def serve(
     finally:
         desk.close()
         listener.close()
+    return curate
 
 
 def is_loopback(host: str) -> bool:

@@ -136,6 +136,31 @@ def test_of_records_with_one_name_the_first_is_meant_but_a_reject_takes_all() ->
     assert resolve([line(1, answer="reject"), line(2, "otto")], again)["status"].to_list() == ["conflict"]
 
 
+def test_a_settling_answer_decides_until_somebody_says_otherwise() -> None:
+    lines = [line(1, "ann"), line(2, "bob", answer="age", age=52), line(3, "carol", answer="age", age=52)]
+    assert only(*lines)["status"] == "conflict"
+    named = {"settles": [one.id for one in lines]}
+    settled = [*lines, line(4, "dora", answer="age", age=52, shown=named, note="passport")]
+    row = only(*settled)
+    assert (row["status"], row["answer"], row["age"], row["by"], row["answers"]) == ("decided", "age", 52, "dora", 4)
+    assert row["note"] == "passport"
+    own = [*lines, line(4, "ann", answer="reject", shown=named)]
+    assert (only(*own)["answer"], only(*own)["by"]) == ("reject", "ann")
+    assert only(*settled, line(5, "ann", answer="age", age=52))["status"] == "decided"
+    for later in (line(5, "ann", answer="reject"), line(5, "ann"), line(5, "eve", answer="age", age=51)):
+        assert only(*settled, later)["status"] == "conflict"
+    assert only(*settled, undo(5, 4, by="dora"))["status"] == "conflict"
+    again = [*settled, line(5, "ann", answer="reject")]
+    again.append(line(6, "bob", answer="age", age=40, shown={"settles": [d.id for d in again]}))
+    assert (only(*again)["age"], only(*again)["by"]) == (40, "bob")
+    assert only(*lines, line(4, "dora", shown={"settles": ["id000001"]}))["status"] == "conflict"
+    assert only(*lines, line(4, "dora", sha256=B, shown=named))["status"] == "conflict"  # about another picture
+    for odd in ("id000001", None, 3, [3], {}):
+        assert only(*lines, line(4, "dora", shown={"settles": odd}))["status"] == "conflict"
+    boxes = [line(1, answer="face", box=(0, 0, 9, 9)), line(2, "otto", answer="face", box=(50, 0, 9, 9))]
+    assert only(*boxes, line(3, "zoe", shown={"settles": ["id000001", "id000002"]}))["box"] is None
+
+
 def naive(lines: list[Decision]) -> dict[int, tuple[Any, ...]]:
     """The same, one line after another."""
 

@@ -119,6 +119,7 @@ def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() ->
         (annotated(prefilled()), "neither"),
         (annotated({"type": "x", "from_name": "y"}), "neither"),
         (annotated(box(rotation=5)), "turned"),
+        (annotated(box(height=float("nan"))), "box"),
         (annotated(choice("keep"), completed_by={"id": None}), "nobody knows"),
         (annotated(choice("keep"), created_at="never", updated_at=None), "no annotation"),
         (annotated({"value": 3}), "no annotation"),

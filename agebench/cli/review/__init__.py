@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import unicodedata
 
 import typer
 
@@ -20,12 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def reviewer(name: str | None) -> str:
-    """The name that answers go by: `--by`, else the user's. Raises typer.BadParameter where there is none."""
+    """The name that answers go by: `--by`, else the user's; with composed accents (NFC). Raises typer.BadParameter
+    where there is none, or where it cannot be one: `;` joins names."""
     if name is None:
         try:
             name = getpass.getuser()
         except (OSError, KeyError) as error:
             raise typer.BadParameter("this user has no name; give one.", param_hint="--by") from error
-    if not name.strip() or name != name.strip() or len(name) > 100:
+    name = unicodedata.normalize("NFC", name)
+    if not name.strip() or name != name.strip() or len(name) > 100 or ";" in name or not name.isprintable():
         raise typer.BadParameter(f"'{name}' is no name.", param_hint="--by")
     return name

@@ -62,8 +62,8 @@ def serve(
         out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 
-    serve(
+    curate = serve(
         find_manifest(manifest, training=False), host=host, port=port, token=token, reviewer=who, reviewers=names,
         overlap=overlap, seed=seed, exposed=exposed, names=name or (), on_ready=ready,
     )  # fmt: skip
-    out.print("The page has ended. `agebench curate` folds the answers in.")
+    out.print(f"The page has ended. `{plain(curate)}` folds the answers in.")
