@@ -40,10 +40,10 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
     Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
     agree. An answer that settles a record was given in knowledge of the others and is not compared with them.
     """
-    everything = compared(decisions, records)
-    rows = compared([d for d in decisions if not settled_by(d)], records)
-    rows = rows.filter(pl.col("status").is_in(["decided", "conflict"]))
-    reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}
+    taken = pl.col("status").is_in(["decided", "conflict"])
+    everything = compared(decisions, records).filter(taken)
+    rows = compared([d for d in decisions if not settled_by(d)], records).filter(taken)
+    reviewers = {name: int(n) for name, n in everything.group_by("by").len().sort("by").iter_rows()}
     several = rows.filter(pl.len().over("record_id") > 1)
     matrix = (
         several.pivot(on="by", index="record_id", values="outcome").drop("record_id")

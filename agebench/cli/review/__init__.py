@@ -30,5 +30,5 @@ def reviewer(name: str | None) -> str:
             raise typer.BadParameter("this user has no name; give one.", param_hint="--by") from error
     name = unicodedata.normalize("NFC", name)
     if not name.strip() or name != name.strip() or len(name) > 100 or ";" in name or not name.isprintable():
-        raise typer.BadParameter(f"'{name}' is no name.", param_hint="--by")
+        raise typer.BadParameter(f"{repr(name) if name.isprintable() else ascii(name)} is no name.", param_hint="--by")
     return name

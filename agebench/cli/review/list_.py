@@ -34,7 +34,7 @@ def list_(
     from agebench.cli.review import reviewer
 
     ages = age_range(age) if age is not None else None
-    names = [name.strip() for name in reviewers.split(",") if name.strip()] if reviewers else []
+    names = [reviewer(name.strip()) for name in reviewers.split(",") if name.strip()] if reviewers else []
     if reviewers is not None and len(names) < 2:
         raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
     if overlap and not names:

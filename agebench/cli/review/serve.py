@@ -40,7 +40,7 @@ def serve(
     """Show the review page on this machine, until Ctrl-C. Answers are on disk before the next record shows."""
     from agebench.cli.review import reviewer as named
 
-    names = [one.strip() for one in reviewers.split(",") if one.strip()] if reviewers else []
+    names = [named(one.strip()) for one in reviewers.split(",") if one.strip()] if reviewers else []
     if reviewers is not None and len(names) < 2:
         raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
     if overlap and not names:
