@@ -104,7 +104,8 @@ class Card(Strict):
 # --- curation recipes ------------------------------------------------------------------------------------------
 
 
-DECISIONS = ("decision", "reviewers_disagree", "picture_changed")  # reasons that stand beside those of checks
+# Reasons that stand beside those of checks.
+DECISIONS = ("decision", "reviewers_disagree", "picture_changed", "claim_changed", "answer_does_not_fit")
 
 
 class Check(Strict):

@@ -75,6 +75,8 @@ def _render(found: Explanation, out: Console) -> None:
             "decided": f"decided: {d['answer']}",
             "conflict": "reviewers disagree",
             "changed": "the picture has changed since",
+            "claim_changed": "the release claims another age since",
+            "unfit": "the answer cannot be meant so",
         }
         out.print(f"  when it was judged: {said[d['status']]}{age}")
     if found.picture is not None and sys.stdout.isatty():

@@ -4,6 +4,7 @@ kept."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ from agebench.manifest.store import get_meta, query, set_meta
 
 @dataclass(frozen=True)
 class Subject:
-    """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels."""
+    """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels;
+    error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot."""
 
     record_id: int
     part: str
@@ -25,12 +27,13 @@ class Subject:
     verdict: str | None
     width: int | None
     height: int | None
+    error: str | None = None
 
 
 def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject | None:
     """The record of that name; None where there is none."""
     rows = con.execute(
-        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height
+        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error
            FROM (SELECT * FROM record WHERE part = ? AND path = ? ORDER BY record_id LIMIT 1) r
            LEFT JOIN content c ON c.part = r.part AND c.path = r.path LEFT JOIN image i ON i.sha256 = c.sha256
            LEFT JOIN (SELECT record_id, verdict FROM judged WHERE part = ? AND path = ?) j
@@ -42,17 +45,29 @@ def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject 
 
 def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
     """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked
-    (whether its file was looked at). names: part, path, each once."""
+    (whether its file was looked at), error (why it could not be read), width, height (pixels). names: part,
+    path, each once."""
     con.register("incoming_names", names.select("part", "path").to_arrow())
     try:
         return query(
             con,
-            """SELECT record_id, part, path, age, sha256, content.part IS NOT NULL AS looked
+            """SELECT record_id, part, path, age, sha256, content.part IS NOT NULL AS looked, error, width, height
                FROM record SEMI JOIN incoming_names USING (part, path) LEFT JOIN content USING (part, path)
+               LEFT JOIN image USING (sha256)
                ORDER BY record_id""",
         )
     finally:
         con.unregister("incoming_names")
+
+
+def present_pictures(
+    con: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str | None]:
+    """The sha256 of the pictures of some records, named by part and path, as they are in the manifest (None: not looked
+    at, or not readable); of several with one name the first. Records that are not in the release are left out."""
+    wanted = pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
+    rows = answered_records(con, wanted).reverse().select("part", "path", "sha256")
+    return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
 
 
 def write_decisions(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, made_of: str, facts: dict[str, int]) -> None:
@@ -71,7 +86,8 @@ def decision_of(con: duckdb.DuckDBPyConnection, record_id: int) -> dict[str, Any
 
 
 def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Counts of the answers that were folded in last: answers, decided, conflict, changed, gone; empty before any."""
+    """Counts of the answers that were folded in last: answers, lines, decided, conflict, unfit, claim_changed,
+    changed, gone; empty before any."""
     return dict(json.loads(get_meta(con, "decisions") or "{}"))
 
 

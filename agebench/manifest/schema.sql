@@ -63,8 +63,8 @@ CREATE TABLE IF NOT EXISTS verdict (
 );
 
 -- What people answered, resolved from the file of decisions whenever records are judged: one row a record that has
--- answers. status: decided; conflict (reviewers disagree); changed (the answers are about another picture). answer: keep,
--- reject or age; NULL where nothing is decided. `by`: reviewers, joined by `;`.
+-- answers. status: decided; conflict (reviewers disagree); unfit (the answer cannot be meant so); claim_changed and changed
+-- (the answers are about another claimed age, another picture). answer: keep, reject or age; NULL where nothing is decided. `by`: reviewers, joined by `;`.
 CREATE TABLE IF NOT EXISTS decision (
     record_id INTEGER NOT NULL, status VARCHAR NOT NULL, answer VARCHAR, age INTEGER,
     box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE, -- the face that is meant, in pixels
@@ -189,8 +189,8 @@ LEFT JOIN identity ON identity.record_id = record.record_id
 LEFT JOIN age_offset ON age_offset.record_id = record.record_id;
 
 -- One row a record with its final verdict, after decisions: a human's answer beats every check. age: the one in force.
--- Reasons are in the recipe's order; before them `decision` where a human rejected the record, `reviewers_disagree` or
--- `picture_changed` where answers leave it in review. A record that stays has no reasons.
+-- Reasons are in the recipe's order; before them `decision` where a human rejected the record, `reviewers_disagree`,
+-- `answer_does_not_fit`, `claim_changed` or `picture_changed` where answers leave it in review. A record that stays has no reasons.
 CREATE OR REPLACE VIEW judged AS
 SELECT record_id, part, path, coalesce(d.age, record.age) AS age, record.age AS claimed_age,
        CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep')
@@ -212,6 +212,7 @@ LEFT JOIN (
 ) AS v USING (record_id)
 LEFT JOIN (
     SELECT *, CASE status WHEN 'conflict' THEN 'reviewers_disagree' WHEN 'changed' THEN 'picture_changed'
+              WHEN 'unfit' THEN 'answer_does_not_fit' WHEN 'claim_changed' THEN 'claim_changed'
               ELSE CASE WHEN answer = 'reject' THEN 'decision' END END AS said
     FROM decision
 ) AS d USING (record_id)
@@ -228,7 +229,8 @@ GROUP BY ALL
 UNION ALL
 SELECT step.position, step.name, step.verdict, count(j.record_id), NULL
 FROM (VALUES (900001, 'decision', 'reject'), (900002, 'reviewers_disagree', 'review'),
-             (900003, 'picture_changed', 'review')) AS step (position, name, verdict)
+             (900003, 'picture_changed', 'review'), (900004, 'claim_changed', 'review'),
+             (900005, 'answer_does_not_fit', 'review')) AS step (position, name, verdict)
 LEFT JOIN judged j ON j.first_check = step.name
 WHERE EXISTS (SELECT 1 FROM decision)
 GROUP BY ALL

@@ -19,7 +19,7 @@ import polars as pl
 
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # From a version to the next; then all views are made anew.
 MIGRATIONS = {
     "1": """
@@ -29,6 +29,7 @@ MIGRATIONS = {
         ALTER TABLE image ADD COLUMN edges UBIGINT[];
     """,
     "2": "SELECT 1",  # only a new table and views
+    "3": "SELECT 1",  # only views
 }
 WAIT_SECONDS = 5.0
 CONFIG: dict[str, str | bool | int | float | list[str]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from agebench.review.answers import compared
+from agebench.review.answers import compared, settled_by
 from agebench.review.decisions import Decision
 
 
@@ -20,7 +20,8 @@ class Agreement:
 
     measure: `Cohen's kappa` for two reviewers, `Krippendorff's alpha` (nominal) for more; None where nothing can be
     compared. value: 1 is agreement, 0 what chance gives; None where all answers are the same, for chance explains that.
-    several: records with answers of several; disagreements: part, path, age (claimed), answers (by, answer, at, note).
+    several: records with answers of several; settled: those on which they disagreed until an answer settled it;
+    disagreements: what is left of those, part, path, age (claimed), answers (by, answer, at, note).
     """
 
     reviewers: dict[str, int]
@@ -29,6 +30,7 @@ class Agreement:
     measure: str | None
     value: float | None
     disagreements: list[dict[str, Any]] = field(default_factory=list)
+    settled: int = 0
 
 
 def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement:
@@ -36,10 +38,12 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
     them.
 
     Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
-    agree.
+    agree. An answer that settles a record was given in knowledge of the others and is not compared with them.
     """
-    rows = compared(decisions, records).filter(pl.col("status") != "changed")
-    reviewers = {name: int(n) for name, n in rows.group_by("by").len().sort("by").iter_rows()}
+    taken = pl.col("status").is_in(["decided", "conflict"])
+    everything = compared(decisions, records).filter(taken)
+    rows = compared([d for d in decisions if not settled_by(d)], records).filter(taken)
+    reviewers = {name: int(n) for name, n in everything.group_by("by").len().sort("by").iter_rows()}
     several = rows.filter(pl.len().over("record_id") > 1)
     matrix = (
         several.pivot(on="by", index="record_id", values="outcome").drop("record_id")
@@ -47,7 +51,7 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
         else pl.DataFrame()
     )
     measure, value = _coefficient(matrix)
-    open_ = several.filter(pl.col("status") == "conflict")
+    open_ = everything.filter(pl.col("status") == "conflict")
     listed = [
         {
             "part": group["part"][0], "path": group["path"][0], "age": group["claimed"][0],
@@ -58,8 +62,9 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
         }
         for group in open_.partition_by("record_id", maintain_order=True)
     ]  # fmt: skip
-    n = several["record_id"].n_unique()
-    return Agreement(reviewers, n, n - len(listed), measure, value, listed)
+    n, apart = several["record_id"].n_unique(), several.filter("disagree")["record_id"].unique()
+    settled = everything.filter(~pl.col("counts") & pl.col("record_id").is_in(apart.implode()))["record_id"].n_unique()
+    return Agreement(reviewers, n, n - len(apart), measure, value, listed, settled)
 
 
 def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:

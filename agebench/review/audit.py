@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from glob import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,13 @@ from scipy.stats import beta
 
 from agebench.errors import DecisionError, NothingCurated, StorageError
 from agebench.review.answers import standing
-from agebench.review.decisions import Decision
+from agebench.review.decisions import Decision, beside
 
 MISTAKES = (2.0, 38.0)  # Beta prior of a reviewer's mistake rate
 TWICE = 0.5  # share of the sample that is read twice
 LEVELS = (0.025, 0.5, 0.975)
+
+Name = tuple[str, str]  # part, path
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,9 @@ class Sample:
 class Estimate:
     """What an audit says of the labels that are kept. Shares are from 0 to 1; None before the first reading.
 
-    n: records drawn; read: records with a reading; readings: their number; called_wrong: readings that say so. wrong:
-    median of the posterior of the share of wrong labels; interval: its central 95 %. mistakes: median of the
-    reviewers' mistake rate.
+    n: records drawn; changed: those of them whose picture has changed since, which are left out; read: records with a
+    reading; readings: their number; called_wrong: readings that say so. wrong: median of the posterior of the share of
+    wrong labels; interval: its central 95 %. mistakes: median of the reviewers' mistake rate.
     """
 
     n: int
@@ -67,19 +71,22 @@ class Estimate:
     drawn_at: str
     curated: str
     estimated_at: str
+    changed: int = 0
 
 
 def sample_file(manifest: Path, n: int, seed: int) -> Path:
     """Where the sample of an audit lies: `X.audit-N-SEED.json` beside `X.duckdb`."""
-    return manifest.with_name(f"{manifest.name.removesuffix('.duckdb')}.audit-{n}-{seed}.json")
+    return beside(manifest, f"audit-{n}-{seed}.json")
 
 
 def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sample:
     """Draw n of the kept records (part, path, age, sha256), stratified by decade of age.
 
     Every decade has its proportional share, rounded by largest remainders; within one the order is sha256(seed, part,
-    path), the same on any machine. All where there are fewer. Raises NothingCurated where there is none.
+    path), the same on any machine. Of several rows with one name the first counts. All where there are fewer. Raises
+    NothingCurated where there is none.
     """
+    kept = kept.unique(["part", "path"], keep="first", maintain_order=True)
     if kept.is_empty():
         raise NothingCurated("There is no kept record to audit.", "`agebench curate` prints which check took how many.")
     sizes = kept.group_by(decade=pl.col("age") // 10 * 10).agg(kept=pl.len()).sort("decade")
@@ -88,14 +95,10 @@ def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sampl
     drawn = []
     strata = []
     for decade, size, share in zip(sizes["decade"].to_list(), counts, shares, strict=True):
-        rows = (
-            kept.filter(pl.col("age") // 10 * 10 == decade)
-            .select("part", "path", "age", "sha256")
-            .unique(["part", "path"])
-        )
+        rows = kept.filter(pl.col("age") // 10 * 10 == decade).select("part", "path", "age", "sha256")
         keyed = sorted((_draw(seed, row[0], row[1]), row) for row in rows.iter_rows())
         drawn += keyed[:share]
-        strata.append({"decade": int(decade), "kept": size, "drawn": min(share, len(keyed))})
+        strata.append({"decade": int(decade), "kept": size, "drawn": share})
     records = [
         {"part": part, "path": path, "age": age, "sha256": sha256, "readings": 1 + _twice(key)}
         for key, (part, path, age, sha256) in sorted(drawn)
@@ -116,10 +119,10 @@ def allocate(sizes: Sequence[int], n: int) -> list[int]:
 
 def write_sample(path: Path, sample: Sample) -> None:
     """Write a sample whole or not at all. Raises StorageError."""
-    beside = path.with_name(path.name + ".new")
+    new = path.with_name(path.name + ".new")
     try:
-        beside.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
+        new.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
     except OSError as error:
         raise StorageError(
             f"Cannot write {path}: {error.strerror or error}.", "Mend it and run the command again."
@@ -139,36 +142,62 @@ def read_sample(path: Path) -> Sample:
 
 def samples_of(manifest: Path) -> list[Sample]:
     """All samples that lie beside a manifest, the latest first. Raises DecisionError."""
-    stem = manifest.name.removesuffix(".duckdb")
-    found = [read_sample(path) for path in sorted(manifest.parent.glob(f"{stem}.audit-*-*.json"))]
+    pattern = escape(beside(manifest, "").name) + "audit-*-*.json"
+    found = [read_sample(path) for path in sorted(manifest.parent.glob(pattern))]
     return sorted(found, key=lambda sample: sample.drawn_at, reverse=True)
 
 
-def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[tuple[str, str], list[Decision]]:
-    """The audit answers about each record of a sample that are not taken back, in order; each of them is a reading,
-    several of one reviewer too. An answer about another picture than the one that was drawn is none."""
+def reading_number(answer: Decision) -> int:
+    """Which of its reviewer's readings of the record a reading is: the first, unless `shown` says otherwise."""
+    number = (answer.shown or {}).get("reading")
+    return number if type(number) is int and number > 0 else 1
+
+
+def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[Decision]]:
+    """The readings of each record of a sample, in order: the audit answers that are not taken back, of each reviewer's
+    first and second reading the latest. An answer about another picture than the one that was drawn is none."""
     pictures = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
-    found: dict[tuple[str, str], list[Decision]] = {name: [] for name in pictures}
+    found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in pictures}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
         name = (one.part, one.path)
         if name in found and one.sha256 == pictures[name]:
-            found[name].append(one)
-    return found
+            found[name][one.by, reading_number(one)] = one
+    return {name: sorted(had.values(), key=lambda d: d.order) for name, had in found.items()}
 
 
-def to_read(sample: Sample, decisions: Sequence[Decision], by: str | None = None) -> list[dict[str, Any]]:
+def changed_since(sample: Sample, present: Mapping[Name, str | None] | None) -> set[Name]:
+    """Records of a sample whose picture is another one now, or that are gone. present: sha256 of the pictures of the
+    manifest's records as they are now; None where that is not known, and then nothing has changed."""
+    if present is None:
+        return set()
+    drawn = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
+    return {name for name, sha256 in drawn.items() if name not in present or present[name] != sha256}
+
+
+def to_read(
+    sample: Sample,
+    decisions: Sequence[Decision],
+    by: str | None = None,
+    present: Mapping[Name, str | None] | None = None,
+) -> list[dict[str, Any]]:
     """What is still to be read, in order: first what nobody has read, then the second readings, those of others'
-    records first for the reviewer `by`. part, path, sha256, reading (1 or 2); no verdict, no reason, no estimate: it
-    is blind."""
-    done = readings(sample, decisions)
+    records first for the reviewer `by`; without what has changed since (see `changed_since`).
+
+    part, path, sha256, age (years), reading: which reading of the record it is, or, for a reviewer, which of their own;
+    an answer says it in `shown`. No verdict, no reason, no estimate: it is blind.
+    """
+    done, changed = readings(sample, decisions), changed_since(sample, present)
     waiting = []
     for place, r in enumerate(sample.records):
-        had = done[r["part"], r["path"]]
+        name = (r["part"], r["path"])
+        if name in changed:
+            continue
+        had = done[name]
+        mine = {reading_number(d) for d in had if d.by == by}
+        free = (number for number in count(1) if number not in mine)  # a number of their own for each that is left
         for reading in range(len(had) + 1, r["readings"] + 1):
-            own = by is not None and any(d.by == by for d in had)
-            waiting.append(
-                (reading, own, place, {**{k: r[k] for k in ("part", "path", "sha256", "age")}, "reading": reading})
-            )
+            row = {k: r[k] for k in ("part", "path", "sha256", "age")}
+            waiting.append((reading, bool(mine), place, row | {"reading": next(free) if by is not None else reading}))
     return [row for *_, row in sorted(waiting, key=lambda w: w[:3])]
 
 
@@ -177,9 +206,13 @@ def is_wrong(reading: Decision, age: int) -> bool:
     return reading.answer == "reject" or (reading.answer == "age" and reading.age != age)
 
 
-def estimate(sample: Sample, decisions: Sequence[Decision]) -> Estimate:
-    """What the readings so far say of the share of wrong labels among the kept records."""
-    done = readings(sample, decisions)
+def estimate(
+    sample: Sample, decisions: Sequence[Decision], present: Mapping[Name, str | None] | None = None
+) -> Estimate:
+    """What the readings so far say of the share of wrong labels among the kept records, without those that have changed
+    since they were drawn (see `changed_since`)."""
+    changed = changed_since(sample, present)
+    done = {name: had for name, had in readings(sample, decisions).items() if name not in changed}
     ages = {(r["part"], r["path"]): r["age"] for r in sample.records}
     pairs = [(sum(is_wrong(d, ages[name]) for d in had), len(had)) for name, had in done.items() if had]
     found = posterior(pairs) if pairs else None
@@ -195,6 +228,7 @@ def estimate(sample: Sample, decisions: Sequence[Decision]) -> Estimate:
         drawn_at=sample.drawn_at,
         curated=sample.curated,
         estimated_at=_now(),
+        changed=len(changed),
     )
 
 

@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,11 @@ class Decision(BaseModel):
     note: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = None
     shown: dict[str, Any] | None = None
     undoes: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] | None = None
+
+    @field_validator("by")
+    @classmethod
+    def composed(cls, value: str) -> str:
+        return unicodedata.normalize("NFC", value)  # the same name, whichever keyboard wrote its accents
 
     @field_validator("at")
     @classmethod
@@ -101,7 +107,8 @@ class Decision(BaseModel):
 
 
 def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
-    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit.
+    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit, and for a
+    reviewer's name with a `;`, which joins names.
 
     after: the answer that it replaces; it is later than that one although a clock was set back.
     """
@@ -109,6 +116,8 @@ def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
     if after is not None:
         now = max(now, datetime.fromisoformat(after.at) + timedelta(microseconds=1))
     at = now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    if ";" in str(values.get("by")):
+        raise DecisionError("This is no answer: by: a reviewer's name has no `;`.")
     try:
         return Decision(**{"id": new_id(), "at": at} | values)
     except ValidationError as error:
@@ -131,7 +140,14 @@ def new_id() -> str:
 
 def decisions_file(manifest: Path) -> Path:
     """Where the decisions about a manifest's records lie: `X.decisions.jsonl` beside `X.duckdb`."""
-    return manifest.with_name(manifest.name.removesuffix(".duckdb") + ".decisions.jsonl")
+    return beside(manifest, "decisions.jsonl")
+
+
+def beside(manifest: Path, what: str) -> Path:
+    """The file that goes with a manifest: `X.what` beside `X.duckdb`, and `X-what` beside a manifest `X` of another
+    ending, so that no two share one."""
+    stem = manifest.name.removesuffix(".duckdb")
+    return manifest.with_name(f"{stem}{'-' if stem == manifest.name else '.'}{what}")
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -249,13 +265,13 @@ def write_merged(path: Path, theirs: Sequence[Decision]) -> tuple[list[Decision]
             merged = merge(mine, theirs)
             added = len(merged) - len(mine)
             if added:
-                beside = path.with_name(path.name + ".new")
-                with beside.open("wb") as sink:
+                new = path.with_name(path.name + ".new")
+                with new.open("wb") as sink:
                     os.fchmod(sink.fileno(), os.fstat(handle).st_mode & 0o777)
                     sink.write(b"".join(decision.line() for decision in merged))
                     sink.flush()
                     os.fsync(sink.fileno())
-                beside.replace(path)
+                new.replace(path)
         if added or is_new:
             _sync_folder(path.parent)
     return merged, added, notes

@@ -1,11 +1,13 @@
-"""Label Studio's JSON: the queue out as tasks with our estimates as predictions, people's annotations back as
-answers."""
+"""Label Studio's JSON: the queue out as tasks, people's annotations back as answers.
+
+Annotators submit what a task was prefilled with, so nothing is prefilled but the rectangle of the face that is meant,
+and what comes back as it was prefilled is nobody's answer.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 from agebench.errors import DecisionError
 from agebench.review.decisions import Decision, new_decision
 
+SAME = 0.05  # per cent of the picture's sides by which a rectangle that nobody moved may differ
+
 # The labelling interface that the tasks are for; the names in it are those that the annotations come back with.
 LABELLING = """<View>
   <Image name="image" value="$image"/>
-  <Header value="Claimed age: $claimed_age. $details"/>
+  <Header value="Claimed age: $claimed_age. $details $estimated"/>
   <Choices name="answer" toName="image"><Choice value="keep"/><Choice value="reject"/></Choices>
   <Number name="age" toName="image" min="0" max="99"/>
   <RectangleLabels name="face" toName="image"><Label value="face"/></RectangleLabels>
@@ -34,30 +38,27 @@ def task(
     The picture is named by `part/path`, to be served from a local storage or with a prefix of one's own.
     """
     width, height = row["width"], row["height"]
-    result: list[dict[str, Any]] = []
-    for number, f in enumerate(faces):
-        if not width or not height:
-            break
-        result.append(
-            {
-                "id": f"face{number}", "from_name": "face", "to_name": "image", "type": "rectanglelabels",
-                "original_width": width, "original_height": height, "image_rotation": 0, "score": f["score"],
-                "meta": {"meant": bool(f["meant"])},
-                "value": {
-                    "x": 100 * f["x"] / width, "y": 100 * f["y"] / height, "width": 100 * f["w"] / width,
-                    "height": 100 * f["h"] / height, "rotation": 0, "rectanglelabels": ["face"],
-                },
-            }
-        )  # fmt: skip
+    result: list[dict[str, Any]] = [
+        {
+            "id": f"face{number}", "from_name": "face", "to_name": "image", "type": "rectanglelabels",
+            "original_width": width, "original_height": height, "image_rotation": 0, "score": f["score"],
+            "value": {
+                "x": 100 * f["x"] / width, "y": 100 * f["y"] / height, "width": 100 * f["w"] / width,
+                "height": 100 * f["h"] / height, "rotation": 0, "rectanglelabels": ["face"],
+            },
+        }
+        for number, f in enumerate(faces) if f["meant"] and width and height
+    ]  # fmt: skip
+    said = [f"{e['estimator']}: {e['age']:.0f}" for e in estimates if e["age"] is not None]
     if row["suggested_age"] is not None:
-        value = {"number": max(0, min(99, round(row["suggested_age"])))}
-        result.append({"id": "age", "from_name": "age", "to_name": "image", "type": "number", "value": value})
+        said.insert(0, f"suggested: {row['suggested_age']:.0f}")
     return {
         "id": row["record_id"],
         "data": {
             "image": f"{row['part']}/{row['path']}", "part": row["part"], "path": row["path"], "sha256": row["sha256"],
             "width": width, "height": height, "claimed_age": row["age"], "reasons": row["reasons"],
-            "details": row["details"], "estimates": [dict(e) for e in estimates],
+            "details": row["details"], "estimated": f"Estimates: {', '.join(said)}." if said else "",
+            "prefilled": [_sides(one["value"]) for one in result],
         },
         "predictions": [{"model_version": "agebench", "score": row["label_suspicion"], "result": result}],
     }  # fmt: skip
@@ -68,85 +69,135 @@ def is_label_studio(data: bytes) -> bool:
     return data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
-def answers_in(data: bytes, name: str) -> list[Decision]:
+def answers_in(data: bytes, name: str) -> tuple[list[Decision], list[str]]:
     """The annotations of an export (JSON, with predictions or without) as answers, each with an id of its own content,
-    so that importing a file again changes nothing. An annotation changed later is a new answer, and the later one
-    counts.
+    so that importing a file again changes nothing; and a sentence about each annotation that says nothing that can be
+    read, such as two faces without saying which. An annotation changed later is a new answer, and the later one counts.
 
     Cancelled and empty annotations say nothing. The reviewer is `completed_by`'s e-mail address or number. Raises
-    DecisionError with `name`, the task and what is wrong.
+    DecisionError with `name`, the task and what is wrong, where the file holds something else than such tasks.
     """
     try:
         tasks = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
         raise DecisionError(f"{name} is no JSON: {error}.", "Nothing was changed.") from error
-    found = []
-    for number, one in enumerate(tasks if isinstance(tasks, list) else [tasks]):
-        where = f"{name}, task {number + 1}"
+    found, unread = [], []
+    for number, one in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
         try:
             facts = one["data"]
-            part, path, sha256 = facts["part"], facts["path"], facts.get("sha256")
-            for annotation in one.get("annotations") or one.get("completions") or []:
-                if annotation.get("was_cancelled") or not annotation.get("result"):
-                    continue
-                found.append(_answer(annotation, part, path, sha256, facts))
-        except DecisionError as error:
-            raise DecisionError(f"{where}: {error.message}", "Nothing was changed.") from error
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            part, path, sha256 = str(facts["part"]), str(facts["path"]), facts.get("sha256")
+            annotations = list(one.get("annotations") or one.get("completions") or [])
+            prefilled = _Prefilled(one)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DecisionError(
-                f"{where}: no task of `agebench review export` ({type(error).__name__}: {error}).",
+                f"{name}, task {number}: no task of `agebench review export` ({type(error).__name__}: {error}).",
                 "Nothing was changed.",
             ) from error
-    return found
+        for annotation in annotations:
+            try:
+                if annotation.get("was_cancelled") or not annotation.get("result"):
+                    continue
+                found.append(_answer(annotation, part, path, sha256, facts, prefilled))
+            except DecisionError as error:
+                unread.append(f"{name}, task {number} ({part} {path}): {error.message} It is left out.")
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+                kind = type(error).__name__
+                unread.append(
+                    f"{name}, task {number} ({part} {path}): no annotation ({kind}: {error}). It is left out."
+                )
+    return found, unread
+
+
+class _Prefilled:
+    """What a task was prefilled with: rectangles in per cent of the picture's sides, and ages."""
+
+    def __init__(self, one: Mapping[str, Any]) -> None:
+        items = [
+            item
+            for prediction in one.get("predictions") or []
+            if isinstance(prediction, Mapping)  # some exports have numbers in their place
+            for item in prediction.get("result") or []
+        ]
+        faces = [_sides(item["value"]) for item in items if item["type"] == "rectanglelabels"]
+        self.faces: list[list[float]] = one["data"].get("prefilled") or faces
+        self.ages = [item["value"]["number"] for item in items if item["type"] == "number"]
+
+    def has(self, faces: list[list[float]]) -> bool:
+        """Whether these are the very rectangles that were prefilled."""
+        far = (abs(a - b) for one, two in zip(sorted(faces), sorted(self.faces), strict=False)
+               for a, b in zip(one, two, strict=True))  # fmt: skip
+        return len(faces) == len(self.faces) and max(far, default=0.0) <= SAME
+
+
+def _sides(value: Mapping[str, Any]) -> list[float]:
+    return [float(value[side]) for side in ("x", "y", "width", "height")]
 
 
 def _answer(
-    annotation: Mapping[str, Any], part: str, path: str, sha256: str | None, facts: Mapping[str, Any]
+    annotation: Mapping[str, Any],
+    part: str,
+    path: str,
+    sha256: str | None,
+    facts: Mapping[str, Any],
+    prefilled: _Prefilled,
 ) -> Decision:
     choice: str | None = None
     age: int | None = None
-    boxes: list[tuple[float, float, float, float]] = []
+    faces: list[list[float]] = []
+    turned = False
+    width, height = float(facts.get("width") or 0), float(facts.get("height") or 0)
     note: str | None = None
     for item in annotation["result"]:
         value = item.get("value", {})
         if item["type"] == "choices" and item["from_name"] == "answer":
             choice = value["choices"][0]
         elif item["type"] == "number" and item["from_name"] == "age":
+            if value["number"] in prefilled.ages:
+                continue
             if float(value["number"]) != int(value["number"]):
                 raise DecisionError(f"the age {value['number']} is no whole number.")
             age = int(value["number"])
         elif item["type"] == "rectanglelabels":
-            width = item.get("original_width") or facts["width"]
-            height = item.get("original_height") or facts["height"]
-            sides = (value["x"] * width, value["y"] * height, value["width"] * width, value["height"] * height)
-            x, y, w, h = (round(side / 100, 2) for side in sides)
-            boxes.append((x, y, w, h))
+            width, height = item.get("original_width") or width, item.get("original_height") or height
+            turned |= bool(value.get("rotation") or item.get("image_rotation"))
+            faces.append(_sides(value))
         elif item["type"] == "textarea":
             text = "\n".join(value["text"]) if isinstance(value["text"], list) else str(value["text"])
             note = text.replace("\r\n", "\n")
-    if len(boxes) > 1:
-        raise DecisionError(f"{len(boxes)} faces are marked; expected the one that is meant.")
-    box = boxes[0] if boxes and all(map(math.isfinite, boxes[0])) else None
+    box: tuple[float, ...] | None = None
     if choice == "reject":
-        answer, age, box = "reject", None, None
-    elif age is not None and (choice == "keep" or choice is None) and age != facts.get("claimed_age"):
-        answer = "age"
+        answer, age = "reject", None
     else:
-        answer, age = ("face" if box else "keep"), None
-        if choice is None and box is None and not any(i["type"] == "number" for i in annotation["result"]):
-            raise DecisionError("the annotation has neither an answer, an age nor a face.")
-    who = annotation.get("completed_by")
-    by = (
-        str(who.get("email") or who.get("id"))
-        if isinstance(who, Mapping)
-        else str(who if who is not None else "label-studio")
-    )
+        if not prefilled.has(faces) or turned:
+            if len(faces) > 1:
+                raise DecisionError(f"{len(faces)} faces are marked; expected the one that is meant.")
+            if turned:
+                raise DecisionError("the rectangle is turned; a face is marked by an upright one.")
+            if faces and not (width and height):
+                raise DecisionError("the size of its picture is not given, so the rectangle means nothing.")
+            for x, y, w, h in faces:
+                box = tuple(round(v * side / 100, 2) for v, side in ((x, width), (y, height), (w, width), (h, height)))
+        if choice is None and age is None and box is None:
+            raise DecisionError("it has neither an answer, an age nor a face beyond what was filled in before.")
+        answer = "age" if age is not None and age != facts.get("claimed_age") else "face" if box else "keep"
+        age = age if answer == "age" else None
     when = str(annotation.get("updated_at") or annotation["created_at"])
     moment = datetime.fromisoformat(when)
     moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     values: dict[str, Any] = {
-        "at": moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z", "by": by, "kind": "decision",
-        "part": part, "path": path, "sha256": sha256, "answer": answer, "age": age, "box": box, "note": note,
+        "at": moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z", "by": _who(annotation),
+        "kind": "decision", "part": part, "path": path, "sha256": sha256, "answer": answer, "age": age, "box": box,
+        "note": note, "shown": {"claimed": facts["claimed_age"]} if "claimed_age" in facts else None,
     }  # fmt: skip
     key = json.dumps([annotation.get("unique_id") or annotation.get("id"), values], sort_keys=True)
-    return new_decision(id="label-studio-" + hashlib.sha256(key.encode()).hexdigest()[:32], **values)
+    # The 2 sorts behind the ids of an earlier reading of the same annotation, that took prefilled values for answers.
+    return new_decision(id="label-studio2-" + hashlib.sha256(key.encode()).hexdigest()[:32], **values)
+
+
+def _who(annotation: Mapping[str, Any]) -> str:
+    who = annotation.get("completed_by")
+    if isinstance(who, Mapping):
+        who = who.get("email") or who.get("id")
+        if who is None:
+            raise DecisionError("`completed_by` has neither an e-mail address nor an id, so nobody knows whose it is.")
+    return "label-studio" if who is None else str(who)

@@ -15,7 +15,8 @@ from agebench.review.answers import standing
 from agebench.review.decisions import Decision, Kind
 
 Record = tuple[str, str]  # part, path
-OPEN = ("reviewers_disagree", "picture_changed")  # reasons that say that answers are there and do not settle it
+# Reasons that say that answers are there and do not settle it.
+OPEN = ("reviewers_disagree", "picture_changed", "claim_changed", "answer_does_not_fit")
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Answers:
         anybody.
 
         An answer about another picture than the present one does not count, nor one that was folded in already and
-        left the record in review (`reviewers_disagree`), unless it was given since the records were judged.
+        left the record in review, unless it was given since the records were judged.
         """
         names = pl.DataFrame(list(self.lines), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
         rows = queue.rows.join(names, on=["part", "path"], how="semi").select("part", "path", "sha256", "reasons")
@@ -175,7 +176,7 @@ class Answers:
     ) -> bool:
         """Whether a record of the queue is answered (see `answered`)."""
         mine = [d for d in self.standing(record) if d.sha256 == sha256 and by in (None, d.by)]
-        if "reviewers_disagree" in reasons:
+        if any(reason in OPEN for reason in reasons):
             mine = [d for d in mine if _after(d, judged_at)]
         return bool(mine)
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
+from agebench.errors import DecisionError
 from agebench.manifest import get_meta, open_manifest, set_meta
-from agebench.manifest.decisions import answered_records, decision_facts, write_decisions
+from agebench.manifest.decisions import answered_records, decision_facts, present_pictures, write_decisions
 from agebench.manifest.derived import state
-from agebench.review.answers import latest_answers, resolve, without_records
-from agebench.review.audit import Sample, estimate, samples_of
+from agebench.review.answers import OPEN, latest_answers, resolve, without_records
+from agebench.review.audit import Name, Sample, estimate, samples_of
 from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
 
-RESOLVING = 1  # raise when answers are resolved otherwise: they are folded in anew then
+RESOLVING = 2  # raise when answers are resolved otherwise: they are folded in anew then
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class Folded:
 def gather(manifest: Path) -> Folded:
     """Read the decisions of a manifest and resolve them against its records. Nobody holds the manifest meanwhile.
 
-    Raises DecisionError where the file is damaged: nothing is changed then.
+    Raises DecisionError where the file is damaged, or not there although answers were folded in from it before: nothing
+    is changed then. Where lines have gone from it, a note says how many.
     """
     file = decisions_file(manifest)
     data, notes = read_bytes(file)
     samples = samples_of(manifest)
     with open_manifest(manifest) as con:
+        folded = _must_be_there(con, file, manifest)
         made_of = _made_of(data, con, samples)
         if get_meta(con, "decisions_made_of") == made_of:
             facts = decision_facts(con)
@@ -48,20 +52,26 @@ def gather(manifest: Path) -> Folded:
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
         records = answered_records(con, names)
+        pictures = [present_pictures(con, ((r["part"], r["path"]) for r in sample.records)) for sample in samples]
     rows = resolve(decisions, records)
-    facts = {"answers": int(rows["answers"].sum())} | {
-        status: int((rows["status"] == status).sum()) for status in ("decided", "conflict", "changed")
-    }
-    facts["gone"] = without_records(decisions, records)
-    return Folded(rows, made_of, facts, _estimate(samples, decisions), notes + told(facts, file))
+    named = len(latest_answers(decisions).join(records, on=["part", "path"], how="semi"))
+    facts = {"answers": named} | {status: int((rows["status"] == status).sum()) for status in ("decided", *OPEN)}
+    facts |= {"gone": without_records(decisions, records), "lines": len(decisions)}
+    if folded > len(decisions):
+        notes.append(
+            f"{folded - len(decisions):,} of the {folded:,} lines that were folded in from {file} are gone from it: "
+            "what they answered is undecided again. If nobody took them out on purpose, put the file back."
+        )
+    return Folded(rows, made_of, facts, _estimate(samples, pictures, decisions), notes + told(facts, file))
 
 
 def check(manifest: Path) -> None:
-    """Raises DecisionError where answers that are to be folded in are damaged: before hours of observing, not after
-    them."""
+    """Raises DecisionError where answers that are to be folded in are damaged or gone: before hours of observing, not
+    after them."""
     file = decisions_file(manifest)
     data, samples = read_bytes(file, repair=False)[0], samples_of(manifest)
     with open_manifest(manifest) as con:
+        _must_be_there(con, file, manifest)
         known = get_meta(con, "decisions_made_of") == _made_of(data, con, samples)
     if not known:
         parse(data, str(file))
@@ -73,6 +83,19 @@ def wait(con: duckdb.DuckDBPyConnection, manifest: Path) -> bool:
     return bool(data or get_meta(con, "decisions")) and get_meta(con, "decisions_made_of") != _made_of(
         data, con, samples
     )
+
+
+def _must_be_there(con: duckdb.DuckDBPyConnection, file: Path, manifest: Path) -> int:
+    """How many lines of the file are folded into the open manifest. Raises DecisionError where there are some and the
+    file is gone."""
+    facts = decision_facts(con)
+    folded = facts.get("lines", facts.get("answers", 0) + facts.get("gone", 0))
+    if folded and not file.exists():
+        raise DecisionError(
+            f"{file} is not there, but {folded:,} lines of it are folded into {manifest}.",
+            f"Put it back; or, to go on without those answers, make it anew, empty: `touch {shlex.quote(str(file))}`.",
+        )
+    return folded
 
 
 def _made_of(data: bytes, con: duckdb.DuckDBPyConnection, samples: list[Sample]) -> str:
@@ -87,10 +110,10 @@ def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:
         set_meta(con, audit=folded.audit)
 
 
-def _estimate(samples: list[Sample], decisions: list[Decision]) -> str | None:
-    """The estimate of the latest audit that was read at all."""
-    for sample in samples:
-        found = estimate(sample, decisions)
+def _estimate(samples: list[Sample], pictures: list[dict[Name, str | None]], decisions: list[Decision]) -> str | None:
+    """The estimate of the latest audit that was read at all. pictures: the present ones of each sample."""
+    for sample, present in zip(samples, pictures, strict=True):
+        found = estimate(sample, decisions, present)
         if found.readings:
             return json.dumps(asdict(found))
     return None
@@ -102,11 +125,16 @@ def told(facts: dict[str, int], file: Path) -> list[str]:
     if facts.get("answers"):
         waiting = [
             f"{facts[status]:,} {what}"
-            for status, what in (("conflict", "on which reviewers disagree"), ("changed", "whose picture has changed"))
-            if facts[status]
+            for status, what in (
+                ("conflict", "on which reviewers disagree"),
+                ("unfit", "whose answer cannot be meant so"),
+                ("claim_changed", "whose claimed age has changed"),
+                ("changed", "whose picture has changed"),
+            )
+            if facts.get(status)
         ]
         rest = f" ({', '.join(waiting)}: in review)" if waiting else ""
-        records = facts["decided"] + facts["conflict"] + facts["changed"]
+        records = sum(facts.get(status, 0) for status in ("decided", *OPEN))
         notes.append(f"{facts['answers']:,} answers about {records:,} records were folded in from {file}{rest}.")
     if facts.get("gone"):
         notes.append(

@@ -10,10 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from agebench.errors import DecisionError, Missing, StorageError, UsageError
-from agebench.manifest import open_manifest
-from agebench.manifest.decisions import Subject, answered_records, kept_rows, subject_of, task_rows
+from agebench.errors import AgebenchError, DecisionError, Missing, StorageError, UsageError
+from agebench.manifest import get_meta, open_manifest
+from agebench.manifest.decisions import Subject, answered_records, kept_rows, present_pictures, subject_of, task_rows
 from agebench.manifest.plans import curated_fingerprint
+from agebench.recipes import load_card
 from agebench.review import audit as audits
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.answers import latest_answers, resolve
@@ -33,7 +34,7 @@ from agebench.review.decisions import (
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.review.queue import Answers, Queue, assigned, load_queue
 from agebench.workflows.explain import unknown_record
-from agebench.workflows.places import must_be_judged
+from agebench.workflows.places import curate_command, must_be_judged
 
 
 @dataclass(frozen=True)
@@ -48,30 +49,33 @@ class Listing:
 @dataclass(frozen=True)
 class Answered:
     """An answer that is on disk. counts: what all answers about the record come to now (the row of `answers.resolve`);
-    None where none counts. claimed: its claimed age."""
+    None where none counts. claimed: its claimed age; curate: the command that folds it in."""
 
     decision: Decision
     file: Path
     counts: dict[str, Any] | None
     claimed: int | None
+    curate: str
     notes: list[str]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Answers taken in: how many of the file were new, and the records on which reviewers now disagree."""
+    """Answers taken in: how many of the file were new, and the records on which reviewers now disagree. curate: the
+    command that folds them in."""
 
     file: Path
     read: int
     added: int
     disagreements: list[dict[str, Any]]
+    curate: str
     notes: list[str]
 
 
 @dataclass(frozen=True)
 class Audit:
     """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
-    rows are those that it was drawn from."""
+    rows and the sample's pictures are those that it was drawn from."""
 
     sample: audits.Sample
     file: Path
@@ -140,19 +144,27 @@ def decide(
     box: Box | None = None,
     note: str | None = None,
     audit: bool = False,
+    reading: int = 1,
     undo: bool = False,
+    settle: bool = False,
     shown: dict[str, Any] | None = None,
 ) -> Answered:
     """Give an answer about a record, or take the reviewer's latest one about it back; it is on disk when this returns.
 
-    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo), DecisionError
-    for a damaged file, StorageError.
+    reading: of an audit, which of the reviewer's own readings of the record it is; a later one of the same number takes
+    its place. settle: whether it decides the record against the other answers that stand now.
+    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo or settle; a
+    reading of a record that is in no sample), DecisionError for a damaged file, StorageError.
     """
+    for word, text in (("part", part), ("path", path)):
+        if not text.isascii() and not _is_text(text):
+            raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
     with open_manifest(manifest) as con:
         subject = subject_of(con, part, path)
         if subject is None:
             raise UsageError(*unknown_record(con, manifest, part, path))
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
+        dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
     file = decisions_file(manifest)
     decisions, notes = read(file)
     mine = [d for d in decisions if (d.part, d.path) == (part, path)]
@@ -176,20 +188,69 @@ def decide(
     else:
         must_fit(subject, answer=answer, age=age, box=box, audit=audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
+        about["shown"] = {"claimed": subject.age} | (shown or {})
+        if audit:
+            about["shown"]["reading"] = reading
+            notes += _drawn(manifest, subject)
+        else:
+            notes += _of_a_test_set(dataset, answer)
+        if settle:
+            others = Answers(mine).standing((part, path))
+            if all(d.by == by for d in others):
+                raise UsageError(f"Nobody else has answered about {part} {path}: there is nothing to settle.")
+            about["shown"]["settles"] = [d.id for d in others]
     try:
         decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
     except DecisionError as error:
         raise UsageError(error.message, error.next_step) from error
     notes += append(file, decision)
     rows = resolve([*mine, decision], records).to_dicts()
-    return Answered(decision, file, rows[0] if rows else None, subject.age, notes)
+    return Answered(decision, file, rows[0] if rows else None, subject.age, curate, notes)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8
+        return False
+    return True
+
+
+def _drawn(manifest: Path, subject: Subject) -> list[str]:
+    """What is to be said of a reading. Raises UsageError where no audit's sample holds the record."""
+    name = (subject.part, subject.path)
+    pictures = [
+        r["sha256"] for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name
+    ]
+    if not pictures:
+        raise UsageError(
+            f"{subject.part} {subject.path} is in no audit's sample, so a reading of it says nothing.",
+            "`agebench review audit` draws a sample and lists what is to be read.",
+        )
+    if subject.sha256 not in pictures:
+        return ["The picture has changed since it was drawn, it is left out: the reading does not count."]
+    return []
+
+
+def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
+    """That evaluation keeps the published labels, where that is so and the answer says otherwise."""
+    try:
+        card = load_card(dataset)
+    except AgebenchError:  # its card is not here
+        return []
+    if "train" in card.roles or answer not in ("age", "reject"):
+        return []
+    return [
+        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures whatever is decided."
+    ]
 
 
 def must_fit(
     subject: Subject, *, answer: Answer | None, age: int | None = None, box: Box | None = None, audit: bool = False
 ) -> None:
     """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
-    as it is, a box outside the picture."""
+    as it is, a picture kept that cannot be read, a box whose middle lies outside the picture. `answers.resolve` calls
+    such answers `unfit`."""
     if age is not None and not 0 <= age <= 99:
         raise UsageError(
             f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
@@ -199,11 +260,16 @@ def must_fit(
             f"The claimed age of {subject.part} {subject.path} is {subject.age}, so it cannot be kept as it is.",
             "`--age N` says which age is right; `--reject` takes it out.",
         )
+    if not audit and answer != "reject" and subject.error is not None:
+        raise UsageError(
+            f"The picture of {subject.part} {subject.path} cannot be read ({subject.error}), so it cannot be kept.",
+            "Put the right file there and curate again, or `--reject` it.",
+        )
     if box is not None and subject.width and subject.height:
         x, y, w, h = box
-        if x >= subject.width or y >= subject.height or x + w <= 0 or y + h <= 0:
+        if not (0 <= x + w / 2 <= subject.width and 0 <= y + h / 2 <= subject.height):
             raise UsageError(
-                f"The box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
+                f"The middle of the box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
                 "`agebench explain` lists the faces that were found.",
             )
 
@@ -241,7 +307,8 @@ def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
 
 
 def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest.
+    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
+    cannot be read are told one by one.
 
     kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
     """
@@ -252,32 +319,41 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     except OSError as error:
         raise StorageError(f"Cannot read {file}: {error.strerror or error}.") from error
     studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
-    theirs = answers_in(data, str(file)) if studio else parse(data, str(file))
+    theirs, unread = answers_in(data, str(file)) if studio else (parse(data, str(file)), [])
     with open_manifest(manifest) as con:
         names = pl.DataFrame(
             [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
         ).unique()
+        curate = curate_command(con, manifest)
         unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
+    notes += unread
     if unknown:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
         )
-    found = _agreement(manifest, merged)
-    return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, notes)
+    found, unfit = _agreement(manifest, merged)
+    if unfit:
+        notes.append(
+            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
+            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
+        )
+    return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, curate, notes)
 
 
 def agree(manifest: Path) -> tuple[Agreement, list[str]]:
     """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
     decisions, notes = read(decisions_file(manifest))
-    return _agreement(manifest, decisions), notes
+    return _agreement(manifest, decisions)[0], notes
 
 
-def _agreement(manifest: Path, decisions: Sequence[Decision]) -> Agreement:
+def _agreement(manifest: Path, decisions: Sequence[Decision]) -> tuple[Agreement, int]:
+    """How far reviewers agree, and the number of records whose answers do not fit."""
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
         records = answered_records(con, names)
-    return agreement(decisions, records)
+    unfit = resolve(decisions, records).filter(pl.col("status") == "unfit")
+    return agreement(decisions, records), len(unfit)
 
 
 def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None) -> Audit:
@@ -292,16 +368,20 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
         fingerprint = curated_fingerprint(con)
-        kept = None if file.is_file() else kept_rows(con)
-    if kept is None:
-        sample = audits.read_sample(file)
-    else:
-        sample = audits.draw_sample(kept, n=n, seed=seed, curated=fingerprint)
+        if file.is_file():
+            sample, drawn = audits.read_sample(file), False
+        else:
+            sample = audits.draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
+            drawn = True
+        present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+    if drawn:
         audits.write_sample(file, sample)
         notes.append(f"The sample was drawn and is kept in {file}.")
-    current = sample.curated == fingerprint
+    changed = len(audits.changed_since(sample, present))
+    if changed:
+        notes.append(f"The pictures of {changed:,} records have changed since they were drawn; they are left out.")
+    current = sample.curated == fingerprint and not changed
     if not current:
         notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
-    return Audit(
-        sample, file, audits.to_read(sample, decisions, by), audits.estimate(sample, decisions), current, notes
-    )
+    waiting, found = audits.to_read(sample, decisions, by, present), audits.estimate(sample, decisions, present)
+    return Audit(sample, file, waiting, found, current, notes)

@@ -7,11 +7,11 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agebench.errors import UsageError
+from agebench.errors import Interrupted, UsageError
 from agebench.manifest import open_manifest
 from agebench.review.page.desk import Desk
 from agebench.review.page.snapshot import Reviewers
-from agebench.workflows.places import must_be_judged
+from agebench.workflows.places import curate_command, must_be_judged
 
 
 def serve(
@@ -31,7 +31,8 @@ def serve(
     """Serve the review page until Ctrl-C. on_ready is told the address, with its token, and how many records wait.
 
     port: 0 for any that is free. exposed: whether addresses of other machines are allowed; names: what they call this
-    one. Raises UsageError, NothingCurated, ManifestError, DecisionError.
+    one. Raises UsageError, NothingCurated, ManifestError, DecisionError; Interrupted, which
+    says how the answers are folded in.
     """
     if not is_loopback(host) and not exposed:
         raise UsageError(
@@ -42,6 +43,7 @@ def serve(
         raise UsageError("A token of fewer than 16 characters can be guessed.", "Leave it out: a good one is made.")
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
+        curate = curate_command(con, manifest)
     desk = Desk(manifest, reviewers=Reviewers(tuple(reviewers), overlap, seed))
 
     import uvicorn
@@ -52,7 +54,7 @@ def serve(
     listener = _listener(host, port)
     port = int(listener.getsockname()[1])
     pass_ = Pass(token, port=port)
-    app = create_app(desk, pass_, hosts=host_names(host, port, names), reviewer=reviewer)
+    app = create_app(desk, pass_, hosts=host_names(host, port, names), reviewer=reviewer, curate=curate)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
         http="h11", timeout_keep_alive=30, timeout_graceful_shutdown=5, backlog=512,
@@ -64,6 +66,10 @@ def serve(
         if on_ready:
             on_ready(f"http://{shown}:{port}/?token={pass_.token}", len(desk.snapshot.ids))
         uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt as end:
+        raise Interrupted(
+            f"The page has ended. Every answer that it acknowledged is in {desk.file}.", f"`{curate}` folds them in."
+        ) from end
     finally:
         desk.close()
         listener.close()

@@ -40,7 +40,8 @@ def told(done: Any, status: int, *words: str) -> None:
 
 def record(workshop: Path, verdict: str, nth: int = 0) -> tuple[str, str]:
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
-        sql = "SELECT part, path FROM judged WHERE verdict = ? AND claimed_age BETWEEN 0 AND 99 ORDER BY record_id"
+        sql = """SELECT part, path FROM judged JOIN content USING (part, path)
+                 WHERE verdict = ? AND claimed_age BETWEEN 0 AND 99 AND error IS NULL ORDER BY record_id"""
         return query(con, sql, [verdict]).row(nth)
 
 
@@ -57,7 +58,7 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     assert (found["command"], found["counts"]["answer"], found["line"]["note"]) == ("review decide", "reject", "wax")
     done = agebench("review", "decide", *waits, "--age", 33, "--by", "anna", cwd=workshop)
     assert "what counts now: keep, age 33 (by anna)" in " ".join(done.out.split())
-    assert "`agebench curate` folds it in" in " ".join(done.out.split())
+    assert re.search("`agebench curate imdb-wiki[^`]*` folds it in", " ".join(done.out.split()))
     assert agebench("review", "decide", *gone, "--keep", "--by", "anna", cwd=workshop).status == 0
     assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
     assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
@@ -168,9 +169,26 @@ def test_two_peoples_answers_come_together(workshop: Path, agebench: Run) -> Non
     assert (rows[names[0]]["verdict"], rows[names[0]]["reasons"]) == ("review", "reviewers_disagree")
     listed = ok(agebench("review", "list", "--check", "reviewers_disagree", "--json", cwd=workshop))
     assert [(r["part"], r["path"]) for r in listed["records"]] == [names[0]]
-    agebench("review", "decide", *names[0], "--keep", "--by", "anna", cwd=workshop)  # settled
+    assert "--settle" in agebench("review", "agreement", cwd=workshop).out
+    told(agebench("review", "decide", *names[0], "--keep", "--settle", "--audit", cwd=workshop), 2, "--settle")
+    told(agebench("review", "decide", *record(workshop, "keep", 5), "--keep", "--settle", cwd=workshop), 2, "to settle")
+    found = ok(agebench("review", "decide", *names[0], "--age", 44, "--settle", "--by", "zoe", "--json", cwd=workshop))
+    assert len(found["line"]["shown"]["settles"]) == 2
     agebench("curate", "imdb-wiki", cwd=workshop)
-    assert verdicts(workshop, agebench)[names[0]]["verdict"] == "keep"
+    row = verdicts(workshop, agebench)[names[0]]
+    assert (row["verdict"], row["age"], row["decided_by"]) == ("keep", 44, "zoe")
+    assert ok(agebench("review", "agreement", "--json", cwd=workshop))["settled"] == 1
+
+
+def test_answers_about_a_test_set_say_that_evaluation_keeps_its_labels(workshop: Path, agebench: Run) -> None:
+    with open_manifest(workshop / "manifests" / "fg-net.duckdb") as con:
+        part, path = con.execute("SELECT part, path FROM judged WHERE verdict = 'keep'").fetchall()[0]
+    words = ("review", "decide", part, path, "--manifest", "fg-net")
+    for answer in (("--age", 77), ("--reject",)):
+        done = agebench(*words, *answer, cwd=workshop)
+        assert done.status == 0
+        assert "keeps its published labels" in " ".join((done.out + done.err).split())
+    assert "published" not in agebench(*words, "--keep", cwd=workshop).out
 
 
 def test_a_bad_file_is_refused_and_nothing_changes(workshop: Path, agebench: Run) -> None:
@@ -224,8 +242,13 @@ WRONG = {
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
-    "box outside": (["--face", "90000,2,3,3"], "outside the picture"),
+    "box outside": (["--face", "90000,2,3,3"], "lies outside the picture"),
     "no name": (["--keep", "--by", " "], "no name"),
+    "two names": (["--keep", "--by", "anna;otto"], "no name"),
+    "no text": (["--keep", "--by", "anna\udcff"], "no name"),
+    "a reading of nothing": (["--keep", "--reading", 2], "--audit"),
+    "in no sample": (["--keep", "--audit"], "in no audit's sample"),
+    "nothing to settle": (["--keep", "--settle"], "nothing to settle"),
     "nothing to undo": (["--undo", "--by", "otto"], "otto has no answer"),
 }
 
@@ -243,8 +266,25 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     told(agebench("review", "decide", part, path + "x", "--keep", cwd=workshop), 2, "no record", path)
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
+    told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is no text")
     told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "--age N")
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
+    for answer in (("--keep",), ("--age", 30)):
+        told(agebench("review", "decide", part, path, *answer, cwd=workshop), 2, "cannot be read", "--reject")
+    assert not (workshop / FILE).exists()
+    found = ok(agebench("review", "decide", *record(workshop, "keep"), "--keep", "--json", cwd=workshop))
+    assert found["line"]["shown"] == {"claimed": found["counts"]["age"] or found["line"]["shown"]["claimed"]}
     told(agebench("review", "list", "--manifest", "utkface", cwd=workshop), 3, "utkface")
+
+
+def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) -> None:
+    agebench("review", "decide", *record(workshop, "keep"), "--reject", "--by", "anna", cwd=workshop)
+    agebench("curate", "imdb-wiki", cwd=workshop)
+    (workshop / FILE).rename(workshop / "elsewhere")
+    told(agebench("curate", "imdb-wiki", cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    (workshop / FILE).touch()
+    told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
 
 
 def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench: Run) -> None:
@@ -260,10 +300,15 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     rng = random.Random(0)
     for row in found["to_read"]:
         flag = "--reject" if rng.random() < 0.2 else "--keep"
-        done = agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", cwd=workshop)
+        done = agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",
+                        row["reading"], cwd=workshop)  # fmt: skip
         assert "changes no verdict" in " ".join(done.out.split())
     again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))
+    agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",
+             row["reading"], cwd=workshop)  # fmt: skip
+    once = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    assert once | {"estimated_at": ""} == again | {"estimated_at": ""}
     low, high = again["interval"]
     assert 0 <= low < again["wrong"] < high <= 1
     agebench("curate", "imdb-wiki", cwd=workshop)
@@ -286,6 +331,20 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     agebench("curate", "imdb-wiki", cwd=workshop)
     stale = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (stale["current"], stale["interval"]) == (False, again["interval"])
+
+
+def test_an_audit_leaves_out_what_has_changed_since_it_was_drawn(workshop: Path, agebench: Run) -> None:
+    found = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    name = {key: found["to_read"][0][key] for key in ("part", "path")}
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
+        con.execute("UPDATE content SET sha256 = ? WHERE part = ? AND path = ?",
+                    ["0" * 64, *name.values()])  # fmt: skip
+    after = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
+    assert (after["n"], after["changed"], after["current"]) == (10, 1, False)
+    assert any("1 records have changed since they were drawn" in note for note in after["notes"])
+    assert name not in [{key: row[key] for key in name} for row in after["to_read"]]
+    done = agebench("review", "decide", *name.values(), "--keep", "--audit", cwd=workshop)
+    assert "has changed since it was drawn, it is left out" in " ".join((done.out + done.err).split())
 
 
 def test_help_is_light_and_every_example_runs(workshop: Path, agebench: Run) -> None:

@@ -10,7 +10,8 @@ import duckdb
 import polars as pl
 import pytest
 
-from agebench.manifest import create_or_open, get_meta, open_manifest
+from agebench.errors import DecisionError
+from agebench.manifest import SCHEMA_VERSION, create_or_open, get_meta, open_manifest
 from agebench.manifest.decisions import decision_of, kept_rows, queue_rows, subject_of
 from agebench.manifest.exports import plan_rows, verdict_rows
 from agebench.manifest.looking import look_at
@@ -64,7 +65,7 @@ def test_a_decision_beats_every_verdict(build: Build) -> None:
         assert kept_rows(con)["age"].to_list() == [1, 2, 33, 5]
         steps = dict(funnel(con).select("step", "records").iter_rows())
         assert steps == {"records": 6, "odd": 0, "high": 1, "decision": 1, "reviewers_disagree": 0,
-                         "picture_changed": 0, "kept": 4}  # fmt: skip
+                         "picture_changed": 0, "claim_changed": 0, "answer_does_not_fit": 0, "kept": 4}  # fmt: skip
         other = judge_apart(con, CHECKS[:1], recipe="r")
         assert other["verdict"].to_list() == ["reject", "keep", "keep", "keep", "keep", "keep"]
         assert other["reasons"].to_list() == ["decision", "", "", "", "", ""]
@@ -86,7 +87,8 @@ def test_disagreement_and_a_changed_picture_leave_a_record_in_review(build: Buil
     assert [r["reasons"] for r in rows] == ["", "odd", "reviewers_disagree", "picture_changed;odd"]
     assert [r["decided_by"] for r in rows] == [None] * 4
     found = decisions.gather(path)
-    assert found.facts == {"answers": 3, "decided": 0, "conflict": 1, "changed": 1, "gone": 1}
+    assert found.facts == {"answers": 3, "decided": 0, "conflict": 1, "unfit": 0, "claim_changed": 0, "changed": 1,
+                           "gone": 1, "lines": 4}  # fmt: skip
     assert "1 on which reviewers disagree, 1 whose picture has changed" in found.notes[0]
     assert "1 records that are not in this release" in found.notes[1]
     with open_manifest(path) as con:
@@ -101,7 +103,7 @@ def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) 
     again = decisions.gather(path)
     assert (again.rows, again.facts["decided"]) == (None, 1)
     assert again.notes == ["1 answers about 1 records were folded in from " + f"{decisions_file(path)}."]
-    decisions_file(path).unlink()
+    decisions_file(path).write_bytes(b"")
     assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
     say(path, 1, "keep")
     judged(path)
@@ -109,6 +111,46 @@ def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) 
     with open_manifest(path) as con:
         assert con.execute("SELECT count(*) FROM decision").fetchall() == [(0,)]
     assert [r["verdict"] for r in judged(path)] == ["keep", "keep"]
+
+
+def test_answers_that_cannot_be_taken_say_why(build: Build) -> None:
+    path = build(4, age=[2009, 2, 2, 2], part=["p"] * 4, path=["00000.jpg", "00001.jpg", "00002.jpg", "00001.jpg"])
+    say(path, 0, "keep")
+    say(path, 1, "reject")
+    say(path, 2, "keep", shown={"claimed": 3})
+    rows = judged(path, [])
+    assert [r["verdict"] for r in rows] == ["review", "reject", "review", "reject"]
+    assert [r["reasons"] for r in rows] == ["answer_does_not_fit", "decision", "claim_changed", "decision"]
+    with open_manifest(path) as con:
+        assert query(con, "SELECT * FROM curated").is_empty()
+        assert queue_rows(con)["record_id"].to_list() == [0, 2]
+    found = decisions.gather(path)
+    assert "3 answers about 4 records" in found.notes[0]
+    assert "1 whose answer cannot be meant so, 1 whose claimed age has changed" in found.notes[0]
+
+
+def test_a_file_of_answers_that_has_gone_stops_and_a_shorter_one_is_told(build: Build) -> None:
+    path = build(3)
+    say(path, 0, "reject")
+    say(path, 1, "keep")
+    before = judged(path)
+    file = decisions_file(path)
+    lines = file.read_bytes()
+    file.unlink()
+    for act in (decisions.gather, decisions.check):
+        with pytest.raises(DecisionError, match="is not there, but 2 lines of it are folded into") as error:
+            act(path)
+        assert "touch" in error.value.next_step
+    file.write_bytes(lines)
+    assert judged(path) == before
+    file.write_bytes(lines.splitlines(keepends=True)[0])
+    assert "1 of the 2 lines" in decisions.gather(path).notes[0]
+    judged(path)
+    assert not any("gone from it" in note for note in decisions.gather(path).notes)
+    file.write_bytes(b"")
+    assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
+    file.unlink()  # nothing is folded in from it any more
+    assert decisions.gather(path).notes == []
 
 
 def test_decisions_make_a_plan_stale_and_its_ages_are_those_in_force(build: Build) -> None:
@@ -162,7 +204,7 @@ def test_a_manifest_from_before_decisions_is_brought_to_this_schema(build: Build
     con.execute("DROP TABLE decision; UPDATE meta SET value = '2' WHERE key = 'schema_version'")
     con.close()
     [note] = create_or_open(path, "fg-net")
-    assert "from schema version 2 to 3" in note
+    assert f"from schema version 2 to {SCHEMA_VERSION}" in note
     with open_manifest(path) as con:
         assert get_meta(con, "judged_at") is None
     say(path, 1, "keep")

@@ -52,6 +52,17 @@ def test_more_reviewers_have_krippendorffs_alpha() -> None:
     assert found.several == 8
 
 
+def test_a_settled_record_is_no_disagreement_any_more_and_no_agreement() -> None:
+    lines = said("anna", "kkr") + said("otto", "krk")
+    assert agreement(lines, RECORDS).settled == 0
+    apart = [d.id for d in lines if d.path == "1"]
+    lines += [new_decision(by="zoe", kind="decision", part="p", path="1", answer="keep", shown={"settles": apart})]
+    found = agreement(lines, RECORDS)
+    assert (found.several, found.agreed, found.settled) == (3, 1, 1)
+    assert [d["path"] for d in found.disagreements] == ["2"]
+    assert found.measure == "Cohen's kappa"
+
+
 def test_where_nothing_can_be_compared_there_is_no_number() -> None:
     assert agreement([], RECORDS).measure is None
     alone = agreement(said("anna", "krk"), RECORDS)

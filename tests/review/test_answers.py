@@ -92,6 +92,75 @@ def test_audit_answers_decide_nothing_and_unknown_records_are_counted() -> None:
     assert resolve([], RECORDS).is_empty()
 
 
+def test_an_answer_that_cannot_be_meant_leaves_the_record_in_review() -> None:
+    records = RECORDS.with_columns(
+        error=pl.Series([None, "missing", None, None]), width=pl.Series([200, None, None, 200]), height=100
+    )
+
+    def status(*lines: Decision) -> tuple[str, str | None]:
+        [row] = resolve(lines, records).to_dicts()
+        return row["status"], row["answer"]
+
+    assert status(line(1, path="3")) == ("unfit", None)  # it claims no age
+    assert status(line(1, path="3", answer="face", box=(0, 0, 9, 9))) == ("unfit", None)
+    assert status(line(1, path="3", answer="age", age=20)) == ("decided", "age")
+    assert status(line(1, path="3", answer="reject")) == ("decided", "reject")
+    assert status(line(1, path="3"), line(2, "otto", path="3", answer="age", age=20)) == ("decided", "age")
+    assert status(line(1, path="1", sha256=None)) == ("unfit", None)  # its picture cannot be read
+    assert status(line(1, path="1", sha256=None, answer="age", age=20)) == ("unfit", None)
+    assert status(line(1, path="1", sha256=None, answer="reject")) == ("decided", "reject")
+    assert status(line(1, answer="face", box=(300, 0, 9, 9))) == ("unfit", None)
+    assert status(line(1, answer="age", age=3, box=(190, 90, 30, 30))) == ("unfit", None)
+    assert status(line(1, answer="face", box=(180, 80, 30, 30))) == ("decided", "keep")
+    claims = RECORDS.with_columns(age=pl.lit(2009, pl.Int32))
+    assert resolve([line(1)], claims)["status"].to_list() == ["unfit"]
+
+
+def test_a_keep_does_not_survive_another_claimed_age() -> None:
+    assert only(line(1, shown={"claimed": 30}))["status"] == "decided"
+    assert only(line(1, shown={"mode": "page"}))["status"] == "decided"
+    for then in (31, None, "30", 10**30, True):
+        assert only(line(1, shown={"claimed": then}))["status"] == "claim_changed"
+    assert only(line(1, answer="face", box=(0, 0, 9, 9), shown={"claimed": 31}))["status"] == "claim_changed"
+    assert only(line(1, answer="age", age=7, shown={"claimed": 31}))["age"] == 7
+    assert only(line(1, answer="reject", shown={"claimed": 31}))["answer"] == "reject"
+    assert only(line(1, shown={"claimed": 31}), line(2, "otto", answer="age", age=8))["age"] == 8
+
+
+def test_of_records_with_one_name_the_first_is_meant_but_a_reject_takes_all() -> None:
+    again = pl.concat([RECORDS, RECORDS.head(1).with_columns(record_id=pl.lit(9, pl.Int32), age=pl.lit(50, pl.Int32))])
+    for one in (line(1), line(1, answer="age", age=7)):
+        assert resolve([one], again.reverse())["record_id"].to_list() == [0]
+    found = resolve([line(1, answer="reject")], again)
+    assert (found["record_id"].to_list(), found["answer"].to_list()) == ([0, 9], ["reject", "reject"])
+    assert resolve([line(1, answer="reject"), line(2, "otto")], again)["status"].to_list() == ["conflict"]
+
+
+def test_a_settling_answer_decides_until_somebody_says_otherwise() -> None:
+    lines = [line(1, "ann"), line(2, "bob", answer="age", age=52), line(3, "carol", answer="age", age=52)]
+    assert only(*lines)["status"] == "conflict"
+    named = {"settles": [one.id for one in lines]}
+    settled = [*lines, line(4, "dora", answer="age", age=52, shown=named, note="passport")]
+    row = only(*settled)
+    assert (row["status"], row["answer"], row["age"], row["by"], row["answers"]) == ("decided", "age", 52, "dora", 4)
+    assert row["note"] == "passport"
+    own = [*lines, line(4, "ann", answer="reject", shown=named)]
+    assert (only(*own)["answer"], only(*own)["by"]) == ("reject", "ann")
+    assert only(*settled, line(5, "ann", answer="age", age=52))["status"] == "decided"
+    for later in (line(5, "ann", answer="reject"), line(5, "ann"), line(5, "eve", answer="age", age=51)):
+        assert only(*settled, later)["status"] == "conflict"
+    assert only(*settled, undo(5, 4, by="dora"))["status"] == "conflict"
+    again = [*settled, line(5, "ann", answer="reject")]
+    again.append(line(6, "bob", answer="age", age=40, shown={"settles": [d.id for d in again]}))
+    assert (only(*again)["age"], only(*again)["by"]) == (40, "bob")
+    assert only(*lines, line(4, "dora", shown={"settles": ["id000001"]}))["status"] == "conflict"
+    assert only(*lines, line(4, "dora", sha256=B, shown=named))["status"] == "conflict"  # about another picture
+    for odd in ("id000001", None, 3, [3], {}):
+        assert only(*lines, line(4, "dora", shown={"settles": odd}))["status"] == "conflict"
+    boxes = [line(1, answer="face", box=(0, 0, 9, 9)), line(2, "otto", answer="face", box=(50, 0, 9, 9))]
+    assert only(*boxes, line(3, "zoe", shown={"settles": ["id000001", "id000002"]}))["box"] is None
+
+
 def naive(lines: list[Decision]) -> dict[int, tuple[Any, ...]]:
     """The same, one line after another."""
 
@@ -105,9 +174,12 @@ def naive(lines: list[Decision]) -> dict[int, tuple[Any, ...]]:
             if one.kind == "decision" and one.path == record["path"] and not dead(one):
                 last[one.by] = one
         current = [d for d in last.values() if not record["looked"] or d.sha256 == record["sha256"]]
-        outcomes = {"reject" if d.answer == "reject" else d.age or record["age"] for d in current}
+        fit = [d for d in current if d.answer != "keep" or record["age"] is not None]
+        outcomes = {"reject" if d.answer == "reject" else d.age or record["age"] for d in fit}
         if last:
-            status = "changed" if not current else "conflict" if len(outcomes) > 1 else "decided"
+            status = (
+                "changed" if not current else "unfit" if not fit else "conflict" if len(outcomes) > 1 else "decided"
+            )
             found[record["record_id"]] = (status, next(iter(outcomes)) if status == "decided" else None)
     return found
 

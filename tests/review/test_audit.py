@@ -14,6 +14,7 @@ from agebench.errors import DecisionError, NothingCurated
 from agebench.review.audit import (
     Sample,
     allocate,
+    changed_since,
     draw_sample,
     estimate,
     posterior,
@@ -35,8 +36,9 @@ def kept(n: int) -> pl.DataFrame:
 
 def read_as(record: dict, answer: str, by: str = "anna", **values: object) -> Decision:
     return new_decision(
-        by=by, kind="audit", part=record["part"], path=record["path"], sha256=SHA, answer=answer, **values
-    )
+        by=by, kind="audit", part=record["part"], path=record["path"], sha256=SHA, answer=answer,
+        **{"shown": {"reading": record.get("reading", 1)}} | values
+    )  # fmt: skip
 
 
 @given(st.lists(st.integers(1, 10_000), min_size=1, max_size=12), st.integers(0, 500))
@@ -98,8 +100,8 @@ def test_what_is_to_be_read_comes_once_and_then_again_and_is_blind() -> None:
 def test_every_reading_counts_and_what_is_called_wrong() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     a, b, c, _ = sample.records
-    lines = [read_as(a, "keep"), read_as(a, "reject"), read_as(b, "age", age=b["age"]),
-             read_as(b, "age", age=(b["age"] + 1) % 100),
+    lines = [read_as(a, "keep"), read_as(a, "reject", by="otto"), read_as(b, "age", age=b["age"]),
+             read_as(b, "age", age=(b["age"] + 1) % 100, shown={"reading": 2}),
              read_as(c, "face", box=(0, 0, 1, 1)), read_as(c, "keep").model_copy(update={"sha256": "b" * 64}),
              read_as({"part": "p", "path": "other"}, "reject"),
              read_as(c, "reject").model_copy(update={"kind": "decision"})]  # fmt: skip
@@ -110,6 +112,53 @@ def test_every_reading_counts_and_what_is_called_wrong() -> None:
     assert found.interval[0] < found.wrong < found.interval[1]
     nothing = estimate(sample, [])
     assert (nothing.wrong, nothing.interval, nothing.read) == (None, None, 0)
+
+
+def test_a_reviewer_who_corrects_a_reading_counts_once() -> None:
+    sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
+    one = next(r for r in sample.records if r["readings"] == 2)
+    lines = [read_as(one, "reject"), read_as(one, "keep")]
+    assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong) == (1, 0)
+
+    def left(by: str | None) -> list[int]:
+        return [r["reading"] for r in to_read(sample, lines, by) if r["path"] == one["path"]]
+
+    assert (left("anna"), left("otto"), left(None)) == ([2], [1], [2])  # the second of anna, the first of otto
+    lines.append(read_as(one, "reject", shown={"reading": 2}))
+    assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong, left("otto")) == (2, 1, [])
+    lines.append(read_as(one, "keep", shown={"reading": 2}))
+    assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong) == (2, 0)
+
+
+def test_records_whose_picture_has_changed_are_left_out_so_that_an_audit_can_end() -> None:
+    sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
+    present: dict[tuple[str, str], str | None] = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
+    assert changed_since(sample, present) == changed_since(sample, None) == set()
+    lines = [read_as(r, "keep", by=by) for r in sample.records for by in ("anna", "otto")]
+    first, second = list(present)[:2]
+    present[first] = "b" * 64
+    del present[second]
+    assert changed_since(sample, present) == {first, second}
+    assert {(r["part"], r["path"]) for r in to_read(sample, [], "anna", present)} == set(present) - {first}
+    found = estimate(sample, lines, present)
+    assert (found.n, found.changed, found.read, found.readings) == (4, 2, 2, 4)
+    assert to_read(sample, lines, None, present) == []
+
+
+def test_of_a_name_that_occurs_twice_the_first_is_drawn() -> None:
+    rows = pl.concat([kept(20), kept(20).with_columns(age=(pl.col("age") + 10) % 100)])
+    drawn = draw_sample(rows, n=40, seed=1, curated="x")
+    assert drawn.records == draw_sample(kept(20), n=40, seed=1, curated="x").records
+    assert (drawn.kept, len(drawn.records)) == (20, 20)
+
+
+def test_samples_of_another_manifest_are_not_taken(tmp_path: Path) -> None:
+    sample = draw_sample(kept(50), n=10, seed=1, curated="x")
+    for name in ("a1.duckdb", "a[1].duckdb", "b", "b.duckdb"):
+        write_sample(sample_file(tmp_path / name, 10, 1), sample)
+    assert len(list(tmp_path.iterdir())) == 4
+    for name in ("a1.duckdb", "a[1].duckdb", "b", "b.duckdb"):
+        assert len(samples_of(tmp_path / name)) == 1
 
 
 def test_readings_without_mistakes_give_the_beta_posterior() -> None:

@@ -55,7 +55,16 @@ def test_what_was_written_is_read_again(file: Path) -> None:
 
 def test_a_manifests_decisions_lie_beside_it() -> None:
     assert decisions_file(Path("m/fg-net.duckdb")) == Path("m/fg-net.decisions.jsonl")
+    assert decisions_file(Path("m/fg-net")) == Path("m/fg-net-decisions.jsonl")
+    assert decisions_file(Path("m/fg-net.db")) == Path("m/fg-net.db-decisions.jsonl")
     assert read(Path("nowhere.jsonl")) == ([], [])
+
+
+def test_a_reviewers_name_is_one_however_it_is_typed() -> None:
+    values = {"kind": "decision", "part": "p", "path": "1", "answer": "keep"}
+    assert new_decision(by="Rene\u0301", **values).by == "Ren\u00e9"
+    with pytest.raises(DecisionError, match="no `;`"):
+        new_decision(by="anna;otto", **values)
 
 
 def test_ids_are_unique_and_in_order() -> None:

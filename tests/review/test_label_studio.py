@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -34,18 +35,25 @@ def number(value: float) -> dict[str, Any]:
     return {"type": "number", "from_name": "age", "to_name": "image", "value": {"number": value}}
 
 
-def box(**values: Any) -> dict[str, Any]:
-    return task(ROW, FACES, [])["predictions"][0]["result"][1] | values
+def box(x: float = 50, **values: Any) -> dict[str, Any]:
+    """A rectangle that somebody drew, 20 pixels wide and high."""
+    drawn = {"x": x, "y": 0, "width": 10, "height": 20, "rotation": 0, "rectanglelabels": ["face"]}
+    return {"type": "rectanglelabels", "from_name": "face", "to_name": "image", "original_width": 200,
+            "original_height": 100, "value": drawn | values}  # fmt: skip
 
 
-def test_a_task_has_our_estimates_as_predictions() -> None:
-    one = task(ROW, FACES, [])
+def prefilled() -> dict[str, Any]:
+    return task(ROW, FACES, [])["predictions"][0]["result"][0]
+
+
+def test_a_task_is_prefilled_with_the_meant_face_alone() -> None:
+    one = task(ROW, FACES, [{"estimator": "e", "age": 41.6}])
     assert one["data"]["image"] == "imdb/01/a.jpg"
-    first, second, age = one["predictions"][0]["result"]
+    [first] = one["predictions"][0]["result"]
     assert first["value"] == {"x": 10, "y": 10, "width": 20, "height": 50, "rotation": 0, "rectanglelabels": ["face"]}
-    assert (first["meta"], second["meta"]) == ({"meant": True}, {"meant": False})
-    assert age["value"] == {"number": 42}
-    assert task(ROW | {"width": None, "suggested_age": None}, FACES, [])["predictions"][0]["result"] == []
+    assert one["data"]["estimated"] == "Estimates: suggested: 42, e: 42."
+    bare = task(ROW | {"width": None, "suggested_age": None}, FACES, [])
+    assert (bare["predictions"][0]["result"], bare["data"]["estimated"]) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -57,10 +65,14 @@ def test_a_task_has_our_estimates_as_predictions() -> None:
         ([number(30)], ("keep", None, None)),
         ([choice("keep"), number(12), box()], ("age", 12, (100, 0, 20, 20))),
         ([box()], ("face", None, (100, 0, 20, 20))),
+        ([choice("keep"), prefilled()], ("keep", None, None)),
+        ([number(12), prefilled()], ("age", 12, None)),
+        ([choice("reject"), prefilled(), box()], ("reject", None, None)),
     ],
 )
 def test_an_annotation_becomes_an_answer(result: list[dict[str, Any]], expected: tuple) -> None:
-    [one] = answers_in(annotated(*result), "x.json")
+    [one], unread = answers_in(annotated(*result), "x.json")
+    assert unread == []
     assert (one.answer, one.age, one.box) == expected
     assert (one.by, one.at, one.sha256, one.part, one.path) == (
         "anna@x.org",
@@ -72,21 +84,52 @@ def test_an_annotation_becomes_an_answer(result: list[dict[str, Any]], expected:
 
 
 def test_the_same_annotation_has_the_same_id_and_a_changed_one_another() -> None:
-    [one], [two] = answers_in(annotated(choice("keep")), "x"), answers_in(annotated(choice("keep")), "x")
+    [one], [two] = (answers_in(annotated(choice("keep")), "x")[0] for _ in range(2))
     assert one == two
-    [three] = answers_in(annotated(choice("reject"), updated_at="2026-02-01T00:00:00+01:00"), "x")
+    [three], _ = answers_in(annotated(choice("reject"), updated_at="2026-02-01T00:00:00+01:00"), "x")
     assert three.id != one.id
     assert three.at == "2026-01-31T23:00:00.000000Z"
 
 
-def test_what_says_nothing_is_left_out_and_what_is_wrong_is_told() -> None:
-    assert answers_in(annotated(), "x") == []
-    assert answers_in(annotated(choice("keep"), was_cancelled=True), "x") == []
+def test_what_was_prefilled_is_nobodys_answer() -> None:
+    """Tasks of before had every face and an age: submitted as they were, they say nothing."""
+    old = json.loads(annotated(number(42), prefilled(), box(), choice("keep")))
+    old[0]["predictions"][0]["result"] = old[0]["annotations"][0]["result"][:3]
+    del old[0]["data"]["prefilled"]
+    [kept], _ = answers_in(json.dumps(old).encode(), "x")
+    assert (kept.answer, kept.age, kept.box) == ("keep", None, None)
+    del old[0]["annotations"][0]["result"][3]
+    found, [told] = answers_in(json.dumps(old).encode(), "x")
+    assert found == []
+    assert "neither an answer" in told
+    del old[0]["annotations"][0]["result"][1]  # one of two faces taken out: the other one is meant
+    [face], _ = answers_in(json.dumps(old).encode(), "x")
+    assert (face.answer, face.box) == ("face", (100, 0, 20, 20))
+    old[0]["predictions"] = [17]
+    assert answers_in(json.dumps(old).encode(), "x")[0][0].answer == "age"
+
+
+def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() -> None:
+    assert answers_in(annotated(), "x") == ([], [])
+    assert answers_in(annotated(choice("keep"), was_cancelled=True), "x") == ([], [])
     for bad, told in (
-        (annotated(number(3.5)), "x.json, task 1: the age 3.5"),
-        (annotated(number(120)), "x.json, task 1: .*age"),
-        (annotated(box(), box()), "2 faces"),
+        (annotated(number(3.5)), r"x.json, task 1 \(imdb 01/a.jpg\): the age 3.5"),
+        (annotated(number(120)), "x.json, task 1 .*age"),
+        (annotated(prefilled(), box()), "2 faces"),
+        (annotated(prefilled()), "neither"),
         (annotated({"type": "x", "from_name": "y"}), "neither"),
+        (annotated(box(rotation=5)), "turned"),
+        (annotated(box(height=float("nan"))), "box"),
+        (annotated(choice("keep"), completed_by={"id": None}), "nobody knows"),
+        (annotated(choice("keep"), created_at="never", updated_at=None), "no annotation"),
+        (annotated({"value": 3}), "no annotation"),
+    ):
+        two = json.loads(bad) + json.loads(annotated(choice("keep")))
+        [good], [note] = answers_in(json.dumps(two).encode(), "x.json")
+        assert good.answer == "keep"
+        assert re.search(told, note), note
+        assert note.endswith("It is left out.")
+    for bad, told in (
         (b"[1]", "task 1: no task"),
         (b'[{"data": {}}]', "KeyError: 'part'"),
         (b"[", "no JSON"),

@@ -106,6 +106,14 @@ def test_what_reviewers_disagree_about_waits_until_somebody_answers_again() -> N
     assert Answers([old, said("0", by="otto")]).answered(q, "anna") == set()
 
 
+def test_an_answer_that_does_not_fit_does_not_take_its_record_out_of_the_queue() -> None:
+    for reason in ("answer_does_not_fit", "claim_changed"):
+        q = queue({"reasons": f"{reason};odd"}, {"label_suspicion": 0.9})
+        assert q.rows["record_id"].to_list() == [0, 1]
+        assert Answers([said("0", at="2025-12-31T00:00:00.000000Z")]).answered(q) == set()
+        assert Answers([said("0")]).answered(q) == {("p", "0")}
+
+
 def test_filters() -> None:
     q = queue({"reasons": "odd;high", "age": 20}, {"part": "q", "age": None}, {"subject_id": "7", "age": 40})
     assert q.left(check="high")["record_id"].to_list() == [0]

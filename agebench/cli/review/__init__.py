@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import unicodedata
 
 import typer
 
@@ -19,13 +20,25 @@ def register(app: typer.Typer) -> None:
     app.add_typer(review, name="review")
 
 
+def sharing(reviewers: str | None, overlap: float) -> list[str]:
+    """The names of `--reviewers`, none where it is not given. Raises typer.BadParameter."""
+    names = [reviewer(name.strip()) for name in reviewers.split(",") if name.strip()] if reviewers else []
+    if reviewers is not None and len(names) < 2:
+        raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
+    if overlap and not names:
+        raise typer.BadParameter("it needs --reviewers.", param_hint="--overlap")
+    return names
+
+
 def reviewer(name: str | None) -> str:
-    """The name that answers go by: `--by`, else the user's. Raises typer.BadParameter where there is none."""
+    """The name that answers go by: `--by`, else the user's; with composed accents (NFC). Raises typer.BadParameter
+    where there is none, or where it cannot be one: `;` joins names."""
     if name is None:
         try:
             name = getpass.getuser()
         except (OSError, KeyError) as error:
             raise typer.BadParameter("this user has no name; give one.", param_hint="--by") from error
-    if not name.strip() or name != name.strip() or len(name) > 100:
-        raise typer.BadParameter(f"'{name}' is no name.", param_hint="--by")
+    name = unicodedata.normalize("NFC", name)
+    if not name.strip() or name != name.strip() or len(name) > 100 or ";" in name or not name.isprintable():
+        raise typer.BadParameter(f"{repr(name) if name.isprintable() else ascii(name)} is no name.", param_hint="--by")
     return name

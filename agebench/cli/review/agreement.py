@@ -36,6 +36,8 @@ def agreement(
         out.print(
             f"{found.several:,} records have several answers, {found.agreed:,} of them agree; {found.measure}: {value}."
         )
+        if found.settled:
+            out.print(f"{found.settled:,} of the others are settled.")
     elif who:
         out.print("No record has answers of several reviewers.")
     disagreements_table(found.disagreements, out)
@@ -62,6 +64,7 @@ def disagreements_table(rows: list[dict[str, Any]], out: Console) -> None:
     out.print(table)
     if len(rows) > MOST_SHOWN:
         out.print(f"… and {len(rows) - MOST_SHOWN:,} more: --json lists all.")
+    out.print("`agebench review decide PART PATH … --settle` decides one of them against the answers that stand now.")
 
 
 def _box(box: list[float]) -> str:

@@ -31,7 +31,8 @@ def audit(
     """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
 
     A reading is given with `agebench review decide PART PATH --audit` and --keep (the age is right), --age N or
-    --reject. Half of the records are read twice, for reviewers make mistakes too.
+    --reject; given again, it takes the first one's place. Half of the records are read twice, for reviewers make
+    mistakes too: your own second reading of a record is given with --reading 2.
     """
     from agebench.cli.review import reviewer
 

@@ -27,6 +27,12 @@ def decide(
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take your latest answer about the record back.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="A reading of an audit: it changes no verdict.")] = False,
+    reading: Annotated[
+        int | None, typer.Option(min=1, max=2, help="With --audit: which of your readings of the record it is [1].")
+    ] = None,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Decide against the other answers that stand now; a later one reopens it.")
+    ] = False,
     by: Annotated[str | None, typer.Option(help="Whose answer it is [the user's name].")] = None,
     note: Annotated[str | None, typer.Option(help="Why, in words.")] = None,
     manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
@@ -45,6 +51,10 @@ def decide(
         raise typer.BadParameter("--reject and --face contradict each other.")
     if not (undo or chosen or face):
         raise typer.BadParameter("expected one of --keep, --reject, --age N, --face X,Y,W,H, --undo.")
+    if reading is not None and (not audit or undo):
+        raise typer.BadParameter("it goes with --audit and an answer.", param_hint="--reading")
+    if settle and (audit or undo):
+        raise typer.BadParameter("it goes with --keep, --reject, --age or --face.", param_hint="--settle")
     who = reviewer(by)
     box = _box(face) if face else None
     answer = "reject" if reject else "age" if age is not None else "keep" if keep else "face"
@@ -53,7 +63,7 @@ def decide(
 
     found = decided(
         find_manifest(manifest, training=False), part, path, by=who, answer=None if undo else answer,  # type: ignore[arg-type]
-        age=age, box=box, note=note, audit=audit, undo=undo,
+        age=age, box=box, note=note, audit=audit, reading=reading or 1, undo=undo, settle=settle,
     )  # fmt: skip
     out = console(json)
     out.print(f"{plain(part)} {plain(path)}: {plain(_counts(found))}")
@@ -85,11 +95,17 @@ def _counts(found: Answered) -> str:
     did = "taken back" if line.kind == "undo" else "recorded"
     if line.kind == "audit":
         return "reading recorded; it changes no verdict. `agebench review audit` counts it."
-    folds = "`agebench curate` folds it in."
+    folds = f"`{found.curate}` folds it in."
     if now is None:
         return f"{did}; no answer counts now. {folds}"
     if now["status"] == "conflict":
-        return f"{did}; {now['by'].replace(';', ' and ')} disagree, so it stays in review. {folds}"
+        return (
+            f"{did}; {now['by'].replace(';', ' and ')} disagree, so it stays in review (--settle decides it). {folds}"
+        )
+    if now["status"] == "unfit":
+        return f"{did}; no answer can be meant so, so it stays in review. {folds}"
+    if now["status"] == "claim_changed":
+        return f"{did}; the answers keep another age than the one that is claimed now, so it stays in review. {folds}"
     if now["status"] == "changed":
         return f"{did}; the answers are about another picture than the present one, so it stays in review. {folds}"
     what = {"reject": "reject", "keep": f"keep, age {found.claimed}", "age": f"keep, age {now['age']}"}[now["answer"]]

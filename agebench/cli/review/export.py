@@ -19,9 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
-    format: Annotated[
-        str, typer.Option(help="jsonl: all answers; label-studio: the queue as tasks, our estimates as predictions.")
-    ] = "jsonl",
+    format: Annotated[str, typer.Option(help="jsonl: all answers; label-studio: the queue as tasks.")] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     json: Json = False,
 ) -> None:

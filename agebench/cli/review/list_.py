@@ -31,14 +31,10 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the records that wait for an answer, those first whose answer is worth most."""
-    from agebench.cli.review import reviewer
+    from agebench.cli.review import reviewer, sharing
 
     ages = age_range(age) if age is not None else None
-    names = [name.strip() for name in reviewers.split(",") if name.strip()] if reviewers else []
-    if reviewers is not None and len(names) < 2:
-        raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
-    if overlap and not names:
-        raise typer.BadParameter("it needs --reviewers.", param_hint="--overlap")
+    names = sharing(reviewers, overlap)
     who = reviewer(by) if by is not None or names else None
     from agebench.workflows.places import find_manifest
     from agebench.workflows.review import listing

@@ -36,7 +36,7 @@ def import_(
     found = import_answers(find_manifest(manifest, training=False), file, format)
     out = console(json)
     out.print(
-        f"{found.added:,} of {found.read:,} lines were new; {plain(found.file)}. `agebench curate` folds them in."
+        f"{found.added:,} of {found.read:,} lines were new; {plain(found.file)}. `{plain(found.curate)}` folds them in."
     )
     disagreements_table(found.disagreements, out)
     notes(found.notes, out)

@@ -39,17 +39,12 @@ def serve(
 ) -> None:
     """Show the review page on this machine, until Ctrl-C. Answers are on disk before the next record shows."""
     from agebench.cli.review import reviewer as named
+    from agebench.cli.review import sharing
 
-    names = [one.strip() for one in reviewers.split(",") if one.strip()] if reviewers else []
-    if reviewers is not None and len(names) < 2:
-        raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
-    if overlap and not names:
-        raise typer.BadParameter("it needs --reviewers.", param_hint="--overlap")
+    names = sharing(reviewers, overlap)
     if name and not exposed:
         raise typer.BadParameter("it needs --exposed.", param_hint="--name")
     who = named(reviewer) if reviewer is not None or not names else None
-    from agebench.errors import Interrupted
-    from agebench.review.decisions import decisions_file
     from agebench.workflows.places import find_manifest
     from agebench.workflows.serve import is_loopback, serve
 
@@ -64,14 +59,7 @@ def serve(
         out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 
-    file = find_manifest(manifest, training=False)
-    try:
-        serve(
-            file, host=host, port=port, token=token, reviewer=who, reviewers=names, overlap=overlap, seed=seed,
-            exposed=exposed, names=name or (), on_ready=ready,
-        )  # fmt: skip
-    except KeyboardInterrupt as end:
-        raise Interrupted(
-            f"The page has ended. Every answer that it acknowledged is in {decisions_file(file)}.",
-            "`agebench curate` folds them in.",
-        ) from end
+    serve(
+        find_manifest(manifest, training=False), host=host, port=port, token=token, reviewer=who, reviewers=names,
+        overlap=overlap, seed=seed, exposed=exposed, names=name or (), on_ready=ready,
+    )  # fmt: skip

@@ -62,9 +62,11 @@ class Undoing(BaseModel):
     audit: tuple[int, int] | None = None
 
 
-def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None) -> ASGIApp:
+def create_app(
+    desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None, curate: str = "agebench curate"
+) -> ASGIApp:
     """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
-    proposes."""
+    proposes. curate: the command that folds the answers in."""
     app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pictures = Pictures(desk)
     pages = Environment(
@@ -80,6 +82,7 @@ def create_app(desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str |
         about = {
             "dataset": desk.manifest.name.removesuffix(".duckdb"),
             "csrf": pass_.csrf,
+            "curate": curate,
             "reviewer": reviewer or "",
             "reviewers": desk.reviewers.names,
             "samples": samples,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest import open_manifest
+from agebench.manifest.decisions import present_pictures
 from agebench.manifest.looking import Look, Overview, look_at, overview
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
@@ -260,9 +261,14 @@ class Desk:
         self._must_be_known(by)
         kind: Kind = "audit" if sample else "decision"
         subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
+        present = self._present(sample) if sample else None
         shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
         with self._lock:
             made = []
+            readings = {}
+            if sample is not None:  # which of the reviewer's own readings of a record it is
+                rows = audit.to_read(sample, self._lines(), by, present)
+                readings = {(row["part"], row["path"]): row["reading"] for row in rows}
             for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
                 if seal_of(part, path, sha256) != one.seal:
                     raise UsageError(
@@ -278,7 +284,10 @@ class Desk:
                         "Set its age, or reject it.",
                     )
                 values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
-                more = {"box": one.box, "note": one.note, "shown": shown}
+                about = shown | {"claimed": claimed}
+                if sample is not None:
+                    about["reading"] = readings.get((part, path), 1)
+                more = {"box": one.box, "note": one.note, "shown": about}
                 made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
             self._write(made)
             for one, decision in zip(given, made, strict=True):
@@ -310,7 +319,7 @@ class Desk:
         return None if rows.is_empty() else int(rows["record_id"][0])
 
     def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None]:
-        """(part, path, sha256, age in force)."""
+        """(part, path, sha256, claimed age)."""
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
@@ -319,7 +328,7 @@ class Desk:
         found = self.look(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
-        return found.part, found.path, found.evidence["sha256"], found.age
+        return found.part, found.path, found.evidence["sha256"], found.evidence["age"]
 
     def _write(self, made: list[Decision]) -> None:
         """Append lines, take them in, and move on the stamp if nobody else wrote in between."""
@@ -352,8 +361,9 @@ class Desk:
 
     def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
         """What of a sample is still to be read by this reviewer, in order, with `record_id`."""
+        present = self._present(sample)
         with self._lock:
-            rows = audit.to_read(sample, self._lines(), by)
+            rows = audit.to_read(sample, self._lines(), by, present)
         names = pl.DataFrame(
             {"part": [r["part"] for r in rows], "path": [r["path"] for r in rows]},
             schema={"part": pl.Utf8, "path": pl.Utf8},
@@ -369,8 +379,18 @@ class Desk:
         ]
 
     def estimate(self, sample: audit.Sample) -> audit.Estimate:
+        present = self._present(sample)
         with self._lock:
-            return audit.estimate(sample, self._lines())
+            return audit.estimate(sample, self._lines(), present)
+
+    def _present(self, sample: audit.Sample) -> dict[tuple[str, str], str | None]:
+        """The pictures of a sample as they are now. Raises as `open_manifest`."""
+        now = self.snapshot
+        which = sample.n, sample.seed
+        if which not in now.present:
+            with open_manifest(self.manifest, wait=PATIENCE) as con:
+                now.present[which] = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+        return now.present[which]
 
     def _lines(self) -> list[Decision]:
         return [line for lines in self.answers.lines.values() for line in lines]

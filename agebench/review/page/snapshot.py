@@ -46,6 +46,7 @@ class Snapshot:
         self.mine = _shares(queue, reviewers)
         self.chosen: dict[Filters, NDArray[np.bool_]] = {}
         self.done: dict[str, NDArray[np.bool_]] = {}
+        self.present: dict[tuple[int, int], dict[tuple[str, str], str | None]] = {}  # of audits, by n and seed
         self.overview: tuple[Overview, str] | None = None
         counts = queue.rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()
         counts = counts.sort("len", "reasons", descending=[True, False])

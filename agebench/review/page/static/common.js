@@ -2,6 +2,7 @@
 // What the review page and the grid share: talking to the server, the reviewer's name, filters, banners.
 
 const csrf = document.querySelector('meta[name="csrf"]').content;
+const curate = document.querySelector('meta[name="curate"]').content;
 const byId = (id) => document.getElementById(id);
 
 class Refusal extends Error {

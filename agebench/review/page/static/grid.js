@@ -52,7 +52,7 @@ async function load(after, at) {
   first = state.records[0];
   last = state.records.at(-1);
   byId("empty").hidden = found.length > 0;
-  byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : "Run `agebench curate` to fold the answers in.";
+  byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
   say(`${found.length} records.`);
   if (found.length && document.activeElement === document.body) tiles()[0].focus();
 }

@@ -99,7 +99,7 @@ function finished() {
   byId("empty").hidden = false;
   byId("empty-text").textContent = audit
     ? "Every reading of this audit is there. The overview says what it found."
-    : [...filters()].length ? "Nothing that the filters let through." : "Run `agebench curate` to fold the answers in.";
+    : [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
   history.replaceState(null, "", location.pathname + location.search);
   say("Nothing waits.");
 }
