@@ -265,10 +265,10 @@ class Desk:
         shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
         with self._lock:
             made = []
-            readings = {}
+            readings: dict[tuple[str, str], int] = {}
             if sample is not None:  # which of the reviewer's own readings of a record it is
-                rows = audit.to_read(sample, self._lines(), by, present)
-                readings = {(row["part"], row["path"]): row["reading"] for row in rows}
+                for row in audit.to_read(sample, self._lines(), by, present):
+                    readings.setdefault((row["part"], row["path"]), row["reading"])
             for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
                 if seal_of(part, path, sha256) != one.seal:
                     raise UsageError(
@@ -277,6 +277,8 @@ class Desk:
                     )
                 if sample is not None:
                     _must_be_drawn(sample, part, path, sha256)
+                elif one.answer != "reject" and sha256 is None:
+                    raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
                 elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
                     raise UsageError(
                         f"{part} {path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it cannot "

@@ -35,6 +35,8 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
         desk.ready()
         if keys == ("k",) and not 0 <= int(desk.page.evaluate("() => now.claimed ?? -1")) <= 99:
             keys = ("r",)
+        if not desk.page.evaluate("() => now.readable") and keys != ("s",):
+            keys = ("r",)
         given[desk.answer(*keys)] = keys[-1]
         if keys == ("s",):  # another one then
             given.pop(next(reversed(given)))
@@ -65,7 +67,7 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     where = names(server)
     counted = {(line["part"], line["path"]): line for line in lines if line["kind"] == "decision"}
     assert {where[record] for record in given} <= set(counted)
-    assert all(line["by"] == "anna" and line["shown"] == {"mode": "page"} for line in counted.values())
+    assert all(line["by"] == "anna" and line["shown"]["mode"] == "page" for line in counted.values())
     assert counted[where[undone]]["age"] == 37
     assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=server.folder).status == 0
     assert agebench("export", "--rows", "verdicts", "--out", "v.csv", cwd=server.folder).status == 0

@@ -67,7 +67,8 @@ def test_it_ends_with_what_was_kept_and_prints_the_token_once(serve: Any, how: s
     if how is signal.SIGINT:
         text = " ".join(server.output.split())
         assert f"Every answer that it acknowledged is in {DECISIONS}" in text
-        assert "`agebench curate` folds them in" in text
+        assert "`agebench curate imdb-wiki " in text
+        assert text.endswith("` folds them in.")
     assert len(server.lines()) == 1
 
 
