@@ -90,6 +90,8 @@ def test_the_keyboard_reaches_everything_and_the_focus_shows(audited: Any, sit: 
     desk.page.keyboard.press("Escape")
     assert desk.page.evaluate("() => document.activeElement.id") == "help-button"
     assert audited.lines() == []
+    while not desk.page.evaluate("() => now.readable"):  # what cannot be read gets no age
+        desk.answer("s")
     record = desk.ready()
     desk.page.locator("#age").fill("41")
     desk.page.keyboard.press("Enter")
