@@ -81,3 +81,21 @@ def agebench(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return Outcome(int(end.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def succeed() -> Callable[..., None]:
+    """Run a command line in a folder; it must succeed."""
+    from agebench.cli import main
+
+    def run(folder: Path, *arguments: object) -> None:
+        patch = pytest.MonkeyPatch()
+        patch.setattr(sys, "argv", ["agebench", *map(str, arguments)])
+        try:
+            with contextlib.chdir(folder), pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            patch.undo()
+        assert end.value.code == 0, arguments
+
+    return run

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agebench.cli import main
 from agebench.demo import draw_releases
 
 
-def command(folder: Path, *arguments: object) -> None:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sys, "argv", ["agebench", *map(str, arguments)])
-    try:
-        with contextlib.chdir(folder), pytest.raises(SystemExit) as end:
-            main()
-    finally:
-        patch.undo()
-    assert end.value.code == 0, arguments
-
-
 @pytest.fixture(scope="session")
-def _workshop(tmp_path_factory: pytest.TempPathFactory, detector: str) -> Path:
+def _workshop(tmp_path_factory: pytest.TempPathFactory, detector: str, succeed: Callable[..., None]) -> Path:
     folder = tmp_path_factory.mktemp("workshop")
     draw_releases(folder, records=60, seed=5)
     for dataset in ("imdb-wiki", "fg-net", "morph", "cacd"):
-        command(folder, "curate", dataset, "--detector", detector, "--workers", 1)
-    command(folder, "balance", "--per-class", 2)
-    command(folder, "train", "neighborhood-quick", "--set", "train.steps=5", "--set", "train.batch=8",
+        succeed(folder, "curate", dataset, "--detector", detector, "--workers", 1)
+    succeed(folder, "balance", "--per-class", 2)
+    succeed(folder, "train", "neighborhood-quick", "--set", "train.steps=5", "--set", "train.batch=8",
             "--set", "train.warmup=1")  # fmt: skip
     shutil.copy(next((folder / "data" / "fg-net" / "images").glob("*.JPG")), folder / "photo.jpg")
     return folder

@@ -3,7 +3,6 @@ browser."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -21,7 +20,6 @@ import httpx
 import numpy as np
 import pytest
 
-from agebench.cli import main
 from agebench.demo import draw_releases
 from agebench.manifest import open_manifest
 
@@ -49,24 +47,13 @@ reason = "from Wikipedia"
 """
 
 
-def command(folder: Path, *arguments: object) -> None:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(sys, "argv", ["agebench", *map(str, arguments)])
-    try:
-        with contextlib.chdir(folder), pytest.raises(SystemExit) as end:
-            main()
-    finally:
-        patch.undo()
-    assert end.value.code == 0, arguments
-
-
 @pytest.fixture(scope="session")
-def _office(tmp_path_factory: pytest.TempPathFactory, detector: str) -> Path:
+def _office(tmp_path_factory: pytest.TempPathFactory, detector: str, succeed: Callable[..., None]) -> Path:
     folder = tmp_path_factory.mktemp("office")
     draw_releases(folder, records=70, seed=5)
     (folder / "pipelines").mkdir()
     (folder / "pipelines" / "everything.toml").write_text(RECIPE)
-    command(folder, "curate", "imdb-wiki", "--recipe", "everything", "--detector", detector, "--workers", 1)
+    succeed(folder, "curate", "imdb-wiki", "--recipe", "everything", "--detector", detector, "--workers", 1)
     _estimate(folder / MANIFEST)
     return folder
 
