@@ -49,12 +49,13 @@ def gather(manifest: Path) -> Folded:
             facts = decision_facts(con)
             return Folded(None, made_of, facts, get_meta(con, "audit"), notes + told(facts, file))
     decisions = parse(data, str(file))
-    names = latest_answers(decisions).select("part", "path").unique()
+    latest = latest_answers(decisions)
+    names = latest.select("part", "path").unique()
     with open_manifest(manifest) as con:
         records = answered_records(con, names)
         pictures = [present_pictures(con, ((r["part"], r["path"]) for r in sample.records)) for sample in samples]
     rows = resolve(decisions, records)
-    named = len(latest_answers(decisions).join(records, on=["part", "path"], how="semi"))
+    named = len(latest.join(records, on=["part", "path"], how="semi"))
     facts = {"answers": named} | {status: int((rows["status"] == status).sum()) for status in ("decided", *OPEN)}
     facts |= {"gone": without_records(decisions, records), "lines": len(decisions)}
     if folded > len(decisions):

@@ -332,7 +332,9 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
         )
-    found, unfit = _agreement(manifest, merged)
+    records = _answered_in(manifest, merged)
+    found = agreement(merged, records)
+    unfit = len(resolve(merged, records).filter(pl.col("status") == "unfit"))
     if unfit:
         notes.append(
             f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
@@ -344,16 +346,14 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
 def agree(manifest: Path) -> tuple[Agreement, list[str]]:
     """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
     decisions, notes = read(decisions_file(manifest))
-    return _agreement(manifest, decisions)[0], notes
+    return agreement(decisions, _answered_in(manifest, decisions)), notes
 
 
-def _agreement(manifest: Path, decisions: Sequence[Decision]) -> tuple[Agreement, int]:
-    """How far reviewers agree, and the number of records whose answers do not fit."""
+def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
+    """The records of a manifest that answers are about."""
     names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
-        records = answered_records(con, names)
-    unfit = resolve(decisions, records).filter(pl.col("status") == "unfit")
-    return agreement(decisions, records), len(unfit)
+        return answered_records(con, names)
 
 
 def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None) -> Audit:

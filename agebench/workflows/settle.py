@@ -178,8 +178,8 @@ def _detector(
                     f"{manifest} was observed by {choice.name} alone; the recipe wants {behind.name} behind it. "
                     "`--detector` observes anew."
                 )
-            elif (choice.kind if choice else None) != _auto():
-                notes.append(f"Faces by {choice or 'no detector'}, as last time; `--detector auto` takes {_auto()}.")
+            elif (auto := _auto()) != (choice.kind if choice else None):
+                notes.append(f"Faces by {choice or 'no detector'}, as last time; `--detector auto` takes {auto}.")
             return choice
     choice = choose_detector(kind or ("insightface" if model else "auto"), model)
     if behind is not None and behind.name != choice.name:

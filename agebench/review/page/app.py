@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -230,24 +230,30 @@ def _sample(desk: Desk, which: tuple[int, int]) -> audit.Sample:
     )
 
 
-def _blind(look: Look) -> dict[str, Any]:
-    """A record as an audit shows it: nothing of what machines made of it but which face is meant."""
-    facts = ("name", "gender", "photo_year", "width", "height")
-    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
+def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
+    """What both ways of showing a record have: which it is, and these columns of its evidence."""
     return {
         "id": look.record_id,
         "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
         "part": look.part,
         "path": look.path,
         "age": look.age,
-        "claimed": look.age,
         "readable": look.evidence["sha256"] is not None and look.evidence.get("file_error") is None,
+    } | {name: look.evidence.get(name) for name in facts}
+
+
+def _blind(look: Look) -> dict[str, Any]:
+    """A record as an audit shows it: nothing of what machines made of it but which face is meant."""
+    facts = ("name", "gender", "photo_year", "width", "height")
+    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
+    return _named(look, facts) | {
+        "claimed": look.age,
         "faces": [face | {"score": None} for face in look.faces if face["meant"]],
         "reasons": [],
         "estimates": [],
         "relatives": relatives,
         "duplicates": [],
-    } | {name: look.evidence.get(name) for name in facts}
+    }
 
 
 def _beside(row: dict[str, Any]) -> dict[str, Any]:
@@ -259,19 +265,13 @@ def _whole(look: Look) -> dict[str, Any]:
         "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
         "face_chosen_by",
     )  # fmt: skip
-    return {
-        "id": look.record_id,
-        "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
-        "part": look.part,
-        "path": look.path,
-        "age": look.age,
+    return _named(look, facts) | {
         "claimed": look.evidence["age"],
         "verdict": look.verdict,
-        "readable": look.evidence["sha256"] is not None and look.evidence.get("file_error") is None,
         "faces": look.faces,
         "reasons": look.reasons,
         "estimates": look.estimates,
         "relatives": [_beside(row) for row in look.relatives],
         "duplicates": [_beside(row) for row in look.duplicates],
         "decision": look.decision,
-    } | {name: look.evidence.get(name) for name in facts}
+    }
