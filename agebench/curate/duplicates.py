@@ -23,9 +23,9 @@ FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compar
 PARTS = 6  # of a hash; any four wrong bits leave two parts whole, by which the pair is found
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
 NEIGHBOURS = 8
-SAMPLE = 16  # one hash in so many is counted to find crowds
+SAMPLE = 64  # one hash in so many is counted to find crowds
 MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
-NEAR = f"bit_count(xor(s.h, k.h)) <= {FAR} AND s.look <> k.look AND (s.inset > 0 OR s.look < k.look)"
+NEAR = f"bit_count(xor(s.h, k.h)) <= {FAR} AND s.look <> k.look"
 HASHES = ("sha256", "phash", "inset_phash", "edges")
 CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
     GROUP BY key, inset = 0 HAVING count(*) > {CROWD // SAMPLE}"""
@@ -182,7 +182,8 @@ def _search(phash: Words, inside: Words, look: Ints, best: Ints, threads: int | 
             )
             con.unregister("crowd")
         found = con.execute("SELECT DISTINCT picture, inset, look FROM found ORDER BY ALL").fetchnumpy()
-    return np.stack([np.asarray(found[name], np.int64) for name in ("picture", "inset", "look")], 1)
+    pairs = np.stack([np.asarray(found[name], np.int64) for name in ("picture", "inset", "look")], 1)
+    return pairs[(pairs[:, 1] > 0) | (look[pairs[:, 0]] < pairs[:, 2])]  # whole pictures are found either way round
 
 
 def _expand(found: Ints, look: Ints, looks: int) -> Ints:
