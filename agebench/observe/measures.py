@@ -55,8 +55,8 @@ def face_sharpness(rgb: NDArray[np.uint8], x: float, y: float, w: float, h: floa
     right, bottom = min(width, round(x + w)), min(height, round(y + h))
     if right - left < 3 or bottom - top < 3:
         return None
-    gray = cv2.cvtColor(_reduce(rgb[top:bottom, left:right], FACE_SIDE), cv2.COLOR_RGB2GRAY)
-    return _laplacian_variance(gray)
+    gray = cv2.cvtColor(rgb[top:bottom, left:right], cv2.COLOR_RGB2GRAY)  # before it is reduced: half the time
+    return _laplacian_variance(_reduce(gray.astype(np.uint8), FACE_SIDE))
 
 
 def _laplacian_variance(gray: NDArray[Any]) -> float:
@@ -109,11 +109,11 @@ def _areas(n: int, parts: int) -> NDArray[np.float32]:
     return np.concatenate(found).astype(np.float32)
 
 
-def _reduce(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
+def _reduce(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
-        return rgb
+        return picture
     return cv2.resize(
-        rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        picture, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
     ).astype(np.uint8)
