@@ -6,6 +6,8 @@ import re
 import shlex
 import signal
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,41 @@ def test_the_example_of_its_help_runs(agebench: Any, serve: Any) -> None:
     [example] = re.findall(r"Example: agebench review serve (.*)", agebench("review", "serve", "--help").out)
     server = serve(*shlex.split(example))
     assert 'name="reviewer" content="ann"' in server.client().http.get("/").text
+
+
+def test_the_whole_way_runs_beside_the_page_while_somebody_answers(
+    server: Any, client: Any, succeed: Any, office: Path
+) -> None:
+    waiting = client.queue()
+    ages = {record: 20 + record % 12 for record in waiting[:40]}
+    kept = [record for record, age in ages.items() if client.answer(record, "age", age=age).status_code == 200]
+    assert len(kept) > 25  # the others cannot be read
+    later = waiting[40:]
+    answered: list[int] = []
+    over = threading.Event()
+
+    def go_on() -> None:
+        for record in later:
+            if over.wait(0.2):
+                return
+            for _ in range(100):  # a busy manifest is told, and the page asks again
+                status = client.http.get(f"/api/record/{record}").status_code
+                if status != 503 or over.wait(0.1):
+                    break
+            assert client.answer(record, "reject").status_code == 200
+            answered.append(record)
+
+    with ThreadPoolExecutor(1) as beside:
+        somebody = beside.submit(go_on)
+        short = ["--set", "train.steps=2", "--set", "train.batch=4", "--set", "train.warmup=1"]
+        succeed(office, "curate", "imdb-wiki", "--recipe", "everything")
+        succeed(office, "balance", "--per-class", 2)
+        succeed(office, "train", "neighborhood-quick", *short)
+        succeed(office, "report")
+        over.set()
+        somebody.result()
+    assert answered
+    assert len(server.lines()) == len(kept) + len(answered)
+    assert not set(client.queue()) & {*kept, *answered}
+    [run] = (office / "runs").iterdir()
+    assert (run / "COMMITTED").is_file()
