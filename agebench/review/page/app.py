@@ -21,7 +21,7 @@ from agebench.review import audit
 from agebench.review.page.charts import age_bars
 from agebench.review.page.desk import Desk, Given, as_json, seal_of
 from agebench.review.page.guard import Guard, Pass
-from agebench.review.page.pictures import Pictures
+from agebench.review.page.pictures import Changed, Pictures
 from agebench.review.page.snapshot import Filters
 
 GRID = 30
@@ -74,7 +74,7 @@ def create_app(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     static = resources.files("agebench.review.page").joinpath("static")
-    no_picture = static.joinpath("none.svg").read_bytes()
+    no_picture, other_picture = (static.joinpath(name).read_bytes() for name in ("none.svg", "changed.svg"))
     app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
     def page(name: str, **values: Any) -> HTMLResponse:
@@ -181,7 +181,10 @@ def create_app(
     ) -> Response:
         if desk.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
-        data = pictures.jpeg(record_id, side, face=face)
+        try:
+            data = pictures.jpeg(record_id, side, face=face)
+        except Changed:
+            return Response(other_picture, media_type="image/svg+xml")
         if data is None:
             return Response(no_picture, media_type="image/svg+xml")
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})

@@ -228,6 +228,16 @@ class Desk:
                         self._looks.popitem(last=False)
         return found
 
+    def content(self, record_id: int) -> str | None:
+        """The sha256 that a record's evidence is about; None where it has none, and where it is not in memory."""
+        now = self.snapshot
+        place = now.place.get(record_id)
+        if place is not None:
+            return now.queue.rows["sha256"][place]
+        with self._lock:
+            look = self._looks.get(record_id)
+        return None if look is None else look.evidence.get("sha256")
+
     def face(self, record_id: int) -> list[float] | None:
         """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
         Raises as `open_manifest`."""

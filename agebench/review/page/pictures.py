@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 
@@ -19,6 +20,10 @@ MARGIN = 0.6  # sides of the face that are shown around it
 QUALITY = 88
 
 
+class Changed(Exception):
+    """The file of a record holds other bytes than those that its evidence is about."""
+
+
 class Pictures:
     """JPEGs of a desk's records, the latest of them kept."""
 
@@ -30,7 +35,10 @@ class Pictures:
         self._bytes = 0
 
     def jpeg(self, record_id: int, side: int, *, face: bool = False) -> bytes | None:
-        """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none."""
+        """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none.
+
+        Raises Changed where the record's content is at hand (see `Desk.content`) and the file has another by now.
+        """
         now = self.desk.snapshot
         key = (now.number, record_id, side, face)
         with self._lock:
@@ -45,6 +53,7 @@ class Pictures:
             return None
         box = self._box(record_id) if face else None
         enough = side if box is None else int(side * max(box[4:]) / max(box[2:4]))
+        expected = self.desk.content(record_id)
         with self._room:
             try:
                 data, fault = read_bytes(file)
@@ -52,6 +61,8 @@ class Pictures:
                 return None
             if fault is not None:
                 return None
+            if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+                raise Changed
             picture, _ = decode(data, at_least=enough)
             if picture is None:
                 return None

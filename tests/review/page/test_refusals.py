@@ -10,11 +10,16 @@ import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from agebench.manifest import open_manifest
+from agebench.manifest.records import folders_of
+
+MANIFEST = "manifests/imdb-wiki.duckdb"
 TOKEN = "0123456789abcdef01"
 
 
@@ -167,6 +172,23 @@ def test_an_answer_says_what_was_shown_and_is_refused_where_that_is_another(clie
     both = [client.given(one, "reject"), given]  # all or none
     assert client.post("/api/answer", {"by": "anna", "answers": both}).status_code == 400
     assert server.lines() == []
+
+
+def test_a_picture_that_is_another_by_now_is_not_shown_as_the_one_that_was_observed(client: Any, office: Path) -> None:
+    with open_manifest(office / MANIFEST) as con:
+        folders = folders_of(con)
+        rows = con.execute("SELECT record_id, part, path FROM record JOIN content USING (part, path)").fetchall()
+    files = {record: folders[part] / path for record, part, path in rows}
+    one, two = [record for record in client.queue() if kind_of(client, record) == "image/jpeg"][:2]
+    files[one].write_bytes(files[two].read_bytes())
+    found = client.http.get(f"/picture/{one}", params={"side": 300})
+    assert found.headers["content-type"] == "image/svg+xml"
+    assert "has changed" in found.text
+    assert kind_of(client, two) == "image/jpeg"
+
+
+def kind_of(client: Any, record: int) -> str:
+    return str(client.http.get(f"/picture/{record}").headers["content-type"])
 
 
 def test_filters_with_odd_values(client: Any) -> None:
