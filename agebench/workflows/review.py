@@ -12,7 +12,16 @@ import polars as pl
 
 from agebench.errors import AgebenchError, DecisionError, Missing, StorageError, UsageError
 from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.decisions import Subject, answered_records, kept_rows, present_pictures, subject_of, task_rows
+from agebench.manifest.decisions import (
+    Subject,
+    answered_records,
+    kept_rows,
+    lines_folded,
+    must_be_there,
+    present_pictures,
+    subject_of,
+    task_rows,
+)
 from agebench.manifest.plans import curated_fingerprint
 from agebench.recipes import load_card
 from agebench.review import audit as audits
@@ -88,8 +97,16 @@ class Audit:
 def queue_of(manifest: Path) -> tuple[Queue, Answers, list[str]]:
     """A queue with the answers that are there, as the page wants them: snapshots, nobody holds a file."""
     queue = load_queue(manifest)
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     return queue, Answers(decisions), notes
+
+
+def _lines(manifest: Path) -> tuple[list[Decision], list[str]]:
+    """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
+    file = decisions_file(manifest)
+    with open_manifest(manifest) as con:
+        must_be_there(file, lines_folded(con), manifest)
+    return read(file)
 
 
 def listing(
@@ -154,7 +171,7 @@ def decide(
     reading: of an audit, which of the reviewer's own readings of the record it is; a later one of the same number takes
     its place. settle: whether it decides the record against the other answers that stand now.
     Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo or settle; a
-    reading of a record that is in no sample), DecisionError for a damaged file, StorageError.
+    reading of a record that is in no sample), DecisionError for a file that is damaged or gone, StorageError.
     """
     for word, text in (("part", part), ("path", path)):
         if not text.isascii() and not _is_text(text):
@@ -166,7 +183,7 @@ def decide(
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
         dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
     file = decisions_file(manifest)
-    decisions, notes = read(file)
+    decisions, notes = _lines(manifest)
     mine = [d for d in decisions if (d.part, d.path) == (part, path)]
     kind: Kind = "audit" if audit else "decision"
     about: dict[str, Any] = {
@@ -281,7 +298,7 @@ def _who(decisions: Sequence[Decision], part: str, path: str) -> str:
 
 def export_decisions(manifest: Path) -> tuple[bytes, int, list[str]]:
     """All lines of the file of decisions, sorted by (at, id), and their number. Raises DecisionError."""
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     lines = merge(decisions, [])
     return b"".join(d.line() for d in lines), len(lines), notes
 
@@ -345,7 +362,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
 
 def agree(manifest: Path) -> tuple[Agreement, list[str]]:
     """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     return agreement(decisions, _answered_in(manifest, decisions)), notes
 
 
@@ -364,7 +381,7 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
     if not 1 <= n <= 1_000_000:
         raise UsageError(f"--n is {n}; expected 1 or more records.")
     file = audits.sample_file(manifest, n, seed)
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
         fingerprint = curated_fingerprint(con)

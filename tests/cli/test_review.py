@@ -282,7 +282,11 @@ def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) 
     agebench("review", "decide", *record(workshop, "keep"), "--reject", "--by", "anna", cwd=workshop)
     agebench("curate", "imdb-wiki", cwd=workshop)
     (workshop / FILE).rename(workshop / "elsewhere")
-    told(agebench("curate", "imdb-wiki", cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    answer = ("review", "decide", *record(workshop, "keep"), "--keep", "--by", "otto")
+    for command in (("curate", "imdb-wiki"), answer, *(("review", word) for word in ("list", "agreement", "export"))):
+        told(agebench(*command, cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is not there")
+    assert not (workshop / FILE).exists()
     (workshop / FILE).touch()
     told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
 

@@ -117,6 +117,25 @@ def test_damage_that_comes_while_it_is_served_is_told_and_no_answer_is_lost(offi
     assert len(server.lines()) == 2
 
 
+def test_a_file_of_answers_that_goes_away_while_it_is_served_is_not_begun_anew(office: Path, serve: Any) -> None:
+    client = serve().client()
+    one, two, *_ = client.queue()
+    assert client.answer(one).status_code == 200
+    (office / DECISIONS).rename(office / "elsewhere")
+    refused = client.answer(two)
+    assert refused.status_code == 409
+    assert "is gone, and answers were in it" in refused.json()["error"]["message"]
+    for _ in range(60):
+        if trouble := client.get("/api/queue", by="anna")["trouble"]:
+            break
+        signal.sigtimedwait([], 0.1)
+    assert "is gone" in trouble
+    assert one not in client.queue()
+    assert not (office / DECISIONS).exists()
+    (office / "elsewhere").rename(office / DECISIONS)
+    assert client.answer(two).status_code == 200
+
+
 def test_which_addresses_are_this_machine_only() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.0.1", "example.org", "")))
