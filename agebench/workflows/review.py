@@ -42,7 +42,7 @@ from agebench.review.decisions import (
 )
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.review.queue import Answers, Queue, assigned, load_queue
-from agebench.workflows.explain import unknown_record
+from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
 
@@ -84,13 +84,15 @@ class Imported:
 @dataclass(frozen=True)
 class Audit:
     """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
-    rows and the sample's pictures are those that it was drawn from."""
+    rows and the sample's pictures are those that it was drawn from; curate: the command that takes the estimate into
+    the manifest."""
 
     sample: audits.Sample
     file: Path
     to_read: list[dict[str, Any]]
     estimate: audits.Estimate
     current: bool
+    curate: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -133,6 +135,9 @@ def listing(
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
+        parts = parts_of(con)
+    if part is not None and part not in parts:
+        raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
     queue, answers, notes = queue_of(manifest)
     known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
     if check is not None and check not in known:
@@ -341,10 +346,13 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         names = pl.DataFrame(
             [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
         ).unique()
+        must_be_there(decisions_file(manifest), lines_folded(con), manifest)
         curate = curate_command(con, manifest)
         unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
     notes += unread
+    if not theirs and not unread:
+        notes.append(f"{file} holds no answer{'; its tasks have no annotations' if studio else ''}.")
     if unknown:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
@@ -373,11 +381,14 @@ def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
         return answered_records(con, names)
 
 
-def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None) -> Audit:
+def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: str | None = None) -> Audit:
     """The audit of n kept records: drawn at the first call and kept in a file, then read as far as the answers go.
 
-    Raises NothingCurated, UsageError, DecisionError, StorageError.
+    n, seed: 200 and 0; where neither is given, those of the audit that was drawn last. Raises NothingCurated,
+    UsageError, DecisionError, StorageError.
     """
+    latest = next(iter(audits.samples_of(manifest)), None) if n is None and seed is None else None
+    n, seed = (latest.n, latest.seed) if latest else (200 if n is None else n, seed or 0)
     if not 1 <= n <= 1_000_000:
         raise UsageError(f"--n is {n}; expected 1 or more records.")
     file = audits.sample_file(manifest, n, seed)
@@ -391,6 +402,9 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
             sample = audits.draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
             drawn = True
         present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+        curate = curate_command(con, manifest)
+    if latest:
+        notes.append(f"It is the audit that was drawn last, --n {n} --seed {seed}; other numbers draw another.")
     if drawn:
         audits.write_sample(file, sample)
         notes.append(f"The sample was drawn and is kept in {file}.")
@@ -401,4 +415,4 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
     if not current:
         notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
     waiting, found = audits.to_read(sample, decisions, by, present), audits.estimate(sample, decisions, present)
-    return Audit(sample, file, waiting, found, current, notes)
+    return Audit(sample, file, waiting, found, current, curate, notes)

@@ -172,6 +172,13 @@ class Desk:
             ids = [int(now.ids[place]) for place in ordered]
             return [one for one in ids if at is not None or one != after], len(places), int(chosen.sum())
 
+    def left(self, by: str | None = None) -> int:
+        """How many records wait: for one of the reviewers, or for anybody."""
+        with self._lock:
+            now = self.snapshot
+            done = self._done(now, by or "")
+            return int((now.mine[by] & ~done if by else ~done).sum())
+
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
         """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
         now = self.snapshot
@@ -198,7 +205,7 @@ class Desk:
 
     def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
         """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
-        who = by if self.reviewers.names else ""
+        who = by if by in self.reviewers.names else ""
         if who not in now.done:
             if len(now.done) > 50:
                 now.done.clear()

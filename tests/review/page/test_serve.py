@@ -35,6 +35,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(office: Path, agebench: Any
     told(serve("--token", "short"), 2, "fewer than 16 characters")
     told(serve("--reviewers", "anna"), 2, "two names")
     told(serve("--overlap", "0.5"), 2, "--reviewers")
+    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is none of --reviewers anna, otto")
     told(serve("--name", "a:1"), 2, "--exposed")
     told(serve("--port", "70000"), 2, "65535")
     told(serve("--reviewer", " "), 2, "no name")
@@ -81,6 +82,8 @@ def test_a_token_of_its_own_is_long_and_new_each_time(serve: Any) -> None:
 def test_other_machines_are_warned_of(serve: Any) -> None:
     server = serve("--host", "0.0.0.0", "--exposed", "--name", "faces.example:443")
     assert "without encryption" in " ".join(server.output.split())
+    assert "--name" not in server.output
+    assert "Other machines are refused until --name" in serve("--host", "0.0.0.0", "--exposed").output
 
 
 def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: Any) -> None:
