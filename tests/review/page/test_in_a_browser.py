@@ -44,11 +44,14 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     desk.page.wait_for_timeout(200)
     assert len(told) == len(given) == 50
     last = desk.ready()
+    assert "last: reject" in desk.page.locator("#last").inner_text()
     desk.press("u")
     desk.page.wait_for_function("(id) => seen() && now.id !== id", arg=last)
     undone = desk.ready()
     assert undone == next(reversed(given))
+    assert desk.page.locator("#last").inner_text() == ""
     assert desk.answer("3", "7") == undone
+    assert "last: age 37" in desk.page.locator("#last").inner_text()
     place = desk.ready()
     desk.page.reload()
     assert desk.ready() == place
@@ -264,8 +267,10 @@ def test_two_reviewers_share_the_records(serve: Any, sit: Any) -> None:
     stranger = sit(server, "zoe")
     stranger.page.wait_for_function("() => byId('banner').textContent.includes('shared among anna, otto')")
     assert client.answer(both, by="zoe").status_code == 400
+    assert not stranger.page.locator("#keep").is_visible()  # there is nothing to answer
     stranger.page.select_option("#name", "otto")
     assert stranger.ready() in seen["otto"]
+    assert not stranger.page.locator("#banner").is_visible()
 
 
 def test_an_audit_is_read_blind_and_undone_on_its_own_page(serve: Any, sit: Any, agebench: Any, office: Path) -> None:
