@@ -244,6 +244,11 @@ def test_thirty_in_one_go_are_one_write_and_one_undo(server: Any, sit: Any) -> N
     desk.page.wait_for_function("() => byId('banner').textContent.includes('Taken back: 30 answers')")
     assert desk.page.evaluate("() => tiles().map((tile) => Number(tile.dataset.id))") == shown
     assert [line["kind"] for line in server.lines()] == ["decision"] * 30 + ["undo"] * 30
+    desk.page.evaluate("() => window.scrollTo(0, 600)")
+    assert desk.page.locator("#send").bounding_box()["y"] >= 0  # the buttons go along
+    desk.page.locator("#skip").click()
+    desk.page.wait_for_function("(id) => Number(tiles()[0].dataset.id) !== id", arg=shown[0])
+    assert desk.page.evaluate("() => tiles()[0].getBoundingClientRect().top") > 0
     assert desk.complaints == []
 
 
