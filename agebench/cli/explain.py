@@ -63,6 +63,7 @@ def _render(found: Explanation, out: Console) -> None:
         what = f"undo of {line['undoes']}" if line["kind"] == "undo" else " ".join(
             str(v) for v in (line["kind"], line["answer"], line["age"], line["box"]) if v is not None
         )  # fmt: skip
+        what += " (settles the others)" if line["settles"] else ""
         rest = f": {line['note']}" if line["note"] else ""
         out.print(
             f"  {plain(line['by'])}, {line['at']}: {plain(what + rest)}"

@@ -140,4 +140,6 @@ def age_range(text: str) -> tuple[int, int]:
     low, dash, high = text.partition("-")
     if not (dash and low.strip().isdigit() and high.strip().isdigit()):
         raise typer.BadParameter(f"'{text}' is no range of ages; expected two whole numbers like 20-60.")
+    if int(low) > int(high):
+        raise typer.BadParameter(f"'{text}' is no range of ages: the lower one comes first.")
     return int(low), int(high)

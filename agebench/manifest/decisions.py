@@ -4,13 +4,16 @@ kept."""
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import polars as pl
 
+from agebench.errors import DecisionError
 from agebench.manifest.store import get_meta, query, set_meta
 
 
@@ -89,6 +92,22 @@ def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Counts of the answers that were folded in last: answers, lines, decided, conflict, unfit, claim_changed,
     changed, gone; empty before any."""
     return dict(json.loads(get_meta(con, "decisions") or "{}"))
+
+
+def lines_folded(con: duckdb.DuckDBPyConnection) -> int:
+    """How many lines of the file of decisions were folded into the open manifest."""
+    facts = decision_facts(con)
+    return facts.get("lines", facts.get("answers", 0) + facts.get("gone", 0))
+
+
+def must_be_there(file: Path, folded: int, manifest: Path) -> None:
+    """Raises DecisionError where the file of decisions is gone although lines of it were folded in: a new one in its
+    place would pass for all the answers that there are."""
+    if folded and not file.exists():
+        raise DecisionError(
+            f"{file} is not there, but {folded:,} lines of it are folded into {manifest}.",
+            f"Put it back; or, to go on without those answers, make it anew, empty: `touch {shlex.quote(str(file))}`.",
+        )
 
 
 def queue_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

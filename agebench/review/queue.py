@@ -60,7 +60,8 @@ class Queue:
         if part is not None:
             rows = rows.filter(pl.col("part") == part)
         if subject is not None:
-            rows = rows.filter(pl.col("subject_id") == subject)
+            number = pl.col("subject_id").str.replace("^[a-z]+:", "")  # `celeb:90` is found as 90 too
+            rows = rows.filter((pl.col("subject_id") == subject) | (number == subject))
         names = list(answered)
         if names and len(rows):
             done = pl.DataFrame(names, schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")

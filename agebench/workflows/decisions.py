@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from agebench.errors import DecisionError
 from agebench.manifest import get_meta, open_manifest, set_meta
-from agebench.manifest.decisions import answered_records, decision_facts, present_pictures, write_decisions
+from agebench.manifest.decisions import (
+    answered_records,
+    decision_facts,
+    lines_folded,
+    must_be_there,
+    present_pictures,
+    write_decisions,
+)
 from agebench.manifest.derived import state
 from agebench.review.answers import OPEN, latest_answers, resolve, without_records
 from agebench.review.audit import Name, Sample, estimate, samples_of
@@ -43,7 +48,8 @@ def gather(manifest: Path) -> Folded:
     data, notes = read_bytes(file)
     samples = samples_of(manifest)
     with open_manifest(manifest) as con:
-        folded = _must_be_there(con, file, manifest)
+        folded = lines_folded(con)
+        must_be_there(file, folded, manifest)
         made_of = _made_of(data, con, samples)
         if get_meta(con, "decisions_made_of") == made_of:
             facts = decision_facts(con)
@@ -72,7 +78,7 @@ def check(manifest: Path) -> None:
     file = decisions_file(manifest)
     data, samples = read_bytes(file, repair=False)[0], samples_of(manifest)
     with open_manifest(manifest) as con:
-        _must_be_there(con, file, manifest)
+        must_be_there(file, lines_folded(con), manifest)
         known = get_meta(con, "decisions_made_of") == _made_of(data, con, samples)
     if not known:
         parse(data, str(file))
@@ -84,19 +90,6 @@ def wait(con: duckdb.DuckDBPyConnection, manifest: Path) -> bool:
     return bool(data or get_meta(con, "decisions")) and get_meta(con, "decisions_made_of") != _made_of(
         data, con, samples
     )
-
-
-def _must_be_there(con: duckdb.DuckDBPyConnection, file: Path, manifest: Path) -> int:
-    """How many lines of the file are folded into the open manifest. Raises DecisionError where there are some and the
-    file is gone."""
-    facts = decision_facts(con)
-    folded = facts.get("lines", facts.get("answers", 0) + facts.get("gone", 0))
-    if folded and not file.exists():
-        raise DecisionError(
-            f"{file} is not there, but {folded:,} lines of it are folded into {manifest}.",
-            f"Put it back; or, to go on without those answers, make it anew, empty: `touch {shlex.quote(str(file))}`.",
-        )
-    return folded
 
 
 def _made_of(data: bytes, con: duckdb.DuckDBPyConnection, samples: list[Sample]) -> str:

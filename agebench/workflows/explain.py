@@ -39,7 +39,7 @@ class Explanation:
     """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies.
 
     decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with
-    `taken_back`.
+    `taken_back` and `settles` (whether it decides against the others).
     """
 
     dataset: str
@@ -94,20 +94,25 @@ def _answers(manifest: Path, part: str, path: str) -> list[dict[str, Any]]:
     lines = [d for d in read(decisions_file(manifest))[0] if (d.part, d.path) == (part, path)]
     undone = taken_back(lines)
     return [
-        d.model_dump(exclude={"part", "path", "shown"}) | {"taken_back": d.id in undone}
+        d.model_dump(exclude={"part", "path", "shown"})
+        | {"taken_back": d.id in undone, "settles": bool((d.shown or {}).get("settles"))}
         for d in sorted(lines, key=lambda d: d.order)
     ]
 
 
+def parts_of(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The parts of the open manifest's release."""
+    return [row[0] for row in con.execute("SELECT DISTINCT part FROM record ORDER BY part").fetchall()]
+
+
 def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, path: str) -> tuple[str, str]:
     """That there is no such record, and the nearest: both sentences of an error."""
-    parts = [row[0] for row in con.execute("SELECT DISTINCT part FROM record ORDER BY part").fetchall()]
     near = con.execute(
         "SELECT part, path FROM record ORDER BY levenshtein(part || '/' || path, ?), record_id LIMIT 3",
         [f"{part}/{path}"],
     ).fetchall()
     names = ", ".join(f"{p} {q}" for p, q in near)
-    said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts)})."
+    said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts_of(con))})."
     other = manifest_of(part)
     if other.is_file() and other.resolve() != manifest.resolve():
         return said, f"Is it `--manifest {part}`? The nearest here are {names}."

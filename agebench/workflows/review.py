@@ -12,7 +12,16 @@ import polars as pl
 
 from agebench.errors import AgebenchError, DecisionError, Missing, StorageError, UsageError
 from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.decisions import Subject, answered_records, kept_rows, present_pictures, subject_of, task_rows
+from agebench.manifest.decisions import (
+    Subject,
+    answered_records,
+    kept_rows,
+    lines_folded,
+    must_be_there,
+    present_pictures,
+    subject_of,
+    task_rows,
+)
 from agebench.manifest.plans import curated_fingerprint
 from agebench.recipes import load_card
 from agebench.review import audit as audits
@@ -33,7 +42,7 @@ from agebench.review.decisions import (
 )
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.review.queue import Answers, Queue, assigned, load_queue
-from agebench.workflows.explain import unknown_record
+from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
 
@@ -75,21 +84,31 @@ class Imported:
 @dataclass(frozen=True)
 class Audit:
     """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
-    rows and the sample's pictures are those that it was drawn from."""
+    rows and the sample's pictures are those that it was drawn from; curate: the command that takes the estimate into
+    the manifest."""
 
     sample: audits.Sample
     file: Path
     to_read: list[dict[str, Any]]
     estimate: audits.Estimate
     current: bool
+    curate: str
     notes: list[str] = field(default_factory=list)
 
 
 def queue_of(manifest: Path) -> tuple[Queue, Answers, list[str]]:
     """A queue with the answers that are there, as the page wants them: snapshots, nobody holds a file."""
     queue = load_queue(manifest)
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     return queue, Answers(decisions), notes
+
+
+def _lines(manifest: Path) -> tuple[list[Decision], list[str]]:
+    """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
+    file = decisions_file(manifest)
+    with open_manifest(manifest) as con:
+        must_be_there(file, lines_folded(con), manifest)
+    return read(file)
 
 
 def listing(
@@ -116,6 +135,9 @@ def listing(
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
+        parts = parts_of(con)
+    if part is not None and part not in parts:
+        raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
     queue, answers, notes = queue_of(manifest)
     known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
     if check is not None and check not in known:
@@ -154,7 +176,7 @@ def decide(
     reading: of an audit, which of the reviewer's own readings of the record it is; a later one of the same number takes
     its place. settle: whether it decides the record against the other answers that stand now.
     Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo or settle; a
-    reading of a record that is in no sample), DecisionError for a damaged file, StorageError.
+    reading of a record that is in no sample), DecisionError for a file that is damaged or gone, StorageError.
     """
     for word, text in (("part", part), ("path", path)):
         if not text.isascii() and not _is_text(text):
@@ -166,7 +188,7 @@ def decide(
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
         dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
     file = decisions_file(manifest)
-    decisions, notes = read(file)
+    decisions, notes = _lines(manifest)
     mine = [d for d in decisions if (d.part, d.path) == (part, path)]
     kind: Kind = "audit" if audit else "decision"
     about: dict[str, Any] = {
@@ -281,7 +303,7 @@ def _who(decisions: Sequence[Decision], part: str, path: str) -> str:
 
 def export_decisions(manifest: Path) -> tuple[bytes, int, list[str]]:
     """All lines of the file of decisions, sorted by (at, id), and their number. Raises DecisionError."""
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     lines = merge(decisions, [])
     return b"".join(d.line() for d in lines), len(lines), notes
 
@@ -324,10 +346,13 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         names = pl.DataFrame(
             [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
         ).unique()
+        must_be_there(decisions_file(manifest), lines_folded(con), manifest)
         curate = curate_command(con, manifest)
         unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
     notes += unread
+    if not theirs and not unread:
+        notes.append(f"{file} holds no answer{'; its tasks have no annotations' if studio else ''}.")
     if unknown:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
@@ -345,7 +370,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
 
 def agree(manifest: Path) -> tuple[Agreement, list[str]]:
     """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     return agreement(decisions, _answered_in(manifest, decisions)), notes
 
 
@@ -356,15 +381,18 @@ def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
         return answered_records(con, names)
 
 
-def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None) -> Audit:
+def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: str | None = None) -> Audit:
     """The audit of n kept records: drawn at the first call and kept in a file, then read as far as the answers go.
 
-    Raises NothingCurated, UsageError, DecisionError, StorageError.
+    n, seed: 200 and 0; where neither is given, those of the audit that was drawn last. Raises NothingCurated,
+    UsageError, DecisionError, StorageError.
     """
+    latest = next(iter(audits.samples_of(manifest)), None) if n is None and seed is None else None
+    n, seed = (latest.n, latest.seed) if latest else (200 if n is None else n, seed or 0)
     if not 1 <= n <= 1_000_000:
         raise UsageError(f"--n is {n}; expected 1 or more records.")
     file = audits.sample_file(manifest, n, seed)
-    decisions, notes = read(decisions_file(manifest))
+    decisions, notes = _lines(manifest)
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
         fingerprint = curated_fingerprint(con)
@@ -374,6 +402,9 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
             sample = audits.draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
             drawn = True
         present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+        curate = curate_command(con, manifest)
+    if latest:
+        notes.append(f"It is the audit that was drawn last, --n {n} --seed {seed}; other numbers draw another.")
     if drawn:
         audits.write_sample(file, sample)
         notes.append(f"The sample was drawn and is kept in {file}.")
@@ -384,4 +415,4 @@ def audit(manifest: Path, *, n: int = 200, seed: int = 0, by: str | None = None)
     if not current:
         notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
     waiting, found = audits.to_read(sample, decisions, by, present), audits.estimate(sample, decisions, present)
-    return Audit(sample, file, waiting, found, current, notes)
+    return Audit(sample, file, waiting, found, current, curate, notes)

@@ -64,7 +64,8 @@ def serve(
     desk.follow()
     try:
         if on_ready:
-            on_ready(f"http://{shown}:{port}/?token={pass_.token}", len(desk.snapshot.ids))
+            who = reviewer if reviewer in reviewers else None
+            on_ready(f"http://{shown}:{port}/?token={pass_.token}", desk.left(who))
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt as end:
         raise Interrupted(

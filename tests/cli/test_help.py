@@ -79,3 +79,8 @@ def test_without_arguments_the_help_is_shown(agebench: Callable) -> None:
     done = agebench()
     assert done.status in {0, 2}
     assert "curate" in done.out + done.err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "agebench", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("agebench ")

@@ -98,6 +98,9 @@ def test_explain_shows_decisions(workshop: Path, agebench: Run) -> None:
     text = " ".join(agebench("explain", *name, cwd=workshop).out.split())
     assert "anna, 20" in text
     assert "when it was judged: decided: reject" in text
+    agebench("review", "decide", *name, "--keep", "--by", "otto", "--settle", cwd=workshop)
+    assert "otto, 20" in (text := " ".join(agebench("explain", *name, cwd=workshop).out.split()))
+    assert text.count("(settles the others)") == 1
 
 
 def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, agebench: Run) -> None:
@@ -126,6 +129,10 @@ def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, age
     assert one == [row for row in rows if row["subject_id"] == rows[0]["subject_id"]]
     assert len(ok(agebench("review", "list", "--limit", 1, "--json", cwd=workshop))["records"]) == 1
     told(agebench("review", "list", "--check", "nonsense", cwd=workshop), 2, "nonsense", check)
+    told(agebench("review", "list", "--part", "imbd", cwd=workshop), 2, "no part 'imbd'", "imdb, wiki")
+    told(agebench("review", "list", "--age", "40-20", cwd=workshop), 2, "the lower one comes first")
+    none = agebench("review", "list", "--subject", "nobody", cwd=workshop)
+    assert "0 records wait for an answer under these filters" in none.out
 
 
 def test_records_are_shared_out_among_reviewers(workshop: Path, agebench: Run) -> None:
@@ -225,6 +232,7 @@ def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
         "result": [rectangle, {"type": "number", "from_name": "age", "to_name": "image", "value": {"number": 41}}],
     }]  # fmt: skip
     (workshop / "done.json").write_text(json.dumps(tasks))
+    assert "have no annotations" in " ".join(agebench("review", "import", "tasks.json", cwd=workshop).out.split())
     assert ok(agebench("review", "import", "done.json", "--json", cwd=workshop))["added"] == 1
     assert ok(agebench("review", "import", "done.json", "--json", cwd=workshop))["added"] == 0
     agebench("curate", "imdb-wiki", cwd=workshop)
@@ -282,7 +290,11 @@ def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) 
     agebench("review", "decide", *record(workshop, "keep"), "--reject", "--by", "anna", cwd=workshop)
     agebench("curate", "imdb-wiki", cwd=workshop)
     (workshop / FILE).rename(workshop / "elsewhere")
-    told(agebench("curate", "imdb-wiki", cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    answer = ("review", "decide", *record(workshop, "keep"), "--keep", "--by", "otto")
+    for command in (("curate", "imdb-wiki"), answer, *(("review", word) for word in ("list", "agreement", "export"))):
+        told(agebench(*command, cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
+    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is not there")
+    assert not (workshop / FILE).exists()
     (workshop / FILE).touch()
     told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
 
@@ -303,6 +315,10 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
         done = agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",
                         row["reading"], cwd=workshop)  # fmt: skip
         assert "changes no verdict" in " ".join(done.out.split())
+    again = ok(agebench("review", "audit", "--by", "anna", "--json", cwd=workshop))  # the one that was drawn last
+    assert (again["n"], again["seed"]) == (10, 1)
+    told(agebench("review", "audit", cwd=workshop), 0)
+    assert len(list((workshop / "manifests").glob("*.audit-*"))) == 1
     again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))
     agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",

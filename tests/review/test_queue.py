@@ -121,6 +121,9 @@ def test_filters() -> None:
     assert q.left(ages=(20, 39))["record_id"].to_list() == [0]
     assert q.left(part="q")["record_id"].to_list() == [1]
     assert q.left(subject="7", ages=(40, 40))["record_id"].to_list() == [2]
+    q = queue({"subject_id": "celeb:7"}, {"subject_id": "celeb:77"}, {"subject_id": "name:ann|1970"})
+    assert q.left(subject="7")["record_id"].to_list() == q.left(subject="celeb:7")["record_id"].to_list() == [0]
+    assert q.left(subject="ann|1970")["record_id"].to_list() == [2]
 
 
 def test_records_are_shared_out_evenly_and_an_overlap_goes_to_two() -> None:

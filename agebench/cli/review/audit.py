@@ -20,8 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    n: Annotated[int, typer.Option("--n", help="Kept records to draw.")] = 200,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
+    n: Annotated[
+        int | None, typer.Option("--n", help="Kept records to draw [those of the latest audit, else 200].")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw [the latest audit's, else 0].")] = None,
     by: Annotated[
         str | None, typer.Option(help="Who reads: others' records come first when one is read again.")
     ] = None,
@@ -30,7 +32,8 @@ def audit(
 ) -> None:
     """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
 
-    A reading is given with `agebench review decide PART PATH --audit` and --keep (the age is right), --age N or
+    The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading is given with
+    `agebench review decide PART PATH --audit` and --keep (the age is right), --age N or
     --reject; given again, it takes the first one's place. Half of the records are read twice, for reviewers make
     mistakes too: your own second reading of a record is given with --reading 2.
     """
@@ -58,6 +61,7 @@ def _render(found: Audit, as_json: bool) -> None:
         rest = len(found.to_read) - MOST_SHOWN
         if rest > 0:
             out.print(f"… and {rest:,} more: --json lists all.")
+        out.print("`agebench review serve` shows them blind, under Audit.")
     e = found.estimate
     out.print(
         f"{e.read:,} of {e.n:,} records were read, {e.readings:,} readings; {e.called_wrong:,} call the age wrong."
@@ -66,7 +70,8 @@ def _render(found: Audit, as_json: bool) -> None:
         low, high = e.interval
         out.print(
             f"Labels still wrong among the {found.sample.kept:,} kept: [bold]{e.wrong:.1%}[/], 95 % interval "
-            f"{low:.1%} to {high:.1%} (reviewers' mistakes: {e.mistakes:.1%})."
+            f"{low:.1%} to {high:.1%} (reviewers' mistakes: {e.mistakes:.1%}). `{plain(found.curate)}` takes it into "
+            "the manifest."
         )
     notes(found.notes, out)
     if as_json:

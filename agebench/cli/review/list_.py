@@ -56,7 +56,11 @@ def list_(
         )  # fmt: skip
     if len(found.rows):
         out.print(table)
-    out.print(f"{found.left:,} records wait for an answer{'' if found.left <= limit else f'; {limit:,} are listed'}.")
+    filtered = any(value is not None for value in (check, ages, part, subject))
+    out.print(
+        f"{'1 record waits' if found.left == 1 else f'{found.left:,} records wait'} for an answer"
+        f"{' under these filters' if filtered else ''}{'' if found.left <= limit else f'; {limit:,} are listed'}."
+    )
     notes(found.notes, out)
     if json:
         columns = ("part", "path", "age", "reasons", "label_suspicion", "suggested_age", "subject_id", "worth")

@@ -45,6 +45,8 @@ def serve(
     if name and not exposed:
         raise typer.BadParameter("it needs --exposed.", param_hint="--name")
     who = named(reviewer) if reviewer is not None or not names else None
+    if names and who is not None and who not in names:
+        raise typer.BadParameter(f"'{who}' is none of --reviewers {', '.join(names)}.", param_hint="--reviewer")
     from agebench.workflows.places import find_manifest
     from agebench.workflows.serve import is_loopback, serve
 
@@ -56,6 +58,8 @@ def serve(
                 f"[bold red]warning:[/] {plain(host)} can be reached from other machines, without encryption: whoever "
                 "has the token sees people's faces and can answer. Put an authenticating proxy with TLS before it."
             )
+            if host in ("0.0.0.0", "::") and not name:
+                out.print("Other machines are refused until --name NAME:PORT says what they call this one.")
         out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest import open_manifest
-from agebench.manifest.decisions import present_pictures
+from agebench.manifest.decisions import lines_folded, must_be_there, present_pictures
 from agebench.manifest.looking import Look, Overview, look_at, overview
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
@@ -56,7 +56,7 @@ def seal_of(part: str, path: str, sha256: str | None) -> str:
 class Desk:
     """The queue of one manifest with the answers that are there. Safe to use from several threads.
 
-    Raises as `open_manifest`, and DecisionError where the file of decisions is damaged.
+    Raises as `open_manifest`, and DecisionError where the file of decisions is damaged or gone.
     """
 
     def __init__(self, manifest: Path, *, reviewers: Reviewers | None = None) -> None:
@@ -72,6 +72,7 @@ class Desk:
         self.trouble: str | None = None
         self.notes: list[str] = []
         self.answers = Answers()
+        self._folded = 0  # lines of the file of decisions that the manifest has
         self.snapshot = self._read(None)
         self._read_answers()
 
@@ -111,11 +112,13 @@ class Desk:
         queue = load_queue(self.manifest)
         with open_manifest(self.manifest) as con:
             names, folders = record_names(con), folders_of(con)
+            self._folded = lines_folded(con)
         return Snapshot(queue, names, folders, self.reviewers, before)
 
     def _read_answers(self) -> None:
         """Read the file of decisions where somebody else wrote to it; answers are taken meanwhile."""
         with self._lock:
+            self._must_be_there()
             stamp = self._stamp()
             if stamp == self._file_stamp:
                 return
@@ -130,6 +133,15 @@ class Desk:
             self.answers, self._file_stamp = answers, now if now[1] == size else stamp
             self.notes += [note for note in notes if note not in self.notes]
             self.snapshot.done.clear()
+
+    def _must_be_there(self) -> None:
+        """Raises DecisionError where the file of decisions went away with answers in it: what is here is kept then."""
+        must_be_there(self.file, self._folded, self.manifest)
+        if self.answers.lines and not self.file.exists():
+            raise DecisionError(
+                f"{self.file} is gone, and answers were in it.",
+                "Put it back; or, to go on without those answers, make it anew, empty.",
+            )
 
     def _stamp(self) -> tuple[int, int]:
         try:
@@ -160,6 +172,13 @@ class Desk:
             ids = [int(now.ids[place]) for place in ordered]
             return [one for one in ids if at is not None or one != after], len(places), int(chosen.sum())
 
+    def left(self, by: str | None = None) -> int:
+        """How many records wait: for one of the reviewers, or for anybody."""
+        with self._lock:
+            now = self.snapshot
+            done = self._done(now, by or "")
+            return int((now.mine[by] & ~done if by else ~done).sum())
+
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
         """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
         now = self.snapshot
@@ -186,7 +205,7 @@ class Desk:
 
     def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
         """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
-        who = by if self.reviewers.names else ""
+        who = by if by in self.reviewers.names else ""
         if who not in now.done:
             if len(now.done) > 50:
                 now.done.clear()
@@ -343,7 +362,9 @@ class Desk:
         return found.part, found.path, found.evidence["sha256"], found.evidence["age"]
 
     def _write(self, made: list[Decision]) -> None:
-        """Append lines, take them in, and move on the stamp if nobody else wrote in between."""
+        """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where
+        the file went away."""
+        self._must_be_there()
         self.notes += append(self.file, *made)
         self._since += made
         for decision in made:

@@ -132,7 +132,9 @@ class Guard:
                     return self._welcome()
                 return PlainTextResponse("This token is not the server's. Take the address that it printed.\n", 403)
         if not self.pass_.takes_cookie(headers):
-            return PlainTextResponse("Open the address that `agebench review serve` printed: it holds a token.\n", 403)
+            return PlainTextResponse(
+                "Open the address that `agebench review serve` printed last: it holds a token.\n", 403
+            )
         if scope["method"] in SAFE:
             return None
         if scope["method"] != "POST":

@@ -64,6 +64,28 @@ def test_nothing_is_wider_than_a_small_telephone(audited: Any, sit: Any) -> None
         assert desk.page.evaluate("() => document.documentElement.scrollWidth") <= 360, path
 
 
+def test_what_is_said_of_a_record_is_in_sight(audited: Any, sit: Any) -> None:
+    for width, height in ((1280, 800), (390, 844)):
+        desk = sit(audited, viewport={"width": width, "height": height})
+        desk.page.goto(audited.address + "/grid")
+        settled(desk, "/grid")
+        cut = (
+            "() => tiles().some((t) => [...t.querySelectorAll('span')].some((s) => s.scrollWidth > s.clientWidth + 1))"
+        )
+        assert width > 390 or not desk.page.evaluate(cut)
+        desk.page.goto(audited.address + "/")
+        desk.ready()
+        reason = desk.page.locator("#reasons li").first.bounding_box()
+        buttons = desk.page.locator("#keep").bounding_box()
+        assert buttons["y"] + buttons["height"] <= height
+        assert reason["y"] + reason["height"] <= (height if width > 820 else buttons["y"])
+    desk = sit(audited, viewport={"width": 1280, "height": 800})
+    desk.ready()
+    while not desk.page.locator("#relatives-block").is_visible():
+        desk.answer("s")
+    assert desk.page.locator("#rel-title").bounding_box()["y"] < 800
+
+
 def test_the_keyboard_reaches_everything_and_the_focus_shows(audited: Any, sit: Any) -> None:
     desk = sit(audited)
     desk.ready()

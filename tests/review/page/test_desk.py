@@ -89,6 +89,9 @@ def test_shares_leave_nothing_out_and_strangers_are_told(office: Path) -> None:
     shares = [desk.waiting(name, ALL, limit=100)[0] for name in ("anna", "otto", "zoe")]
     assert set().union(*shares) == set(whole)
     assert len(whole) < sum(map(len, shares)) < 1.5 * len(whole)
+    desk.answer([given(desk, shares[0][0])], by="anna")
+    assert desk.left("anna") == len(shares[0]) - 1
+    assert desk.left() == len(whole) - 1
     with pytest.raises(UsageError, match="shared among anna, otto, zoe"):
         desk.waiting("", ALL)
 

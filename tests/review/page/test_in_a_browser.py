@@ -44,11 +44,14 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     desk.page.wait_for_timeout(200)
     assert len(told) == len(given) == 50
     last = desk.ready()
+    assert "last: reject" in desk.page.locator("#last").inner_text()
     desk.press("u")
     desk.page.wait_for_function("(id) => seen() && now.id !== id", arg=last)
     undone = desk.ready()
     assert undone == next(reversed(given))
+    assert desk.page.locator("#last").inner_text() == ""
     assert desk.answer("3", "7") == undone
+    assert "last: age 37" in desk.page.locator("#last").inner_text()
     place = desk.ready()
     desk.page.reload()
     assert desk.ready() == place
@@ -241,6 +244,11 @@ def test_thirty_in_one_go_are_one_write_and_one_undo(server: Any, sit: Any) -> N
     desk.page.wait_for_function("() => byId('banner').textContent.includes('Taken back: 30 answers')")
     assert desk.page.evaluate("() => tiles().map((tile) => Number(tile.dataset.id))") == shown
     assert [line["kind"] for line in server.lines()] == ["decision"] * 30 + ["undo"] * 30
+    desk.page.evaluate("() => window.scrollTo(0, 600)")
+    assert desk.page.locator("#send").bounding_box()["y"] >= 0  # the buttons go along
+    desk.page.locator("#skip").click()
+    desk.page.wait_for_function("(id) => Number(tiles()[0].dataset.id) !== id", arg=shown[0])
+    assert desk.page.evaluate("() => tiles()[0].getBoundingClientRect().top") > 0
     assert desk.complaints == []
 
 
@@ -264,8 +272,10 @@ def test_two_reviewers_share_the_records(serve: Any, sit: Any) -> None:
     stranger = sit(server, "zoe")
     stranger.page.wait_for_function("() => byId('banner').textContent.includes('shared among anna, otto')")
     assert client.answer(both, by="zoe").status_code == 400
+    assert not stranger.page.locator("#keep").is_visible()  # there is nothing to answer
     stranger.page.select_option("#name", "otto")
     assert stranger.ready() in seen["otto"]
+    assert not stranger.page.locator("#banner").is_visible()
 
 
 def test_an_audit_is_read_blind_and_undone_on_its_own_page(serve: Any, sit: Any, agebench: Any, office: Path) -> None:

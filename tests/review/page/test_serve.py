@@ -37,6 +37,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(office: Path, agebench: Any
     told(serve("--token", "short"), 2, "fewer than 16 characters")
     told(serve("--reviewers", "anna"), 2, "two names")
     told(serve("--overlap", "0.5"), 2, "--reviewers")
+    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is none of --reviewers anna, otto")
     told(serve("--name", "a:1"), 2, "--exposed")
     told(serve("--port", "70000"), 2, "65535")
     told(serve("--reviewer", " "), 2, "no name")
@@ -83,6 +84,8 @@ def test_a_token_of_its_own_is_long_and_new_each_time(serve: Any) -> None:
 def test_other_machines_are_warned_of(serve: Any) -> None:
     server = serve("--host", "0.0.0.0", "--exposed", "--name", "faces.example:443")
     assert "without encryption" in " ".join(server.output.split())
+    assert "--name" not in server.output
+    assert "Other machines are refused until --name" in serve("--host", "0.0.0.0", "--exposed").output
 
 
 def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: Any) -> None:
@@ -117,6 +120,25 @@ def test_damage_that_comes_while_it_is_served_is_told_and_no_answer_is_lost(offi
         signal.sigtimedwait([], 0.1)
     assert not {one, two} & set(client.queue())
     assert len(server.lines()) == 2
+
+
+def test_a_file_of_answers_that_goes_away_while_it_is_served_is_not_begun_anew(office: Path, serve: Any) -> None:
+    client = serve().client()
+    one, two, *_ = client.queue()
+    assert client.answer(one).status_code == 200
+    (office / DECISIONS).rename(office / "elsewhere")
+    refused = client.answer(two)
+    assert refused.status_code == 409
+    assert "is gone, and answers were in it" in refused.json()["error"]["message"]
+    for _ in range(60):
+        if trouble := client.get("/api/queue", by="anna")["trouble"]:
+            break
+        signal.sigtimedwait([], 0.1)
+    assert "is gone" in trouble
+    assert one not in client.queue()
+    assert not (office / DECISIONS).exists()
+    (office / "elsewhere").rename(office / DECISIONS)
+    assert client.answer(two).status_code == 200
 
 
 def test_which_addresses_are_this_machine_only() -> None:

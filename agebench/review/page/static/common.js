@@ -92,6 +92,7 @@ if (!nameField.value) nameField.value = proposed; // the name of another day is 
 nameField.addEventListener("change", () => {
   nameField.value = nameField.value.trim();
   localStorage.setItem("agebench-reviewer", nameField.value);
+  banner(""); // what it says was said to somebody else
   document.dispatchEvent(new Event("again"));
 });
 nameField.addEventListener("keydown", (event) => { if (event.key === "Enter") nameField.blur(); });

@@ -49,6 +49,7 @@ async function load(after, at) {
     return tile;
   }));
   for (const tile of tiles()) set(tile, "");
+  window.scrollTo(0, 0); // the first of them, and the banner, are above what was looked at last
   first = state.records[0];
   last = state.records.at(-1);
   byId("empty").hidden = found.length > 0;

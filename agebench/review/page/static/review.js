@@ -301,6 +301,7 @@ function answer(kind, age) {
       throw error;
     }
     given += 1;
+    byId("last").textContent = `· last: ${age === undefined ? one.answer === "face" ? "keep, another face" : kind : `age ${age}`}`;
     records.delete(record.id);
     skipped.delete(record.id);
     banner("");
@@ -334,6 +335,7 @@ function undo() {
     const { undone } = await call("/api/undo", audit ? { by: reviewer(), audit } : { by: reviewer() });
     if (!undone) { banner("There is no answer of yours to take back.", false, 6); return; }
     given = Math.max(0, given - undone.records);
+    byId("last").textContent = "";
     const what = undone.records > 1 ? `${undone.records} answers` : `${undone.answer === "age" ? `age ${undone.age}` : undone.answer} for ${undone.path}`;
     records.delete(undone.record_id);
     const state = await refill(undone.record_id === null ? undefined : { at: undone.record_id });
