@@ -129,7 +129,7 @@ def told(facts: dict[str, int], file: Path) -> list[str]:
         ]
         rest = f" ({', '.join(waiting)}: in review)" if waiting else ""
         records = sum(facts.get(status, 0) for status in ("decided", *OPEN))
-        notes.append(f"{facts['answers']:,} answers about {records:,} records were folded in from {file}{rest}.")
+        notes.append(f"Answers folded in from {file}: {facts['answers']:,} (records: {records:,}){rest}.")
     if facts.get("gone"):
         notes.append(
             f"{file} has answers about {facts['gone']:,} records that are not in this release; they are kept there."

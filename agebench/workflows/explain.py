@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
@@ -108,8 +108,9 @@ def parts_of(con: duckdb.DuckDBPyConnection) -> list[str]:
 def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, path: str) -> tuple[str, str]:
     """That there is no such record, and the nearest: both sentences of an error."""
     near = con.execute(
-        "SELECT part, path FROM record ORDER BY levenshtein(part || '/' || path, ?), record_id LIMIT 3",
-        [f"{part}/{path}"],
+        """SELECT part, path FROM record
+           ORDER BY NOT contains(path, $stem), levenshtein(part || '/' || path, $name), record_id LIMIT 3""",
+        {"name": f"{part}/{path}", "stem": PurePosixPath(path).stem},
     ).fetchall()
     names = ", ".join(f"{p} {q}" for p, q in near)
     said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts_of(con))})."

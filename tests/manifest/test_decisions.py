@@ -102,7 +102,7 @@ def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) 
     judged(path)
     again = decisions.gather(path)
     assert (again.rows, again.facts["decided"]) == (None, 1)
-    assert again.notes == ["1 answers about 1 records were folded in from " + f"{decisions_file(path)}."]
+    assert again.notes == [f"Answers folded in from {decisions_file(path)}: 1 (records: 1)."]
     decisions_file(path).write_bytes(b"")
     assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
     say(path, 1, "keep")

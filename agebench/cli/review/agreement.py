@@ -34,10 +34,10 @@ def agreement(
     if found.several:
         value = "undefined, for all answers are the same" if found.value is None else f"{found.value:.3f}"
         out.print(
-            f"{found.several:,} records have several answers, {found.agreed:,} of them agree; {found.measure}: {value}."
+            f"Records with several answers: {found.several:,}, alike: {found.agreed:,}; {found.measure}: {value}."
         )
         if found.settled:
-            out.print(f"{found.settled:,} of the others are settled.")
+            out.print(f"Of the others settled: {found.settled:,}.")
     elif who:
         out.print("No record has answers of several reviewers.")
     disagreements_table(found.disagreements, out)

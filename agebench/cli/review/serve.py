@@ -60,7 +60,10 @@ def serve(
             )
             if host in ("0.0.0.0", "::") and not name:
                 out.print("Other machines are refused until --name NAME:PORT says what they call this one.")
-        out.print(f"{waiting:,} records wait for an answer. Open this address; Ctrl-C ends the page:")
+            if name:
+                out.print(f"Elsewhere the page is at the same path under {plain(', '.join(name))}.")
+        wait = "1 record waits" if waiting == 1 else f"{waiting:,} records wait"
+        out.print(f"{wait} for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 
     serve(

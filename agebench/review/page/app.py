@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.looking import Look
 from agebench.review import audit
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Given, as_json, seal_of
+from agebench.review.page.desk import Desk, Given, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Changed, Pictures
 from agebench.review.page.snapshot import Filters
@@ -78,7 +79,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
     def page(name: str, **values: Any) -> HTMLResponse:
-        samples = desk.audits()
+        samples = desk.readings.samples()
         about = {
             "dataset": desk.manifest.name.removesuffix(".duckdb"),
             "csrf": pass_.csrf,
@@ -131,8 +132,12 @@ def create_app(
     @app.get("/overview")
     def overview_page() -> HTMLResponse:
         found, curated = desk.overview()
-        estimates = [(sample, desk.estimate(sample)) for sample in desk.audits()]
-        return page("overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates)
+        estimates = [(sample, desk.readings.estimate(sample)) for sample in desk.readings.samples()]
+        agreed, counts = desk.people()
+        return page(
+            "overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates,
+            agreed=agreed, counts=counts.to_dicts(),
+        )  # fmt: skip
 
     @app.get("/favicon.ico")
     def icon() -> Response:
@@ -159,7 +164,7 @@ def create_app(
     @app.get("/api/audit/{n}-{seed}")
     def audit_queue(n: int, seed: int, by: Annotated[str, Query(max_length=100)] = "") -> JSONResponse:
         sample = _sample(desk, (n, seed))
-        rows = desk.to_read(sample, by)
+        rows = desk.readings.to_read(sample, by)
         total = sum(r["readings"] for r in sample.records)
         ids = [row["record_id"] for row in rows[:MOST_READINGS]]
         return JSONResponse({"records": ids, "left": len(rows), "total": total, **_state(desk)})
@@ -224,7 +229,7 @@ def _error(status: int, message: str) -> JSONResponse:
 
 
 def _sample(desk: Desk, which: tuple[int, int]) -> audit.Sample:
-    for sample in desk.audits():
+    for sample in desk.readings.samples():
         if (sample.n, sample.seed) == which:
             return sample
     raise UsageError(
@@ -278,3 +283,16 @@ def _whole(look: Look) -> dict[str, Any]:
         "duplicates": [_beside(row) for row in look.duplicates],
         "decision": look.decision,
     }
+
+
+def as_json(value: Any) -> Any:
+    """Values of a manifest as JSON has them: what is no number is null, dates are ISO texts."""
+    if isinstance(value, dict):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)

@@ -7,7 +7,6 @@ and are on disk before they are acknowledged.
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,19 +20,21 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest import open_manifest
-from agebench.manifest.decisions import lines_folded, must_be_there, present_pictures
+from agebench.manifest.decisions import answered_records, lines_folded, must_be_there
 from agebench.manifest.looking import Look, Overview, look_at, overview
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
 from agebench.review import audit
+from agebench.review.agreement import Agreement, agreement
+from agebench.review.answers import latest_answers, resolve
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
+from agebench.review.page.readings import PATIENCE, Readings, must_be_drawn
 from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
 from agebench.review.queue import Answers, load_queue
 
 KEPT_LOOKS = 400
 KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
-PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Desk:
         self.trouble: str | None = None
         self.notes: list[str] = []
         self.answers = Answers()
+        self.readings = Readings(self)
         self._folded = 0  # lines of the file of decisions that the manifest has
         self.snapshot = self._read(None)
         self._read_answers()
@@ -276,6 +278,16 @@ class Desk:
                 now.overview = overview(con), curated_fingerprint(con)
         return now.overview
 
+    def people(self) -> tuple[Agreement, pl.DataFrame]:
+        """How far reviewers agree, and how many records their answers come to what about: status, answer, records.
+        Raises as `open_manifest`."""
+        decisions = self.lines()
+        names = latest_answers(decisions).select("part", "path").unique()
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
+            records = answered_records(con, names)
+        counts = resolve(decisions, records).group_by("status", "answer").agg(records=pl.len())
+        return agreement(decisions, records), counts.sort("status", "answer", descending=[True, False])
+
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(
@@ -290,14 +302,11 @@ class Desk:
         self._must_be_known(by)
         kind: Kind = "audit" if sample else "decision"
         subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
-        present = self._present(sample) if sample else None
+        present = self.readings.present(sample) if sample else {}
         shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
         with self._lock:
             made = []
-            readings: dict[tuple[str, str], int] = {}
-            if sample is not None:  # which of the reviewer's own readings of a record it is
-                for row in audit.to_read(sample, self._lines(), by, present):
-                    readings.setdefault((row["part"], row["path"]), row["reading"])
+            numbers = self.readings.numbers(sample, by, present) if sample else {}
             for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
                 if seal_of(part, path, sha256) != one.seal:
                     raise UsageError(
@@ -305,7 +314,7 @@ class Desk:
                         "Look at it as it is now; nothing was recorded.",
                     )
                 if sample is not None:
-                    _must_be_drawn(sample, part, path, sha256)
+                    must_be_drawn(sample, part, path, sha256)
                 elif one.answer != "reject" and sha256 is None:
                     raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
                 elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
@@ -317,7 +326,7 @@ class Desk:
                 values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
                 about = shown | {"claimed": claimed}
                 if sample is not None:
-                    about["reading"] = readings.get((part, path), 1)
+                    about["reading"] = numbers.get((part, path), 1)
                 more = {"box": one.box, "note": one.note, "shown": about}
                 made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
             self._write(made)
@@ -386,57 +395,10 @@ class Desk:
                 by=who or None,
             )  # fmt: skip
 
-    # --- the audit ----------------------------------------------------------------------------------------------
-
-    def audits(self) -> list[audit.Sample]:
-        """The samples that lie beside the manifest, the latest first."""
-        return audit.samples_of(self.manifest)
-
-    def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
-        """What of a sample is still to be read by this reviewer, in order, with `record_id`."""
-        present = self._present(sample)
+    def lines(self) -> list[Decision]:
+        """Every line of the file of decisions, those of the file that was read last and those written here since."""
         with self._lock:
-            rows = audit.to_read(sample, self._lines(), by, present)
-        names = pl.DataFrame(
-            {"part": [r["part"] for r in rows], "path": [r["path"] for r in rows]},
-            schema={"part": pl.Utf8, "path": pl.Utf8},
-        )
-        numbered = names.join(
-            self.snapshot.names.with_row_index("record_id").unique(["part", "path"], keep="first"),
-            on=["part", "path"], how="left", maintain_order="left",
-        )  # fmt: skip
-        return [
-            row | {"record_id": record_id}
-            for row, record_id in zip(rows, numbered["record_id"].to_list(), strict=True)
-            if record_id is not None
-        ]
-
-    def estimate(self, sample: audit.Sample) -> audit.Estimate:
-        present = self._present(sample)
-        with self._lock:
-            return audit.estimate(sample, self._lines(), present)
-
-    def _present(self, sample: audit.Sample) -> dict[tuple[str, str], str | None]:
-        """The pictures of a sample as they are now. Raises as `open_manifest`."""
-        now = self.snapshot
-        which = sample.n, sample.seed
-        if which not in now.present:
-            with open_manifest(self.manifest, wait=PATIENCE) as con:
-                now.present[which] = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
-        return now.present[which]
-
-    def _lines(self) -> list[Decision]:
-        return [line for lines in self.answers.lines.values() for line in lines]
-
-
-def _must_be_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> None:
-    drawn = next((r for r in sample.records if (r["part"], r["path"]) == (part, path)), None)
-    if drawn is None:
-        raise UsageError(f"{part} {path} is not in the audit's sample.", "Load the page again.")
-    if drawn["sha256"] != sha256:
-        raise UsageError(
-            f"The picture of {part} {path} has changed since the audit was drawn.", "Skip it; another seed draws anew."
-        )
+            return [line for lines in self.answers.lines.values() for line in lines]
 
 
 def _decision(after: Decision | None, **values: Any) -> Decision:
@@ -444,16 +406,3 @@ def _decision(after: Decision | None, **values: Any) -> Decision:
         return new_decision(after=after, **values)
     except DecisionError as error:
         raise UsageError(error.message, error.next_step) from error
-
-
-def as_json(value: Any) -> Any:
-    """Values of a manifest as JSON has them: what is no number is null, dates are ISO texts."""
-    if isinstance(value, dict):
-        return {str(key): as_json(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    return str(value)

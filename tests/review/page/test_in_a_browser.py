@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -145,6 +146,29 @@ def test_a_click_means_another_face_and_the_box_goes_with_the_answer(server: Any
     [line] = server.lines()
     assert line["answer"] == "face"
     assert line["box"] == pytest.approx(box)
+
+
+def test_a_note_goes_with_its_answer_and_not_with_the_next(server: Any, sit: Any) -> None:
+    desk = sit(server)
+    desk.ready()
+    desk.press("n")
+    desk.page.keyboard.type("kr s12")
+    assert server.lines() == []
+    desk.answer("Enter", "r")
+    desk.answer("r")
+    assert [line["note"] for line in server.lines()] == ["kr s12", None]
+
+
+def test_the_overview_says_what_people_answered(server: Any) -> None:
+    client = server.client()
+    one, two, *_ = client.queue()
+    client.answer(one, "reject", by="anna")
+    client.answer(two, "reject", by="anna")
+    client.answer(two, "reject", by="otto")
+    text = re.sub(r"<[^>]+>", "", client.http.get("/overview").text)
+    assert "Records answered by anna: 2, otto: 1." in text
+    assert "rejected: 2." in text
+    assert "Answered by several: 1, alike: 1." in text
 
 
 def test_the_last_record_and_an_empty_queue(server: Any, sit: Any) -> None:

@@ -81,6 +81,7 @@ function banner(text, bad = false, seconds = 0) {
 function tell(error) {
   if (!(error instanceof Refusal)) console.error(error);
   banner([error.message, error.next].filter(Boolean).join(" "), true);
+  if (error.kind === "DecisionError") reported = true; // the file of decisions: what follows says when it is well again
 }
 
 // --- who reviews --------------------------------------------------------------------------------------------------

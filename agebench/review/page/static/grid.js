@@ -41,7 +41,7 @@ async function load(after, at) {
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
     const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
       element("img", { src: record.readable ? pictureOf(record.id, 320) : "/static/none.svg", alt: "" }),
-      element("span", { class: "state" }), element("span", {}, text), element("span", { title: checks }, checks));
+      element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { title: checks }, checks));
     tile.addEventListener("click", () => {
       const states = STATES.filter((state) => fits(tile, state));
       set(tile, states[(states.indexOf(tile.dataset.state) + 1) % states.length]);

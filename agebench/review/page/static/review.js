@@ -124,6 +124,7 @@ async function show(id) {
   const claimed = record.claimed === null ? "none" : String(record.claimed);
   picture.alt = `${record.name || "Somebody"}, claimed age ${claimed}; ${record.faces.length === 1 ? "one face" : `${record.faces.length} faces`}`;
   byId("claimed").textContent = claimed;
+  byId("looks").textContent = audit || record.suggested_age === null ? "" : `looks ${record.suggested_age.toFixed(0)}`;
   byId("who").textContent = [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ");
   byId("path").textContent = `${record.part} / ${record.path}`;
   face = record.faces.findIndex((one) => one.meant);
@@ -137,6 +138,7 @@ async function show(id) {
   strip("relatives", record.relatives, record);
   timeline(record);
   byId("age").value = "";
+  byId("note").value = "";
   forget();
   say(`Claimed age ${claimed}. ${record.reasons.map((r) => r.reason).join(". ")}`);
   if (!document.hidden) await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -289,6 +291,7 @@ function answer(kind, age) {
   const moved = face >= 0 && face !== meant && kind !== "reject";
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
   if (age !== undefined) one.age = age;
+  if (byId("note").value.trim()) one.note = byId("note").value.trim();
   if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
   next(async () => {
     if (now !== record) return;
@@ -373,6 +376,7 @@ document.addEventListener("keydown", (event) => {
   else if (key === "s" || key === "arrowright") { if (!event.repeat) skip(); }
   else if (key === "u" || key === "backspace") { if (!event.repeat) undo(); }
   else if (key === "f") choose(face + (event.shiftKey ? -1 : 1));
+  else if (key === "n") byId("note").focus();
   else if (key === "?") byId("help").showModal();
   else return;
   event.preventDefault();
@@ -390,6 +394,9 @@ byId("age-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const typed = byId("age").value;
   if (/^\d{1,2}$/.test(typed)) { byId("age").blur(); answer("age", Number(typed)); }
+});
+byId("note").addEventListener("keydown", (event) => {
+  if ((event.key === "Enter" || event.key === "Escape") && !event.isComposing) { event.preventDefault(); event.target.blur(); }
 });
 document.addEventListener("again", () => next(async () => { unload(); skipped.clear(); queue = []; await refill(); await advance(); }));
 
