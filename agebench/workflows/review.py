@@ -1,32 +1,26 @@
-"""review: the queue listed, an answer given, answers out and in, reviewers compared, the kept records audited."""
+"""review list, decide: the queue listed, an answer given."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from agebench.errors import AgebenchError, DecisionError, Missing, StorageError, UsageError
+from agebench.errors import AgebenchError, DecisionError, UsageError
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.decisions import (
     Subject,
     answered_records,
-    kept_rows,
     lines_folded,
     must_be_there,
-    present_pictures,
     subject_of,
-    task_rows,
 )
-from agebench.manifest.plans import curated_fingerprint
 from agebench.recipes import load_card
 from agebench.review import audit as audits
-from agebench.review.agreement import Agreement, agreement
-from agebench.review.answers import latest_answers, resolve
+from agebench.review.answers import resolve
 from agebench.review.decisions import (
     Answer,
     Box,
@@ -34,14 +28,10 @@ from agebench.review.decisions import (
     Kind,
     append,
     decisions_file,
-    merge,
     new_decision,
-    parse,
     read,
-    write_merged,
 )
-from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
-from agebench.review.queue import Answers, Queue, assigned, load_queue
+from agebench.review.queue import Answers, assigned, load_queue
 from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
@@ -68,42 +58,7 @@ class Answered:
     notes: list[str]
 
 
-@dataclass(frozen=True)
-class Imported:
-    """Answers taken in: how many of the file were new, and the records on which reviewers now disagree. curate: the
-    command that folds them in."""
-
-    file: Path
-    read: int
-    added: int
-    disagreements: list[dict[str, Any]]
-    curate: str
-    notes: list[str]
-
-
-@dataclass(frozen=True)
-class Audit:
-    """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
-    rows and the sample's pictures are those that it was drawn from; curate: the command that takes the estimate into
-    the manifest."""
-
-    sample: audits.Sample
-    file: Path
-    to_read: list[dict[str, Any]]
-    estimate: audits.Estimate
-    current: bool
-    curate: str
-    notes: list[str] = field(default_factory=list)
-
-
-def queue_of(manifest: Path) -> tuple[Queue, Answers, list[str]]:
-    """A queue with the answers that are there, as the page wants them: snapshots, nobody holds a file."""
-    queue = load_queue(manifest)
-    decisions, notes = _lines(manifest)
-    return queue, Answers(decisions), notes
-
-
-def _lines(manifest: Path) -> tuple[list[Decision], list[str]]:
+def lines_of(manifest: Path) -> tuple[list[Decision], list[str]]:
     """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
     file = decisions_file(manifest)
     with open_manifest(manifest) as con:
@@ -138,7 +93,9 @@ def listing(
         parts = parts_of(con)
     if part is not None and part not in parts:
         raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
-    queue, answers, notes = queue_of(manifest)
+    queue = load_queue(manifest)
+    decisions, notes = lines_of(manifest)
+    answers = Answers(decisions)
     known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
     if check is not None and check not in known:
         raise UsageError(
@@ -188,7 +145,7 @@ def decide(
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
         dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
     file = decisions_file(manifest)
-    decisions, notes = _lines(manifest)
+    decisions, notes = lines_of(manifest)
     mine = [d for d in decisions if (d.part, d.path) == (part, path)]
     kind: Kind = "audit" if audit else "decision"
     about: dict[str, Any] = {
@@ -299,120 +256,3 @@ def must_fit(
 def _who(decisions: Sequence[Decision], part: str, path: str) -> str:
     others = sorted({d.by for d in decisions if (d.part, d.path) == (part, path)})
     return f"Answers are there by {', '.join(others)}." if others else "Nobody has answered about it."
-
-
-def export_decisions(manifest: Path) -> tuple[bytes, int, list[str]]:
-    """All lines of the file of decisions, sorted by (at, id), and their number. Raises DecisionError."""
-    decisions, notes = _lines(manifest)
-    lines = merge(decisions, [])
-    return b"".join(d.line() for d in lines), len(lines), notes
-
-
-def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
-    """The queue as Label Studio's tasks (JSON), in the order of the queue, and their number."""
-    found = listing(manifest)
-    with open_manifest(manifest) as con:
-        rows, faces, estimates = task_rows(con, found.rows["record_id"])
-    by_record = {row["record_id"]: row for row in rows.to_dicts()}
-    by_face = _grouped(faces)
-    by_estimate = _grouped(estimates)
-    tasks = [task(by_record[n], by_face.get(n, []), by_estimate.get(n, [])) for n in found.rows["record_id"].to_list()]
-    interface = "Label Studio's labelling interface for them: " + " ".join(LABELLING.split())
-    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface]
-
-
-def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in frame.to_dicts():
-        found.setdefault(row.pop("record_id"), []).append(row)
-    return found
-
-
-def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
-    cannot be read are told one by one.
-
-    kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
-    """
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise Missing(f"There is no file {file}.", "`agebench review export --out FILE` writes one.") from error
-    except OSError as error:
-        raise StorageError(f"Cannot read {file}: {error.strerror or error}.") from error
-    studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
-    theirs, unread = answers_in(data, str(file)) if studio else (parse(data, str(file)), [])
-    with open_manifest(manifest) as con:
-        names = pl.DataFrame(
-            [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
-        ).unique()
-        must_be_there(decisions_file(manifest), lines_folded(con), manifest)
-        curate = curate_command(con, manifest)
-        unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
-    merged, added, notes = write_merged(decisions_file(manifest), theirs)
-    notes += unread
-    if not theirs and not unread:
-        notes.append(f"{file} holds no answer{'; its tasks have no annotations' if studio else ''}.")
-    if unknown:
-        notes.append(
-            f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
-        )
-    records = _answered_in(manifest, merged)
-    found = agreement(merged, records)
-    unfit = len(resolve(merged, records).filter(pl.col("status") == "unfit"))
-    if unfit:
-        notes.append(
-            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
-            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
-        )
-    return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, curate, notes)
-
-
-def agree(manifest: Path) -> tuple[Agreement, list[str]]:
-    """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
-    decisions, notes = _lines(manifest)
-    return agreement(decisions, _answered_in(manifest, decisions)), notes
-
-
-def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
-    """The records of a manifest that answers are about."""
-    names = latest_answers(decisions).select("part", "path").unique()
-    with open_manifest(manifest) as con:
-        return answered_records(con, names)
-
-
-def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: str | None = None) -> Audit:
-    """The audit of n kept records: drawn at the first call and kept in a file, then read as far as the answers go.
-
-    n, seed: 200 and 0; where neither is given, those of the audit that was drawn last. Raises NothingCurated,
-    UsageError, DecisionError, StorageError.
-    """
-    latest = next(iter(audits.samples_of(manifest)), None) if n is None and seed is None else None
-    n, seed = (latest.n, latest.seed) if latest else (200 if n is None else n, seed or 0)
-    if not 1 <= n <= 1_000_000:
-        raise UsageError(f"--n is {n}; expected 1 or more records.")
-    file = audits.sample_file(manifest, n, seed)
-    decisions, notes = _lines(manifest)
-    with open_manifest(manifest) as con:
-        must_be_judged(con, manifest)
-        fingerprint = curated_fingerprint(con)
-        if file.is_file():
-            sample, drawn = audits.read_sample(file), False
-        else:
-            sample = audits.draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
-            drawn = True
-        present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
-        curate = curate_command(con, manifest)
-    if latest:
-        notes.append(f"It is the audit that was drawn last, --n {n} --seed {seed}; other numbers draw another.")
-    if drawn:
-        audits.write_sample(file, sample)
-        notes.append(f"The sample was drawn and is kept in {file}.")
-    changed = len(audits.changed_since(sample, present))
-    if changed:
-        notes.append(f"The pictures of {changed:,} records have changed since they were drawn; they are left out.")
-    current = sample.curated == fingerprint and not changed
-    if not current:
-        notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
-    waiting, found = audits.to_read(sample, decisions, by, present), audits.estimate(sample, decisions, present)
-    return Audit(sample, file, waiting, found, current, curate, notes)

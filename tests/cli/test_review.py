@@ -63,7 +63,7 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
     assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
     curated = ok(agebench("curate", "imdb-wiki", "--json", cwd=workshop))
-    assert any("3 answers about 3 records were folded in" in note for note in curated["notes"])
+    assert any(": 3 (records: 3)" in note for note in curated["notes"])
     assert curated["observed"] == 0
     after = verdicts(workshop, agebench)
     assert {name for name in before if before[name] != after[name]} == {kept, waits, gone}

@@ -125,7 +125,7 @@ def test_answers_that_cannot_be_taken_say_why(build: Build) -> None:
         assert query(con, "SELECT * FROM curated").is_empty()
         assert queue_rows(con)["record_id"].to_list() == [0, 2]
     found = decisions.gather(path)
-    assert "3 answers about 4 records" in found.notes[0]
+    assert "3 (records: 4)" in found.notes[0]
     assert "1 whose answer cannot be meant so, 1 whose claimed age has changed" in found.notes[0]
 
 
