@@ -189,7 +189,7 @@ def _render_comparison(found: Comparison, out: Console) -> None:
         pad_edge=False,
     )  # fmt: skip
     for name in ("record", "age", found.recipe, found.other):
-        changed.add_column(name)
+        changed.add_column(name, overflow="fold")  # whole paths, for `agebench explain`
     for row in found.changed.head(MOST_SHOWN).iter_rows(named=True):
         changed.add_row(
             plain(f"{row['part']}/{row['path']}"), str(row["age"]),
