@@ -196,7 +196,15 @@ def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duck
                         f"{path} is no manifest: {text.splitlines()[0]}",
                         "Move it away, or name another with `--manifest`.",
                     ) from error
-                raise StorageError(f"Cannot open {path}: {text.splitlines()[0]}") from error
+                if "Could not read enough bytes" in text:
+                    raise ManifestError(
+                        f"{path} is damaged or cut off: {text.splitlines()[0]}",
+                        "Move it away and run `agebench curate` again.",
+                    ) from error
+                raise StorageError(
+                    f"Cannot open {path}: {text.splitlines()[0]}",
+                    "Mend the permissions, or work on a copy of the file.",
+                ) from error
             if time.monotonic() > deadline:
                 raise ManifestBusy(
                     f"{path} is in use by {_holder(text)}.", "Wait for it, or read a copy of the file."
