@@ -183,7 +183,10 @@ def _render_comparison(found: Comparison, out: Console) -> None:
     out.print()
     out.print(ages)
     if found.not_run:
-        out.print(f"[yellow]not run[/] by {found.other}: {', '.join(found.not_run)}")
+        out.print(
+            f"[yellow]not run[/] by {found.other}, so they take nothing above: {', '.join(found.not_run)}. "
+            f"What they read is observed where `--recipe` names {found.other} and `--compare` {found.recipe}."
+        )
     changed = Table(
         title=f"{len(found.changed):,} records judged otherwise by {found.other}", title_justify="left", box=None,
         pad_edge=False,

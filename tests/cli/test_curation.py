@@ -51,6 +51,15 @@ def test_compare_with_a_recipe_of_another_dataset_is_refused(workshop: Path, age
     assert "agebench cp fg-net NAME" in done.err
 
 
+def test_compare_says_how_to_have_the_other_recipe_run_whole(workshop: Path, agebench: Run) -> None:
+    done = agebench(
+        "curate", "imdb-wiki", "--workers", 1, "--estimator", "none", "--compare", "imdb-wiki-strict", cwd=workshop
+    )
+    text = " ".join(done.out.split())
+    assert "not run by imdb-wiki-strict, so they take nothing above: wrong_age, label_disagreement." in text
+    assert "`--recipe` names imdb-wiki-strict and `--compare` imdb-wiki-paper" in text
+
+
 def test_compare_prints_whole_paths(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     done = agebench("curate", "imdb-wiki", "--workers", 1, "--compare", "imdb-wiki-none", cwd=workshop)
