@@ -60,6 +60,8 @@ def curate(
     """Build the manifest of a release and give every record a verdict with a reason."""
     if detector is not None and detector not in DETECTORS:
         raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if estimator and "none" in estimator and set(estimator) != {"none"}:
+        raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     if engine not in ENGINES:
         raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
     from agebench.recipes import load_card

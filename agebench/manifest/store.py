@@ -51,6 +51,8 @@ def open_manifest(
     older: whether one of an older schema is opened too. Raises ManifestNotFound, ManifestError (no manifest, another
     schema), ManifestBusy where another process holds it for longer than `wait` seconds, StorageError.
     """
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder, no manifest.", "Name a file with `--manifest`.")
     if not path.is_file():
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
     con = _connect(path, read_only=not write, wait=wait)

@@ -164,6 +164,8 @@ def _must_not_lose_pictures(release: Release, manifest: Path) -> None:
 
 def _root(root: str | Folder | None, card: recipes.Card, manifest: Path, notes: list[str]) -> Folder:
     """The release's folder: the one asked for; else the card's; else, where that is not there, the manifest's own."""
+    if root == "":  # a shell's variable that is not set
+        raise UsageError("`--root` is empty.", f"Name the release's folder, or leave it out for {card.root}.")
     if root is None and manifest.is_file() and not Path(card.root).exists():
         last = peek(manifest, older=True).get("root")
         if last is not None:

@@ -176,6 +176,19 @@ def test_networks_trained_on_the_release_itself_doubt_its_labels(
     assert curate(agebench, workshop, "--estimator", "cross-fit")["kept"] == found["kept"]
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(("--estimator", "none", "--estimator", "cross-fit"), "contradict each other"), (("--root", ""), "--root"),
+     (("--manifest", "data"), "data is a folder, no manifest")],
+)  # fmt: skip
+def test_options_that_cannot_be_meant_are_refused(
+    workshop: Path, agebench: Run, options: tuple[str, ...], told: str
+) -> None:
+    done = agebench("curate", "imdb-wiki", *options, cwd=workshop)
+    assert done.status in (1, 2)
+    assert told in " ".join(done.err.split())
+
+
 def test_an_unknown_estimator_names_the_known_ones(workshop: Path, agebench: Run, run_id: str) -> None:
     done = agebench("curate", "imdb-wiki", "--estimator", "redy", cwd=workshop)
     assert done.status == 2
