@@ -17,6 +17,7 @@ from agebench.errors import WorkersFailed
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+END_SECONDS = 2.0
 WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) lets waits go on: look up now and then
 
 
@@ -148,9 +149,12 @@ def _finished(future: Future[Result]) -> Result:
 def _end(pool: ProcessPoolExecutor) -> None:
     """End a pool at once: whoever stops a run does not wait for batches that nobody will read."""
     workers = list((getattr(pool, "_processes", None) or {}).values())  # public from Python 3.14 on: terminate_workers
+    manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
     pool.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
         worker.terminate()
+    if manager is not None:  # at Python's exit it may close a pipe that the exit writes to: a traceback on the terminal
+        manager.join(END_SECONDS)
 
 
 def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:

@@ -53,5 +53,11 @@ def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
         )
     found = available(kind, cwd)
     if name not in found:
+        here = (cwd or Path.cwd()) / f"{name}.toml"
+        if here.is_file():
+            raise UsageError(
+                f"Unknown {WHAT[kind]} '{name}': it is not in {kind}/.",
+                f"Name the file, {name}.toml, or move it to {kind}/.",
+            )
         raise UsageError(f"Unknown {WHAT[kind]} '{name}'. {nearest(name, found)}", "`agebench ls` lists them all.")
     return found[name]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,16 @@ def batches(n: int, size: int = 4) -> Iterator[list[int]]:
 def test_any_number_of_workers_gives_every_result_once(work: ModuleType, workers: int) -> None:
     found = list(run_batches(work.add, batches(50), workers=workers, setup=work.set_up, setup_args=(100,)))
     assert sorted(n for batch in found for n in batch) == list(range(100, 150))
+
+
+def test_no_thread_of_a_pool_outlives_it(work: ModuleType) -> None:
+    """One that did was seen to close a pipe that Python's exit then wrote to, with a traceback."""
+    before = threading.active_count()
+    for stop_after in (1, 50):
+        found = run_batches(work.add, batches(50), workers=2)
+        assert len([batch for batch, _ in zip(found, range(stop_after), strict=False)]) == min(stop_after, 13)
+        found.close()
+        assert threading.active_count() == before
 
 
 def test_no_batches_give_no_results(work: ModuleType) -> None:

@@ -48,6 +48,13 @@ def test_an_unknown_name_gets_the_nearest(kind: Kind, name: str, near: str) -> N
     assert error.value.exit_status == 2
 
 
+def test_the_name_of_a_file_that_lies_beside_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").touch()
+    with pytest.raises(UsageError, match="not in pipelines/") as error:
+        find("pipelines", "mine", tmp_path)
+    assert "mine.toml" in error.value.next_step
+
+
 def test_a_name_near_to_none_gets_them_all() -> None:
     with pytest.raises(UsageError, match="Known: cacd, fg-net, imdb-wiki, morph, utkface"):
         find("manifests", "zzz")

@@ -38,6 +38,10 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Stopped(error) from error
+        except RuntimeError as error:  # what DuckDB makes of a Ctrl-C in the midst of a query
+            if str(error) != "Query interrupted":
+                raise
+            raise _Stopped(KeyboardInterrupt()) from error
 
 
 app = typer.Typer(

@@ -60,6 +60,8 @@ def curate(
     """Build the manifest of a release and give every record a verdict with a reason."""
     if detector is not None and detector not in DETECTORS:
         raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if estimator and "none" in estimator and set(estimator) != {"none"}:
+        raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     if engine not in ENGINES:
         raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
     from agebench.recipes import load_card
@@ -183,13 +185,16 @@ def _render_comparison(found: Comparison, out: Console) -> None:
     out.print()
     out.print(ages)
     if found.not_run:
-        out.print(f"[yellow]not run[/] by {found.other}: {', '.join(found.not_run)}")
+        out.print(
+            f"[yellow]not run[/] by {found.other}, so they take nothing above: {', '.join(found.not_run)}. "
+            f"What they read is observed where `--recipe` names {found.other} and `--compare` {found.recipe}."
+        )
     changed = Table(
         title=f"{len(found.changed):,} records judged otherwise by {found.other}", title_justify="left", box=None,
         pad_edge=False,
     )  # fmt: skip
     for name in ("record", "age", found.recipe, found.other):
-        changed.add_column(name)
+        changed.add_column(name, overflow="fold")  # whole paths, for `agebench explain`
     for row in found.changed.head(MOST_SHOWN).iter_rows(named=True):
         changed.add_row(
             plain(f"{row['part']}/{row['path']}"), str(row["age"]),

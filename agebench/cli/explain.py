@@ -51,11 +51,9 @@ def _render(found: Explanation, out: Console) -> None:
     from agebench.manifest.evidence import COLUMNS
 
     colours = {"keep": "bold green", "review": "bold yellow", "reject": "bold red"}
-    verdict = found.verdict or "not judged"
-    out.print(
-        f"[bold]{plain(found.part)} {plain(found.path)}[/]: [{colours.get(verdict, 'bold')}]{verdict}[/] "
-        f"by {found.recipe or 'no recipe'}"
-    )
+    verdict = found.verdict or "not judged yet"
+    judge = f" by {found.recipe}" if found.recipe else ""
+    out.print(f"[bold]{plain(found.part)} {plain(found.path)}[/]: [{colours.get(verdict, 'bold')}]{verdict}[/]{judge}")
     for check in found.checks:
         if check.said == "fired":
             out.print(f"  {check.name} ({check.verdict}): {plain(check.reason)}")

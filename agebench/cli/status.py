@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,7 +27,8 @@ def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("r
     if found.manifests:
         table = Table(box=None, pad_edge=False)
         for name in ("manifest", "records", "kept", "review", "rejected", "recipe", "plans", ""):
-            table.add_column(name, justify="right" if name in ("records", "kept", "review", "rejected") else "left")
+            justify: Literal["left", "right"] = "right" if name in ("records", "kept", "review", "rejected") else "left"
+            table.add_column(name, justify=justify, overflow="fold")
         for m in found.manifests:
             table.add_row(
                 plain(m.path), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}", m.recipe or "-",

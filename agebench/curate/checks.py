@@ -55,6 +55,15 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
     return recipe, path
 
 
+def must_judge(recipe: CurationRecipe, file: Path, dataset: str) -> None:
+    """Raises RecipeError where a recipe is of another dataset."""
+    if recipe.dataset != dataset:
+        raise RecipeError(
+            f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.",
+            f'Copy it (`agebench cp {file.stem} NAME`), say dataset = "{dataset}" in the copy, then `--recipe NAME`.',
+        )
+
+
 def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) -> list[CompiledCheck]:
     """Validate every check and turn it into SQL. place: the recipe's file, for messages.
 

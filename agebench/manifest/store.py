@@ -51,6 +51,8 @@ def open_manifest(
     older: whether one of an older schema is opened too. Raises ManifestNotFound, ManifestError (no manifest, another
     schema), ManifestBusy where another process holds it for longer than `wait` seconds, StorageError.
     """
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder, no manifest.", "Name a file with `--manifest`.")
     if not path.is_file():
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
     con = _connect(path, read_only=not write, wait=wait)
@@ -196,7 +198,15 @@ def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duck
                         f"{path} is no manifest: {text.splitlines()[0]}",
                         "Move it away, or name another with `--manifest`.",
                     ) from error
-                raise StorageError(f"Cannot open {path}: {text.splitlines()[0]}") from error
+                if "Could not read enough bytes" in text:
+                    raise ManifestError(
+                        f"{path} is damaged or cut off: {text.splitlines()[0]}",
+                        "Move it away and run `agebench curate` again.",
+                    ) from error
+                raise StorageError(
+                    f"Cannot open {path}: {text.splitlines()[0]}",
+                    "Mend the permissions, or work on a copy of the file.",
+                ) from error
             if time.monotonic() > deadline:
                 raise ManifestBusy(
                     f"{path} is in use by {_holder(text)}.", "Wait for it, or read a copy of the file."

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.curate import compile_recipe, load_recipe
-from agebench.errors import RecipeError
+from agebench.curate import compile_recipe, load_recipe, must_judge
 from agebench.manifest import get_meta, open_manifest
 from agebench.manifest.evidence import observers_run
 from agebench.manifest.verdicts import judge_apart, judged_rows
@@ -38,8 +37,7 @@ def other_recipe(name: str, dataset: str) -> tuple[CurationRecipe, Path]:
     """A recipe to compare with, and its file. Raises UsageError, RecipeError for a broken one or one of another
     dataset."""
     recipe, file = load_recipe(name)
-    if recipe.dataset != dataset:
-        raise RecipeError(f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.")
+    must_judge(recipe, file, dataset)
     return recipe, file
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agebench import recipes, resources
-from agebench.curate import compile_recipe, load_recipe
-from agebench.errors import Missing, RecipeError, ReleaseNotFound, UsageError, nearest
+from agebench.curate import compile_recipe, load_recipe, must_judge
+from agebench.errors import Missing, ReleaseNotFound, UsageError, nearest
 from agebench.manifest import get_meta, open_manifest, peek
 from agebench.manifest.evidence import COLUMNS, Observer
 from agebench.manifest.records import pictures_known
+from agebench.manifest.verdicts import CompiledCheck
 from agebench.observe import (
     DetectorChoice,
     EmbedderChoice,
@@ -79,8 +80,7 @@ def settle(
     """
     card = recipes.load_card(dataset)
     recipe, recipe_file = load_recipe(recipe_name or card.recipe)
-    if recipe.dataset != card.name:
-        raise RecipeError(f"{recipe_file} is a recipe for '{recipe.dataset}', not for '{card.name}'.")
+    must_judge(recipe, recipe_file, card.name)
     compiled = compile_recipe(recipe, str(recipe_file), set(COLUMN_OBSERVERS))
     manifest = manifest or manifest_of(card.name)
     notes: list[str] = []
@@ -110,6 +110,7 @@ def settle(
             observers = Observers()
         else:
             ready, runs, cross_fit = _estimators(wanted, notes)
+            notes += _not_asked_for(recipe, compiled, estimators)
             observers = Observers(chosen, ready, _embedder(recipe))
     else:
         notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
@@ -117,6 +118,22 @@ def settle(
     return Setting(
         card, recipe, recipe_file, place, folder, release, manifest, observers, asked, runs, cross_fit, notes
     )
+
+
+def _not_asked_for(
+    recipe: recipes.CurationRecipe, compiled: list[CompiledCheck], estimators: Sequence[str] | None
+) -> list[str]:
+    """What checks of the recipe read and the recipe lets nobody observe: they will not run."""
+    needed = {observer for check in compiled for observer in check.observers}
+    notes = []
+    if "ages" in needed and estimators is None and not recipe.observe.estimators:
+        notes.append(
+            f"{recipe.name} doubts claimed ages and names no age estimator: `--estimator ready`, or "
+            'estimators = ["ready"] under [observe] in it, does.'
+        )
+    if "identities" in needed and recipe.observe.identities == "none":
+        notes.append(f'{recipe.name} reads identities: identities = "auto" under [observe] in it has them observed.')
+    return notes
 
 
 def _any_picture(release: Release) -> bool:
@@ -147,6 +164,8 @@ def _must_not_lose_pictures(release: Release, manifest: Path) -> None:
 
 def _root(root: str | Folder | None, card: recipes.Card, manifest: Path, notes: list[str]) -> Folder:
     """The release's folder: the one asked for; else the card's; else, where that is not there, the manifest's own."""
+    if root == "":  # a shell's variable that is not set
+        raise UsageError("`--root` is empty.", f"Name the release's folder, or leave it out for {card.root}.")
     if root is None and manifest.is_file() and not Path(card.root).exists():
         last = peek(manifest, older=True).get("root")
         if last is not None:

@@ -138,7 +138,7 @@ def _next(
             return m.curate, f"{m.path}: " + "; ".join(m.problems)
     waiting = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
     if waiting:
-        return f"agebench curate {waiting[0]}", f"data/{waiting[0]} is here and not curated yet"
+        return f"agebench curate {waiting[0]}", f"{load_card(waiting[0]).root} is here and not curated yet"
     if not manifests:
         return "agebench demo --small", "there is no release here; the demo draws one of its own"
     where = "" if runs_dir == RUNS else f" --runs {shlex.quote(str(runs_dir))}"
@@ -150,9 +150,13 @@ def _next(
     if chosen is None and not runs:
         return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
     if chosen is not None:
-        name = "" if len(training) == 1 or chosen.dataset == "imdb-wiki" else f" --manifest {chosen.path}"
+        name = (
+            ""
+            if len(training) == 1 or chosen.dataset == "imdb-wiki"
+            else f" --manifest {shlex.quote(str(chosen.path))}"
+        )
         if not chosen.kept:
-            return chosen.curate or "agebench ls recipes", (
+            return chosen.curate or "agebench ls pipelines", (
                 f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
             )
         if not chosen.plans or any("plan" in p for p in chosen.problems):

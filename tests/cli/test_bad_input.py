@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,18 @@ file=__import__('sys').stderr), time.sleep(60)); {code}"
     assert json.loads(out)["error"]["kind"] == "Interrupted"
     assert "Stopped." in err
     assert "Traceback" not in err
+
+
+def test_a_stop_within_a_query_is_a_stop_and_no_bug(
+    workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped() -> None:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with duckdb.connect() as con:
+            con.execute("SELECT count(*) FROM range(10_000_000) a, range(1_000_000) b WHERE hash(a.range, b.range) = 0")
+
+    monkeypatch.setattr("agebench.workflows.listing.list_declarations", stopped)
+    told(agebench("ls", cwd=workshop), 130, "Stopped.", "goes on")
 
 
 def test_a_bug_is_a_sentence_and_a_traceback_only_on_demand(

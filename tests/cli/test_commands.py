@@ -174,6 +174,15 @@ def test_status_names_the_next_command(tmp_path: Path, workshop: Path, agebench:
     assert any("no manifest" in p for m in with_junk["manifests"] for p in m["problems"])
 
 
+def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
+    assert agebench("cp", "utkface", "chips", cwd=tmp_path).status == 0
+    card = tmp_path / "manifests" / "chips.toml"
+    card.write_text(card.read_text().replace('root = "data/utkface"', 'root = "elsewhere"'))
+    (tmp_path / "elsewhere" / "chips").mkdir(parents=True)
+    found = json.loads(agebench("status", "--json", cwd=tmp_path).out)
+    assert (found["next_command"], found["why"].split()[0]) == ("agebench curate chips", "elsewhere")
+
+
 def test_doctor_tries_the_detectors(agebench: Run, detector: str, tmp_path: Path) -> None:
     done = agebench("doctor", "--json", cwd=tmp_path)
     found = json.loads(done.out)

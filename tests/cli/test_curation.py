@@ -13,7 +13,7 @@ import pytest
 from agebench.cli.explain import half_blocks
 from agebench.manifest import open_manifest
 from agebench.manifest.evidence import COLUMNS
-from agebench.manifest.store import query
+from agebench.manifest.store import query, set_meta
 
 Run = Callable
 
@@ -48,6 +48,23 @@ def test_compare_shows_every_record_that_another_recipe_judges_otherwise(worksho
 def test_compare_with_a_recipe_of_another_dataset_is_refused(workshop: Path, agebench: Run) -> None:
     done = agebench("curate", "imdb-wiki", "--compare", "fg-net", cwd=workshop)
     assert (done.status, "not for 'imdb-wiki'" in done.err) == (2, True)
+    assert "agebench cp fg-net NAME" in done.err
+
+
+def test_compare_says_how_to_have_the_other_recipe_run_whole(workshop: Path, agebench: Run) -> None:
+    done = agebench(
+        "curate", "imdb-wiki", "--workers", 1, "--estimator", "none", "--compare", "imdb-wiki-strict", cwd=workshop
+    )
+    text = " ".join(done.out.split())
+    assert "not run by imdb-wiki-strict, so they take nothing above: wrong_age, label_disagreement." in text
+    assert "`--recipe` names imdb-wiki-strict and `--compare` imdb-wiki-paper" in text
+
+
+def test_compare_prints_whole_paths(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = agebench("curate", "imdb-wiki", "--workers", 1, "--compare", "imdb-wiki-none", cwd=workshop)
+    assert done.status == 0, done.err
+    assert "…" not in done.out.partition("records judged otherwise")[2].partition("… and")[0]
 
 
 def test_explain_tells_all_of_a_record(workshop: Path, agebench: Run) -> None:
@@ -67,6 +84,16 @@ def test_explain_tells_all_of_a_record(workshop: Path, agebench: Run) -> None:
         text = agebench("explain", row["part"], row["path"], cwd=workshop).out
         assert row["verdict"] in text
         assert all(name in text for name in fired)
+
+
+def test_explain_before_anything_was_judged_says_so(workshop: Path, agebench: Run) -> None:
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
+        part, path = con.execute("SELECT part, path FROM record WHERE record_id = 3").fetchall()[0]
+        con.execute("DELETE FROM verdict; DELETE FROM recipe_check")
+        set_meta(con, judged_at=None, recipe=None)
+    done = agebench("explain", part, path, cwd=workshop)
+    assert done.status == 0, done.err
+    assert done.out.splitlines()[0].endswith(f"{path}: not judged yet")
 
 
 def test_explain_of_an_unknown_record_names_the_nearest(workshop: Path, agebench: Run) -> None:
@@ -98,6 +125,18 @@ def test_checks_whose_estimators_did_not_run_say_so(workshop: Path, agebench: Ru
     assert set(found["not_run"]) == {"wrong_age", "label_disagreement"}  # type: ignore[arg-type]
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         assert con.execute("SELECT count(*) FROM suspicion").fetchall() == [(0,)]
+
+
+def test_a_recipe_that_lets_nobody_observe_what_it_reads_is_told(workshop: Path, agebench: Run) -> None:
+    (workshop / "mine.toml").write_text(
+        'name = "mine"\ndataset = "imdb-wiki"\ntitle = "t"\n'
+        '[[check]]\nname = "odd"\nreview = "label_suspicion > 0.5 OR identity_face = FALSE"\nreason = "r"\n'
+    )
+    notes = " ".join(curate(agebench, workshop, "--recipe", "mine.toml")["notes"])  # type: ignore[arg-type]
+    assert "--estimator ready" in notes
+    assert 'identities = "auto"' in notes
+    asked = curate(agebench, workshop, "--recipe", "mine.toml", "--estimator", "none")
+    assert "--estimator" not in " ".join(asked["notes"])  # type: ignore[arg-type]
 
 
 def test_a_finished_run_doubts_the_labels(workshop: Path, agebench: Run, run_id: str) -> None:
@@ -135,6 +174,19 @@ def test_networks_trained_on_the_release_itself_doubt_its_labels(
 
     monkeypatch.setattr("agebench.train.crossfit.crossfit", again)
     assert curate(agebench, workshop, "--estimator", "cross-fit")["kept"] == found["kept"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(("--estimator", "none", "--estimator", "cross-fit"), "contradict each other"), (("--root", ""), "--root"),
+     (("--manifest", "data"), "data is a folder, no manifest")],
+)  # fmt: skip
+def test_options_that_cannot_be_meant_are_refused(
+    workshop: Path, agebench: Run, options: tuple[str, ...], told: str
+) -> None:
+    done = agebench("curate", "imdb-wiki", *options, cwd=workshop)
+    assert done.status in (1, 2)
+    assert told in " ".join(done.err.split())
 
 
 def test_an_unknown_estimator_names_the_known_ones(workshop: Path, agebench: Run, run_id: str) -> None:

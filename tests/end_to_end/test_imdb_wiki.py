@@ -84,6 +84,10 @@ def test_wrong_ages_are_suspect_to_a_ready_model(shared: Path, detector: str, tm
     certain = judged.filter(pl.col("reasons").str.contains("wrong_age"))
     assert len(certain) >= 5
     assert certain["wrong"].sum() >= 0.95 * len(certain)
+    with open_manifest(path) as con:
+        beside = query(con, "SELECT reasons FROM evidence JOIN judged USING (record_id) WHERE second_face_ratio > 0.4")
+    assert len(beside) >= 40
+    assert not beside["reasons"].str.contains("wrong_age").any()  # the claim may be of the other face
 
 
 @pytest.mark.slow

@@ -119,8 +119,9 @@ def test_a_manifest_cut_off_or_damaged_is_a_sentence(build: Build, tmp_path: Pat
     for keep in (5_000, 13_000, len(content) // 2):
         cut = tmp_path / f"cut{keep}.duckdb"
         cut.write_bytes(content[:keep])
-        with pytest.raises(AgebenchError):
+        with pytest.raises(AgebenchError) as error:
             read_all(cut)
+        assert error.value.next_step
 
 
 def touch(path: Path, write: bool) -> None:
