@@ -111,7 +111,10 @@ def _told(recipe: str, check: str) -> Iterator[None]:
             f"{recipe}, check '{check}': took more than {JUDGING_SECONDS:.0f} s.", "Simplify its predicate."
         ) from error
     except duckdb.Error as error:
-        raise RecipeError(f"{recipe}, check '{check}': {str(error).splitlines()[0]}") from error
+        raise RecipeError(
+            f"{recipe}, check '{check}': {str(error).splitlines()[0]}",
+            "Its predicate fails on the values of some record; `try_cast` is NULL where a cast does not fit.",
+        ) from error
 
 
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
