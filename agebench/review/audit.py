@@ -153,14 +153,21 @@ def reading_number(answer: Decision) -> int:
     return number if type(number) is int and number > 0 else 1
 
 
+def age_read(answer: Decision) -> int | None:
+    """The age that a reading is about, as `shown` says it; None where it does not."""
+    age = (answer.shown or {}).get("age")
+    return age if type(age) is int else None
+
+
 def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[Decision]]:
     """The readings of each record of a sample, in order: the audit answers that are not taken back, of each reviewer's
-    first and second reading the latest. An answer about another picture than the one that was drawn is none."""
-    pictures = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
-    found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in pictures}
+    first and second reading the latest. An answer about another picture or another age than the one that was drawn is
+    none: another sample may hold the record with the age that people decided since."""
+    drawn = {(r["part"], r["path"]): r for r in sample.records}
+    found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in drawn}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
         name = (one.part, one.path)
-        if name in found and one.sha256 == pictures[name]:
+        if name in found and one.sha256 == drawn[name]["sha256"] and age_read(one) in (None, drawn[name]["age"]):
             found[name][one.by, reading_number(one)] = one
     return {name: sorted(had.values(), key=lambda d: d.order) for name, had in found.items()}
 

@@ -169,8 +169,10 @@ def decide(
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
         about["shown"] = {"claimed": subject.age} | (shown or {})
         if audit:
-            about["shown"]["reading"] = reading
-            notes += _drawn(manifest, subject)
+            drawn = _drawn(manifest, subject)
+            about["shown"] |= {"age": drawn["age"], "reading": reading}
+            if drawn["sha256"] != subject.sha256:
+                notes.append("The picture has changed since it was drawn, it is left out: the reading does not count.")
         else:
             notes += _of_a_test_set(dataset, answer)
         if settle:
@@ -195,20 +197,17 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _drawn(manifest: Path, subject: Subject) -> list[str]:
-    """What is to be said of a reading. Raises UsageError where no audit's sample holds the record."""
+def _drawn(manifest: Path, subject: Subject) -> dict[str, Any]:
+    """The record as the latest audit drew it whose sample holds its present picture, else any picture of it. Raises
+    UsageError where none does."""
     name = (subject.part, subject.path)
-    pictures = [
-        r["sha256"] for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name
-    ]
-    if not pictures:
+    drawn = [r for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name]
+    if not drawn:
         raise UsageError(
             f"{subject.part} {subject.path} is in no audit's sample, so a reading of it says nothing.",
             "`agebench review audit` draws a sample and lists what is to be read.",
         )
-    if subject.sha256 not in pictures:
-        return ["The picture has changed since it was drawn, it is left out: the reading does not count."]
-    return []
+    return next((r for r in drawn if r["sha256"] == subject.sha256), drawn[0])
 
 
 def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:

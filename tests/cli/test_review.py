@@ -318,6 +318,7 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     again = ok(agebench("review", "audit", "--by", "anna", "--json", cwd=workshop))  # the one that was drawn last
     assert (again["n"], again["seed"]) == (10, 1)
     told(agebench("review", "audit", cwd=workshop), 0)
+    assert agebench("review", "audit", "--seed", -1, cwd=workshop).status == 2  # the page's address has n-seed
     assert len(list((workshop / "manifests").glob("*.audit-*"))) == 1
     again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))

@@ -114,6 +114,16 @@ def test_every_reading_counts_and_what_is_called_wrong() -> None:
     assert (nothing.wrong, nothing.interval, nothing.read) == (None, None, 0)
 
 
+def test_a_reading_that_was_shown_another_age_is_none() -> None:
+    sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
+    one = sample.records[0]
+    shown = {"reading": 1, "age": one["age"]}
+    assert estimate(sample, [read_as(one, "keep", shown=shown)]).readings == 1
+    other = shown | {"age": (one["age"] + 1) % 100}  # as a later audit drew it, after somebody decided
+    assert estimate(sample, [read_as(one, "keep", shown=other)]).readings == 0
+    assert len(to_read(sample, [read_as(one, "keep", shown=other)])) == sum(r["readings"] for r in sample.records)
+
+
 def test_a_reviewer_who_corrects_a_reading_counts_once() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     one = next(r for r in sample.records if r["readings"] == 2)

@@ -23,6 +23,7 @@ from agebench.review.page.charts import age_bars
 from agebench.review.page.desk import Desk, Given, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Changed, Pictures
+from agebench.review.page.readings import drawn
 from agebench.review.page.snapshot import Filters
 
 GRID = 30
@@ -170,12 +171,18 @@ def create_app(
         return JSONResponse({"records": ids, "left": len(rows), "total": total, **_state(desk)})
 
     @app.get("/api/record/{record_id}")
-    def record(record_id: RecordId, blind: bool = False) -> JSONResponse:
+    def record(
+        record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
+    ) -> JSONResponse:
         found = desk.look(record_id)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
-        shown = _blind(found) if blind else _whole(found)
-        open_ = not blind and (not desk.reviewers.names or "reviewers_disagree" in desk.reasons(record_id))
+        if sample is None:
+            shown = _whole(found)
+        else:
+            n, seed = map(int, sample.split("-"))
+            shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])
+        open_ = sample is None and (not desk.reviewers.names or "reviewers_disagree" in desk.reasons(record_id))
         standing = desk.answers.standing((found.part, found.path)) if open_ else []  # second answers are independent
         answers = [{"by": d.by, "answer": d.answer, "age": d.age, "at": d.at, "note": d.note} for d in standing]
         return JSONResponse(as_json(shown | {"answers": answers}))
@@ -250,12 +257,14 @@ def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
     } | {name: look.evidence.get(name) for name in facts}
 
 
-def _blind(look: Look) -> dict[str, Any]:
-    """A record as an audit shows it: nothing of what machines made of it but which face is meant."""
+def _blind(look: Look, age: int) -> dict[str, Any]:
+    """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
+    machines made of it but which face is meant."""
     facts = ("name", "gender", "photo_year", "width", "height")
     relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
     return _named(look, facts) | {
-        "claimed": look.age,
+        "age": age,
+        "claimed": age,
         "faces": [face | {"score": None} for face in look.faces if face["meant"]],
         "reasons": [],
         "estimates": [],

@@ -28,7 +28,7 @@ from agebench.review import audit
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.answers import latest_answers, resolve
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
-from agebench.review.page.readings import PATIENCE, Readings, must_be_drawn
+from agebench.review.page.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
 from agebench.review.queue import Answers, load_queue
 
@@ -313,8 +313,10 @@ class Desk:
                         f"Record {one.record_id} is not what was shown: the records were read again.",
                         "Look at it as it is now; nothing was recorded.",
                     )
+                about = shown | {"claimed": claimed}
                 if sample is not None:
-                    must_be_drawn(sample, part, path, sha256)
+                    age = must_be_as_drawn(sample, part, path, sha256)["age"]
+                    about |= {"age": age, "reading": numbers.get((part, path), 1)}
                 elif one.answer != "reject" and sha256 is None:
                     raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
                 elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
@@ -324,9 +326,6 @@ class Desk:
                         "Set its age, or reject it.",
                     )
                 values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
-                about = shown | {"claimed": claimed}
-                if sample is not None:
-                    about["reading"] = numbers.get((part, path), 1)
                 more = {"box": one.box, "note": one.note, "shown": about}
                 made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
             self._write(made)

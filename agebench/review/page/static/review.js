@@ -35,7 +35,7 @@ function ask({ after, at } = {}) {
 
 function load(id) {
   if (!records.has(id)) {
-    const wanted = call(`/api/record/${id}${audit ? "?blind=true" : ""}`);
+    const wanted = call(`/api/record/${id}${audit ? `?sample=${audit[0]}-${audit[1]}` : ""}`);
     wanted.catch(() => records.delete(id));
     records.set(id, wanted);
     const picture = new Image();
