@@ -20,7 +20,7 @@ from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.looking import Look
 from agebench.review import audit
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Given, seal_of
+from agebench.review.page.desk import Desk, Given, is_readable, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Changed, Pictures
 from agebench.review.page.readings import drawn
@@ -253,7 +253,7 @@ def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
         "part": look.part,
         "path": look.path,
         "age": look.age,
-        "readable": look.evidence["sha256"] is not None and look.evidence.get("file_error") is None,
+        "readable": is_readable(look),
     } | {name: look.evidence.get(name) for name in facts}
 
 

@@ -54,6 +54,11 @@ def seal_of(part: str, path: str, sha256: str | None) -> str:
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
+def is_readable(look: Look) -> bool:
+    """Whether a record's picture can be read."""
+    return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
+
+
 class Desk:
     """The queue of one manifest with the answers that are there. Safe to use from several threads.
 
@@ -190,7 +195,7 @@ class Desk:
             found.append({
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
-                "readable": row["sha256"] is not None,
+                "readable": row["sha256"] is not None and row["error"] is None,
             })  # fmt: skip
         return found
 
@@ -307,7 +312,7 @@ class Desk:
         with self._lock:
             made = []
             numbers = self.readings.numbers(sample, by, present) if sample else {}
-            for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
+            for one, (part, path, sha256, claimed, readable) in zip(given, subjects, strict=True):
                 if seal_of(part, path, sha256) != one.seal:
                     raise UsageError(
                         f"Record {one.record_id} is not what was shown: the records were read again.",
@@ -317,7 +322,7 @@ class Desk:
                 if sample is not None:
                     age = must_be_as_drawn(sample, part, path, sha256)["age"]
                     about |= {"age": age, "reading": numbers.get((part, path), 1)}
-                elif one.answer != "reject" and sha256 is None:
+                elif one.answer != "reject" and not readable:
                     raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
                 elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
                     raise UsageError(
@@ -357,17 +362,17 @@ class Desk:
             rows = self.snapshot.names.with_row_index("record_id").filter(named)
         return None if rows.is_empty() else int(rows["record_id"][0])
 
-    def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None]:
-        """(part, path, sha256, claimed age)."""
+    def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None, bool]:
+        """(part, path, sha256, claimed age, whether its picture can be read)."""
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
             row = now.queue.rows.row(place, named=True)
-            return row["part"], row["path"], row["sha256"], row["age"]
+            return row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"]
         found = self.look(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
-        return found.part, found.path, found.evidence["sha256"], found.evidence["age"]
+        return found.part, found.path, found.evidence["sha256"], found.evidence["age"], is_readable(found)
 
     def _write(self, made: list[Decision]) -> None:
         """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where

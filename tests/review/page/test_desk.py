@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from agebench.errors import UsageError
+from agebench.manifest import open_manifest
 from agebench.review.audit import read_sample
 from agebench.review.decisions import append, decisions_file, new_decision, read
 from agebench.review.page.desk import Desk, Given, seal_of
@@ -20,7 +21,7 @@ ALL = Filters()
 
 
 def given(desk: Desk, record: int, answer: str = "reject") -> Given:
-    part, path, sha256, _ = desk._subject(record)
+    part, path, sha256, *_ = desk._subject(record)
     return Given(record, answer, seal_of(part, path, sha256))  # type: ignore[arg-type]
 
 
@@ -105,6 +106,17 @@ def test_an_age_that_is_none_cannot_be_kept(office: Path) -> None:
     with pytest.raises(UsageError, match="cannot be kept as it is"):
         desk.answer([given(desk, record, "keep")], by="anna")
     assert desk.answer([Given(record, "age", given(desk, record).seal, 30)], by="anna")
+
+
+def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
+    with open_manifest(office / MANIFEST) as con:
+        [(record,)] = con.execute(
+            "SELECT record_id FROM record JOIN content USING (part, path) WHERE error = 'truncated'"
+        ).fetchall()
+    desk = Desk(office / MANIFEST)
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        desk.answer([given(desk, record, "keep")], by="anna")
+    assert desk.answer([given(desk, record)], by="anna")
 
 
 def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_since(
