@@ -39,7 +39,8 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Given:
-    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels."""
+    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
+    settles: ids of the answers that were shown with it, which it decides against."""
 
     record_id: int
     answer: Answer
@@ -47,6 +48,7 @@ class Given:
     age: int | None = None
     box: Box | None = None
     note: str | None = None
+    settles: tuple[str, ...] = ()
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:
@@ -318,7 +320,7 @@ class Desk:
                         f"Record {one.record_id} is not what was shown: the records were read again.",
                         "Look at it as it is now; nothing was recorded.",
                     )
-                about = shown | {"claimed": claimed}
+                about: dict[str, Any] = shown | {"claimed": claimed}
                 if sample is not None:
                     age = must_be_as_drawn(sample, part, path, sha256)["age"]
                     about |= {"age": age, "reading": numbers.get((part, path), 1)}
@@ -330,6 +332,9 @@ class Desk:
                         "be kept as it is.",
                         "Set its age, or reject it.",
                     )
+                if one.settles and sample is None:
+                    known = {d.id for d in self.answers.standing((part, path))}
+                    about["settles"] = [answer for answer in one.settles if answer in known]
                 values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
                 more = {"box": one.box, "note": one.note, "shown": about}
                 made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))

@@ -226,6 +226,7 @@ function normal(mean, spread) {
 
 function answersOf(record) {
   byId("answers-block").hidden = !record.answers.length;
+  byId("settles").hidden = !record.settles;
   byId("answers").replaceChildren(...record.answers.map((one) => element("li", {},
     `${one.by}: ${one.answer}${one.age === null ? "" : ` ${one.age}`}${one.note ? ` (${one.note})` : ""}`)));
 }
@@ -292,6 +293,7 @@ function answer(kind, age) {
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
+  if (record.settles) one.settles = record.answers.map((said) => said.id);
   if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
   next(async () => {
     if (now !== record) return;
