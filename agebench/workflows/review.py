@@ -18,6 +18,7 @@ from agebench.manifest.decisions import (
     must_be_there,
     subject_of,
 )
+from agebench.manifest.verdicts import reasons
 from agebench.recipes import load_card
 from agebench.review import audit as audits
 from agebench.review.answers import resolve
@@ -31,7 +32,7 @@ from agebench.review.decisions import (
     new_decision,
     read,
 )
-from agebench.review.queue import Answers, assigned, load_queue
+from agebench.review.queue import OPEN, Answers, assigned, load_queue
 from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
@@ -90,18 +91,14 @@ def listing(
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
-        parts = parts_of(con)
+        parts, checks = parts_of(con), list(reasons(con))
     if part is not None and part not in parts:
         raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
     queue = load_queue(manifest)
     decisions, notes = lines_of(manifest)
     answers = Answers(decisions)
-    known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
-    if check is not None and check not in known:
-        raise UsageError(
-            f"No record waits because of '{check}'.",
-            "Checks with records in review: " + (", ".join(known) or "none") + ".",
-        )
+    if check is not None and check not in (*checks, *OPEN):
+        raise UsageError(f"{manifest} was judged by no check '{check}'.", f"Its checks: {', '.join(checks)}.")
     rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)
     if reviewers and by is not None:
         mine = [

@@ -129,6 +129,8 @@ def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, age
     assert one == [row for row in rows if row["subject_id"] == rows[0]["subject_id"]]
     assert len(ok(agebench("review", "list", "--limit", 1, "--json", cwd=workshop))["records"]) == 1
     told(agebench("review", "list", "--check", "nonsense", cwd=workshop), 2, "nonsense", check)
+    nobody = ok(agebench("review", "list", "--check", "reviewers_disagree", "--json", cwd=workshop))
+    assert (nobody["left"], nobody["records"]) == (0, [])  # a loop over what is left ends
     told(agebench("review", "list", "--part", "imbd", cwd=workshop), 2, "no part 'imbd'", "imdb, wiki")
     told(agebench("review", "list", "--age", "40-20", cwd=workshop), 2, "the lower one comes first")
     none = agebench("review", "list", "--subject", "nobody", cwd=workshop)
