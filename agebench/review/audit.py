@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -121,7 +122,10 @@ def write_sample(path: Path, sample: Sample) -> None:
     """Write a sample whole or not at all. Raises StorageError."""
     new = path.with_name(path.name + ".new")
     try:
-        new.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
+        with new.open("w", encoding="utf-8") as sink:
+            sink.write(json.dumps(asdict(sample), indent=1) + "\n")
+            sink.flush()
+            os.fsync(sink.fileno())  # readings are worth nothing without it
         new.replace(path)
     except OSError as error:
         raise StorageError(
