@@ -398,6 +398,9 @@ class Desk:
         if place is None:
             return
         row = now.queue.rows.row(place, named=True)
+        if (row["part"], row["path"]) != (decision.part, decision.path):  # numbered anew since it was shown
+            now.done.clear()
+            return
         for who, mask in now.done.items():
             mask[place] = self.answers.drops_out(
                 (decision.part, decision.path), row["sha256"], row["reasons"], judged_at=now.queue.judged_at,
