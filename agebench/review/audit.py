@@ -58,7 +58,7 @@ class Estimate:
 
     n: records drawn; changed: those of them whose picture has changed since, which are left out; read: records with a
     reading; readings: their number; called_wrong: readings that say so. wrong: median of the posterior of the share of
-    wrong labels; interval: its central 95 %. mistakes: median of the reviewers' mistake rate.
+    wrong labels; interval: 95 % of it (see `Posterior.interval`). mistakes: median of the reviewers' mistake rate.
     """
 
     n: int
@@ -233,7 +233,7 @@ def estimate(
         readings=sum(of for _, of in pairs),
         called_wrong=sum(wrong for wrong, _ in pairs),
         wrong=found.wrong[1] if found else None,
-        interval=(found.wrong[0], found.wrong[2]) if found else None,
+        interval=found.interval if found else None,
         mistakes=found.mistakes[1] if found else None,
         seed=sample.seed,
         drawn_at=sample.drawn_at,
@@ -245,10 +245,15 @@ def estimate(
 
 @dataclass(frozen=True)
 class Posterior:
-    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate."""
+    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate.
+
+    interval: 95 % of the share's posterior: the central ones; where the shortest 95 % begin at 0, from 0, for the
+    central ones never hold a share of 0.
+    """
 
     wrong: tuple[float, float, float]
     mistakes: tuple[float, float, float]
+    interval: tuple[float, float]
 
 
 def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
@@ -270,11 +275,20 @@ def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
             p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right
         )
     weight = np.exp(likelihood - likelihood.max()) * width[:, None] * chance
-    return Posterior(_quantiles(weight.sum(axis=1), edges), _quantiles(weight.sum(axis=0), steps))
+    shares, rates = _below(weight.sum(axis=1)), _below(weight.sum(axis=0))
+    low, middle, high = _quantiles(shares, edges)
+    starts = np.linspace(0, LEVELS[0] + 1 - LEVELS[2], 101)
+    widths = np.interp(starts + LEVELS[2] - LEVELS[0], shares, edges) - np.interp(starts, shares, edges)
+    interval = (low if np.argmin(widths) else 0.0, high)
+    return Posterior((low, middle, high), _quantiles(rates, steps), interval)
 
 
-def _quantiles(weight: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
-    below = np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
+def _below(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The distribution function at the edges of cells of these weights."""
+    return np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
+
+
+def _quantiles(below: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
     low, middle, high = np.interp(LEVELS, below, edges)
     return float(low), float(middle), float(high)
 
