@@ -51,6 +51,19 @@ class Given:
     settles: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; reasons: checks."""
+
+    part: str
+    path: str
+    sha256: str | None
+    claimed: int | None
+    readable: bool
+    suggested_age: float | None
+    reasons: list[str]
+
+
 def seal_of(part: str, path: str, sha256: str | None) -> str:
     """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
@@ -314,30 +327,21 @@ class Desk:
         with self._lock:
             made = []
             numbers = self.readings.numbers(sample, by, present) if sample else {}
-            for one, (part, path, sha256, claimed, readable) in zip(given, subjects, strict=True):
-                if seal_of(part, path, sha256) != one.seal:
-                    raise UsageError(
-                        f"Record {one.record_id} is not what was shown: the records were read again.",
-                        "Look at it as it is now; nothing was recorded.",
-                    )
-                about: dict[str, Any] = shown | {"claimed": claimed}
+            for one, subject in zip(given, subjects, strict=True):
+                _must_fit(one, subject, audit=sample is not None)
+                name = subject.part, subject.path
+                about: dict[str, Any] = shown | {"claimed": subject.claimed}
                 if sample is not None:
-                    age = must_be_as_drawn(sample, part, path, sha256)["age"]
-                    about |= {"age": age, "reading": numbers.get((part, path), 1)}
-                elif one.answer != "reject" and not readable:
-                    raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
-                elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
-                    raise UsageError(
-                        f"{part} {path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it cannot "
-                        "be kept as it is.",
-                        "Set its age, or reject it.",
-                    )
-                if one.settles and sample is None:
-                    known = {d.id for d in self.answers.standing((part, path))}
-                    about["settles"] = [answer for answer in one.settles if answer in known]
-                values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
-                more = {"box": one.box, "note": one.note, "shown": about}
-                made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
+                    age = must_be_as_drawn(sample, *name, subject.sha256)["age"]
+                    about |= {"age": age, "reading": numbers.get(name, 1)}
+                else:
+                    about |= {"suggested_age": subject.suggested_age, "reasons": subject.reasons}
+                    if one.settles:
+                        known = {d.id for d in self.answers.standing(name)}
+                        about["settles"] = [answer for answer in one.settles if answer in known]
+                values = {"part": subject.part, "path": subject.path, "sha256": subject.sha256}
+                said = {"answer": one.answer, "age": one.age, "box": one.box, "note": one.note, "shown": about}
+                made.append(_decision(self.answers.latest(name, by, kind), by=by, kind=kind, **values, **said))
             self._write(made)
             for one, decision in zip(given, made, strict=True):
                 self._mark(decision, one.record_id)
@@ -367,17 +371,23 @@ class Desk:
             rows = self.snapshot.names.with_row_index("record_id").filter(named)
         return None if rows.is_empty() else int(rows["record_id"][0])
 
-    def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None, bool]:
-        """(part, path, sha256, claimed age, whether its picture can be read)."""
+    def _subject(self, record_id: int) -> Shown:
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
             row = now.queue.rows.row(place, named=True)
-            return row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"]
+            return Shown(
+                row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
+                row["suggested_age"], row["reasons"] or [],
+            )  # fmt: skip
         found = self.look(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
-        return found.part, found.path, found.evidence["sha256"], found.evidence["age"], is_readable(found)
+        known = found.evidence
+        return Shown(
+            found.part, found.path, known["sha256"], known["age"], is_readable(found), known.get("suggested_age"),
+            [reason["check"] for reason in found.reasons],
+        )  # fmt: skip
 
     def _write(self, made: list[Decision]) -> None:
         """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where
@@ -411,6 +421,28 @@ class Desk:
         """Every line of the file of decisions, those of the file that was read last and those written here since."""
         with self._lock:
             return [line for lines in self.answers.lines.values() for line in lines]
+
+
+def _must_fit(one: Given, subject: Shown, *, audit: bool) -> None:
+    """Raises UsageError where an answer is not about the record as it was shown, or keeps what cannot be kept."""
+    claimed = subject.claimed
+    if seal_of(subject.part, subject.path, subject.sha256) != one.seal:
+        raise UsageError(
+            f"Record {one.record_id} is not what was shown: the records were read again.",
+            "Look at it as it is now; nothing was recorded.",
+        )
+    if audit:
+        return
+    if one.answer != "reject" and not subject.readable:
+        raise UsageError(
+            f"{subject.part} {subject.path} cannot be read as a picture, so it cannot be kept.", "Reject it."
+        )
+    if one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
+        raise UsageError(
+            f"{subject.part} {subject.path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it "
+            "cannot be kept as it is.",
+            "Set its age, or reject it.",
+        )
 
 
 def _decision(after: Decision | None, **values: Any) -> Decision:

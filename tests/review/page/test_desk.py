@@ -21,8 +21,8 @@ ALL = Filters()
 
 
 def given(desk: Desk, record: int, answer: str = "reject") -> Given:
-    part, path, sha256, *_ = desk._subject(record)
-    return Given(record, answer, seal_of(part, path, sha256))  # type: ignore[arg-type]
+    shown = desk._subject(record)
+    return Given(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
 
 
 def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:

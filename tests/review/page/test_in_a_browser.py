@@ -74,6 +74,8 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     counted = {(line["part"], line["path"]): line for line in lines if line["kind"] == "decision"}
     assert {where[record] for record in given} <= set(counted)
     assert all(line["by"] == "anna" and line["shown"]["mode"] == "page" for line in counted.values())
+    assert all(set(line["shown"]) == {"mode", "claimed", "suggested_age", "reasons"} for line in counted.values())
+    assert all("every_one" in line["shown"]["reasons"] for line in counted.values())
     assert counted[where[undone]]["age"] == 37
     assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=server.folder).status == 0
     assert agebench("export", "--rows", "verdicts", "--out", "v.csv", cwd=server.folder).status == 0
