@@ -323,7 +323,8 @@ def test_an_answer_on_the_page_settles_what_reviewers_disagree_about(
     desk.page.goto(f"{server.address}/?check=reviewers_disagree")
     desk.page.wait_for_function("(id) => seen()?.id === id", arg=record)
     said = desk.page.locator("#answers-block").inner_text()
-    assert all(word in said for word in ("anna: reject", "otto: age 30", "your answer settles it"))
+    for text in (said, desk.page.locator("#live").text_content()):  # a screen reader is told too
+        assert all(word in text for word in ("anna: reject", "otto: age 30", "your answer settles it"))
     desk.press("4", "1")
     desk.page.wait_for_function("() => !working && now === null")
     assert len(server.lines()[-1]["shown"]["settles"]) == 2

@@ -140,7 +140,7 @@ async function show(id) {
   byId("age").value = "";
   byId("note").value = "";
   forget();
-  say(`Claimed age ${claimed}. ${record.reasons.map((r) => r.reason).join(". ")}`);
+  say(`Claimed age ${claimed}. ${record.settles ? `${byId("answers-block").innerText}. ` : ""}${record.reasons.map((r) => r.reason).join(". ")}`);
   if (!document.hidden) await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   appeared = performance.now();
   performance.clearMarks("shown");
