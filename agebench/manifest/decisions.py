@@ -112,8 +112,9 @@ def must_be_there(file: Path, folded: int, manifest: Path) -> None:
 
 def queue_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
-    sha256, reasons (joined by `;`), checks (how many fired), label_suspicion, suggested_age, in_class (curated records
-    of that age), per_class (what the newest plan wants of a class; NULL without one)."""
+    sha256, error (why it cannot be read), reasons (joined by `;`), checks (how many fired), label_suspicion,
+    suggested_age, in_class (curated records of that age), largest_class, per_class (what the newest plan wants of a
+    class; NULL without one)."""
     return query(
         con,
         """
@@ -121,7 +122,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
             SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
             FROM meta WHERE starts_with(key, 'plan:')),
         class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age)
-        SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, j.reasons,
+        SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
                len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
                coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
                (SELECT per_class FROM per) AS per_class

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -57,7 +58,7 @@ class Estimate:
 
     n: records drawn; changed: those of them whose picture has changed since, which are left out; read: records with a
     reading; readings: their number; called_wrong: readings that say so. wrong: median of the posterior of the share of
-    wrong labels; interval: its central 95 %. mistakes: median of the reviewers' mistake rate.
+    wrong labels; interval: 95 % of it (see `Posterior.interval`). mistakes: median of the reviewers' mistake rate.
     """
 
     n: int
@@ -121,7 +122,10 @@ def write_sample(path: Path, sample: Sample) -> None:
     """Write a sample whole or not at all. Raises StorageError."""
     new = path.with_name(path.name + ".new")
     try:
-        new.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
+        with new.open("w", encoding="utf-8") as sink:
+            sink.write(json.dumps(asdict(sample), indent=1) + "\n")
+            sink.flush()
+            os.fsync(sink.fileno())  # readings are worth nothing without it
         new.replace(path)
     except OSError as error:
         raise StorageError(
@@ -153,14 +157,21 @@ def reading_number(answer: Decision) -> int:
     return number if type(number) is int and number > 0 else 1
 
 
+def age_read(answer: Decision) -> int | None:
+    """The age that a reading is about, as `shown` says it; None where it does not."""
+    age = (answer.shown or {}).get("age")
+    return age if type(age) is int else None
+
+
 def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[Decision]]:
     """The readings of each record of a sample, in order: the audit answers that are not taken back, of each reviewer's
-    first and second reading the latest. An answer about another picture than the one that was drawn is none."""
-    pictures = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
-    found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in pictures}
+    first and second reading the latest. An answer about another picture or another age than the one that was drawn is
+    none: another sample may hold the record with the age that people decided since."""
+    drawn = {(r["part"], r["path"]): r for r in sample.records}
+    found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in drawn}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
         name = (one.part, one.path)
-        if name in found and one.sha256 == pictures[name]:
+        if name in found and one.sha256 == drawn[name]["sha256"] and age_read(one) in (None, drawn[name]["age"]):
             found[name][one.by, reading_number(one)] = one
     return {name: sorted(had.values(), key=lambda d: d.order) for name, had in found.items()}
 
@@ -222,7 +233,7 @@ def estimate(
         readings=sum(of for _, of in pairs),
         called_wrong=sum(wrong for wrong, _ in pairs),
         wrong=found.wrong[1] if found else None,
-        interval=(found.wrong[0], found.wrong[2]) if found else None,
+        interval=found.interval if found else None,
         mistakes=found.mistakes[1] if found else None,
         seed=sample.seed,
         drawn_at=sample.drawn_at,
@@ -234,10 +245,15 @@ def estimate(
 
 @dataclass(frozen=True)
 class Posterior:
-    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate."""
+    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate.
+
+    interval: 95 % of the share's posterior: the central ones; where the shortest 95 % begin at 0, from 0, for the
+    central ones never hold a share of 0.
+    """
 
     wrong: tuple[float, float, float]
     mistakes: tuple[float, float, float]
+    interval: tuple[float, float]
 
 
 def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
@@ -259,11 +275,20 @@ def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
             p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right
         )
     weight = np.exp(likelihood - likelihood.max()) * width[:, None] * chance
-    return Posterior(_quantiles(weight.sum(axis=1), edges), _quantiles(weight.sum(axis=0), steps))
+    shares, rates = _below(weight.sum(axis=1)), _below(weight.sum(axis=0))
+    low, middle, high = _quantiles(shares, edges)
+    starts = np.linspace(0, LEVELS[0] + 1 - LEVELS[2], 101)
+    widths = np.interp(starts + LEVELS[2] - LEVELS[0], shares, edges) - np.interp(starts, shares, edges)
+    interval = (low if np.argmin(widths) else 0.0, high)
+    return Posterior((low, middle, high), _quantiles(rates, steps), interval)
 
 
-def _quantiles(weight: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
-    below = np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
+def _below(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The distribution function at the edges of cells of these weights."""
+    return np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
+
+
+def _quantiles(below: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
     low, middle, high = np.interp(LEVELS, below, edges)
     return float(low), float(middle), float(high)
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import from_json
 
 from agebench.errors import DecisionError, StorageError
@@ -28,6 +28,11 @@ Kind = Literal["decision", "audit", "undo"]
 Answer = Literal["keep", "reject", "age", "face"]
 Box = tuple[float, float, float, float]
 TAIL = 1 << 16  # bytes read to find the last line
+
+
+def composed(name: str) -> str:
+    """The same name, whichever keyboard wrote its accents (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 class Decision(BaseModel):
@@ -41,7 +46,11 @@ class Decision(BaseModel):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
     at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
-    by: Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,98}[^\s\x00-\x1f\x7f-\x9f])?$")]
+    by: Annotated[
+        str,
+        Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]{0,98}[^\s\x00-\x1f\x7f-\x9f])?$"),
+        AfterValidator(composed),
+    ]
     kind: Kind
     part: Annotated[str, Field(min_length=1, max_length=1000)]
     path: Annotated[str, Field(min_length=1, max_length=5000)]
@@ -52,11 +61,6 @@ class Decision(BaseModel):
     note: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = None
     shown: dict[str, Any] | None = None
     undoes: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] | None = None
-
-    @field_validator("by")
-    @classmethod
-    def composed(cls, value: str) -> str:
-        return unicodedata.normalize("NFC", value)  # the same name, whichever keyboard wrote its accents
 
     @field_validator("at")
     @classmethod

@@ -24,8 +24,8 @@ class Queue:
     """The records in review of a manifest as it was when it was read; nobody holds the file.
 
     rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
-    subject_id, block and near_block (records with the same number are neighbours), sha256, reasons (list),
-    label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
+    subject_id, block and near_block (records with the same number are neighbours), sha256, error (why it cannot
+    be read), reasons (list), label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
     """
 
     manifest: Path
@@ -110,8 +110,8 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
         )
         .with_row_index("place")
         .select(
-            "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "reasons",
-            "label_suspicion", "suggested_age", "certainty", "rarity", "worth",
+            "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "error",
+            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth",
         )
     )  # fmt: skip
 

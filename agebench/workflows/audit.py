@@ -39,7 +39,9 @@ def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: 
     latest = next(iter(audits.samples_of(manifest)), None) if n is None and seed is None else None
     n, seed = (latest.n, latest.seed) if latest else (200 if n is None else n, seed or 0)
     if not 1 <= n <= 1_000_000:
-        raise UsageError(f"--n is {n}; expected 1 or more records.")
+        raise UsageError(f"--n is {n}; expected 1 to 1,000,000 records.")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"--seed is {seed}; expected 0 or more, below 2^63.")
     file = audits.sample_file(manifest, n, seed)
     decisions, notes = lines_of(manifest)
     with open_manifest(manifest) as con:

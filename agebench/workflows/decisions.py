@@ -24,7 +24,7 @@ from agebench.review.answers import OPEN, latest_answers, resolve, without_recor
 from agebench.review.audit import Name, Sample, estimate, samples_of
 from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
 
-RESOLVING = 2  # raise when answers are resolved otherwise: they are folded in anew then
+RESOLVING = 3  # raise when answers are resolved otherwise: they are folded in anew then
 
 
 @dataclass(frozen=True)

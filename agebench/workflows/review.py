@@ -18,6 +18,7 @@ from agebench.manifest.decisions import (
     must_be_there,
     subject_of,
 )
+from agebench.manifest.verdicts import reasons
 from agebench.recipes import load_card
 from agebench.review import audit as audits
 from agebench.review.answers import resolve
@@ -31,7 +32,7 @@ from agebench.review.decisions import (
     new_decision,
     read,
 )
-from agebench.review.queue import Answers, assigned, load_queue
+from agebench.review.queue import OPEN, Answers, assigned, load_queue
 from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
@@ -90,18 +91,14 @@ def listing(
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
-        parts = parts_of(con)
+        parts, checks = parts_of(con), list(reasons(con))
     if part is not None and part not in parts:
         raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
     queue = load_queue(manifest)
     decisions, notes = lines_of(manifest)
     answers = Answers(decisions)
-    known = sorted(queue.rows["reasons"].explode().drop_nulls().unique()) if check is not None else []
-    if check is not None and check not in known:
-        raise UsageError(
-            f"No record waits because of '{check}'.",
-            "Checks with records in review: " + (", ".join(known) or "none") + ".",
-        )
+    if check is not None and check not in (*checks, *OPEN):
+        raise UsageError(f"{manifest} was judged by no check '{check}'.", f"Its checks: {', '.join(checks)}.")
     rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)
     if reviewers and by is not None:
         mine = [
@@ -169,8 +166,10 @@ def decide(
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
         about["shown"] = {"claimed": subject.age} | (shown or {})
         if audit:
-            about["shown"]["reading"] = reading
-            notes += _drawn(manifest, subject)
+            drawn = _drawn(manifest, subject)
+            about["shown"] |= {"age": drawn["age"], "reading": reading}
+            if drawn["sha256"] != subject.sha256:
+                notes.append("The picture has changed since it was drawn, it is left out: the reading does not count.")
         else:
             notes += _of_a_test_set(dataset, answer)
         if settle:
@@ -195,20 +194,17 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _drawn(manifest: Path, subject: Subject) -> list[str]:
-    """What is to be said of a reading. Raises UsageError where no audit's sample holds the record."""
+def _drawn(manifest: Path, subject: Subject) -> dict[str, Any]:
+    """The record as the latest audit drew it whose sample holds its present picture, else any picture of it. Raises
+    UsageError where none does."""
     name = (subject.part, subject.path)
-    pictures = [
-        r["sha256"] for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name
-    ]
-    if not pictures:
+    drawn = [r for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name]
+    if not drawn:
         raise UsageError(
             f"{subject.part} {subject.path} is in no audit's sample, so a reading of it says nothing.",
             "`agebench review audit` draws a sample and lists what is to be read.",
         )
-    if subject.sha256 not in pictures:
-        return ["The picture has changed since it was drawn, it is left out: the reading does not count."]
-    return []
+    return next((r for r in drawn if r["sha256"] == subject.sha256), drawn[0])
 
 
 def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:

@@ -39,6 +39,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     waiting = records.with_columns(
         reasons=pl.lit("odd;high"), checks=2, subject_id=pl.lit(None, pl.Utf8), near_group=pl.lit(None, pl.Int32),
+        error=pl.lit(None, pl.Utf8),
         group_id=pl.Series(rng.integers(0, 30_000, RECORDS)), label_suspicion=pl.Series(rng.random(RECORDS)),
         suggested_age=pl.lit(None, pl.Float64), in_class=5, largest_class=10, per_class=pl.lit(None, pl.Int32),
     )  # fmt: skip

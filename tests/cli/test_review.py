@@ -129,6 +129,8 @@ def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, age
     assert one == [row for row in rows if row["subject_id"] == rows[0]["subject_id"]]
     assert len(ok(agebench("review", "list", "--limit", 1, "--json", cwd=workshop))["records"]) == 1
     told(agebench("review", "list", "--check", "nonsense", cwd=workshop), 2, "nonsense", check)
+    nobody = ok(agebench("review", "list", "--check", "reviewers_disagree", "--json", cwd=workshop))
+    assert (nobody["left"], nobody["records"]) == (0, [])  # a loop over what is left ends
     told(agebench("review", "list", "--part", "imbd", cwd=workshop), 2, "no part 'imbd'", "imdb, wiki")
     told(agebench("review", "list", "--age", "40-20", cwd=workshop), 2, "the lower one comes first")
     none = agebench("review", "list", "--subject", "nobody", cwd=workshop)
@@ -318,6 +320,7 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     again = ok(agebench("review", "audit", "--by", "anna", "--json", cwd=workshop))  # the one that was drawn last
     assert (again["n"], again["seed"]) == (10, 1)
     told(agebench("review", "audit", cwd=workshop), 0)
+    assert agebench("review", "audit", "--seed", -1, cwd=workshop).status == 2  # the page's address has n-seed
     assert len(list((workshop / "manifests").glob("*.audit-*"))) == 1
     again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))

@@ -114,6 +114,16 @@ def test_every_reading_counts_and_what_is_called_wrong() -> None:
     assert (nothing.wrong, nothing.interval, nothing.read) == (None, None, 0)
 
 
+def test_a_reading_that_was_shown_another_age_is_none() -> None:
+    sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
+    one = sample.records[0]
+    shown = {"reading": 1, "age": one["age"]}
+    assert estimate(sample, [read_as(one, "keep", shown=shown)]).readings == 1
+    other = shown | {"age": (one["age"] + 1) % 100}  # as a later audit drew it, after somebody decided
+    assert estimate(sample, [read_as(one, "keep", shown=other)]).readings == 0
+    assert len(to_read(sample, [read_as(one, "keep", shown=other)])) == sum(r["readings"] for r in sample.records)
+
+
 def test_a_reviewer_who_corrects_a_reading_counts_once() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     one = next(r for r in sample.records if r["readings"] == 2)
@@ -169,7 +179,13 @@ def test_readings_without_mistakes_give_the_beta_posterior() -> None:
     assert found == pytest.approx(beta.ppf([0.025, 0.5, 0.975], 13, 89), abs=0.003)
 
 
-@pytest.mark.parametrize("true", [0.01, 0.05, 0.15])
+def test_the_interval_begins_at_0_where_nothing_speaks_against_it() -> None:
+    assert posterior([(0, 1)] * 100 + [(0, 2)] * 100).interval[0] == 0
+    some = posterior([(0, 2)] * 80 + [(2, 2)] * 20)
+    assert some.interval == (some.wrong[0], some.wrong[2])
+
+
+@pytest.mark.parametrize("true", [0, 0.002, 0.01, 0.05, 0.15])
 def test_the_interval_holds_the_truth_although_reviewers_make_mistakes(true: float) -> None:
     """n = 200, half of them read twice, 5 % mistakes: 93 of 100 seeds at least."""
     held, widths = 0, []
@@ -180,7 +196,7 @@ def test_the_interval_holds_the_truth_although_reviewers_make_mistakes(true: flo
         said = [
             (int((rng.random(r) < np.where(w, 0.95, 0.05)).sum()), int(r)) for w, r in zip(wrong, readings, strict=True)
         ]
-        low, _, high = posterior(said).wrong
+        low, high = posterior(said).interval
         held += low <= true <= high
         widths.append(high - low)
     print(f"true {true:.0%}: held {held} of 100, width {np.mean(widths):.3f}")

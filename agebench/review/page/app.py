@@ -12,27 +12,31 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.looking import Look
 from agebench.review import audit
+from agebench.review.decisions import composed
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Given, seal_of
+from agebench.review.page.desk import Desk, Given, is_readable, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Changed, Pictures
+from agebench.review.page.readings import drawn
 from agebench.review.page.snapshot import Filters
 
 GRID = 30
 MOST_READINGS = 1000  # that the audit's page is told of at once
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
+By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
 
 
 class One(BaseModel):
-    """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels."""
+    """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
+    ids of the answers that were shown with it, which it decides against."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,6 +46,7 @@ class One(BaseModel):
     age: Annotated[int, Field(ge=0, le=99)] | None = None
     box: tuple[float, float, float, float] | None = None
     note: Annotated[str, Field(max_length=2000)] | None = None
+    settles: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
 
 
 class Answering(BaseModel):
@@ -145,7 +150,7 @@ def create_app(
 
     @app.get("/api/queue")
     def queue(
-        by: Annotated[str, Query(max_length=100)] = "",
+        by: By = "",
         check: Annotated[str | None, Query(max_length=200)] = None,
         ages: Annotated[str | None, Query(pattern=r"^\d{1,2}-\d{1,2}$")] = None,
         part: Annotated[str | None, Query(max_length=1000)] = None,
@@ -162,7 +167,7 @@ def create_app(
         return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(desk)})
 
     @app.get("/api/audit/{n}-{seed}")
-    def audit_queue(n: int, seed: int, by: Annotated[str, Query(max_length=100)] = "") -> JSONResponse:
+    def audit_queue(n: int, seed: int, by: By = "") -> JSONResponse:
         sample = _sample(desk, (n, seed))
         rows = desk.readings.to_read(sample, by)
         total = sum(r["readings"] for r in sample.records)
@@ -170,15 +175,22 @@ def create_app(
         return JSONResponse({"records": ids, "left": len(rows), "total": total, **_state(desk)})
 
     @app.get("/api/record/{record_id}")
-    def record(record_id: RecordId, blind: bool = False) -> JSONResponse:
+    def record(
+        record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
+    ) -> JSONResponse:
         found = desk.look(record_id)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
-        shown = _blind(found) if blind else _whole(found)
-        open_ = not blind and (not desk.reviewers.names or "reviewers_disagree" in desk.reasons(record_id))
-        standing = desk.answers.standing((found.part, found.path)) if open_ else []  # second answers are independent
-        answers = [{"by": d.by, "answer": d.answer, "age": d.age, "at": d.at, "note": d.note} for d in standing]
-        return JSONResponse(as_json(shown | {"answers": answers}))
+        if sample is None:
+            shown = _whole(found)
+        else:
+            n, seed = map(int, sample.split("-"))
+            shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])
+        settles = sample is None and "reviewers_disagree" in desk.reasons(record_id)
+        open_ = settles or (sample is None and not desk.reviewers.names)  # else second answers are independent
+        standing = desk.answers.standing((found.part, found.path)) if open_ else []
+        answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]
+        return JSONResponse(as_json(shown | {"answers": answers, "settles": settles}))
 
     @app.get("/picture/{record_id}")
     def picture(
@@ -197,7 +209,10 @@ def create_app(
     @app.post("/api/answer")
     def answer(sent: Answering) -> JSONResponse:
         sample = _sample(desk, sent.audit) if sent.audit else None
-        given = [Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None) for one in sent.answers]
+        given = [
+            Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles))
+            for one in sent.answers
+        ]
         mode = "audit" if sample else "page" if len(given) == 1 else "grid"
         made = desk.answer(given, by=sent.by, mode=mode, sample=sample)
         return JSONResponse({"recorded": [decision.id for decision in made]})
@@ -246,16 +261,18 @@ def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
         "part": look.part,
         "path": look.path,
         "age": look.age,
-        "readable": look.evidence["sha256"] is not None and look.evidence.get("file_error") is None,
+        "readable": is_readable(look),
     } | {name: look.evidence.get(name) for name in facts}
 
 
-def _blind(look: Look) -> dict[str, Any]:
-    """A record as an audit shows it: nothing of what machines made of it but which face is meant."""
+def _blind(look: Look, age: int) -> dict[str, Any]:
+    """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
+    machines made of it but which face is meant."""
     facts = ("name", "gender", "photo_year", "width", "height")
     relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
     return _named(look, facts) | {
-        "claimed": look.age,
+        "age": age,
+        "claimed": age,
         "faces": [face | {"score": None} for face in look.faces if face["meant"]],
         "reasons": [],
         "estimates": [],

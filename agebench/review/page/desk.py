@@ -28,7 +28,7 @@ from agebench.review import audit
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.answers import latest_answers, resolve
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
-from agebench.review.page.readings import PATIENCE, Readings, must_be_drawn
+from agebench.review.page.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
 from agebench.review.queue import Answers, load_queue
 
@@ -39,7 +39,8 @@ POLL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Given:
-    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels."""
+    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
+    settles: ids of the answers that were shown with it, which it decides against."""
 
     record_id: int
     answer: Answer
@@ -47,11 +48,30 @@ class Given:
     age: int | None = None
     box: Box | None = None
     note: str | None = None
+    settles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; reasons: checks."""
+
+    part: str
+    path: str
+    sha256: str | None
+    claimed: int | None
+    readable: bool
+    suggested_age: float | None
+    reasons: list[str]
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:
     """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def is_readable(look: Look) -> bool:
+    """Whether a record's picture can be read."""
+    return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
 
 
 class Desk:
@@ -190,7 +210,7 @@ class Desk:
             found.append({
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
-                "readable": row["sha256"] is not None,
+                "readable": row["sha256"] is not None and row["error"] is None,
             })  # fmt: skip
         return found
 
@@ -307,28 +327,21 @@ class Desk:
         with self._lock:
             made = []
             numbers = self.readings.numbers(sample, by, present) if sample else {}
-            for one, (part, path, sha256, claimed) in zip(given, subjects, strict=True):
-                if seal_of(part, path, sha256) != one.seal:
-                    raise UsageError(
-                        f"Record {one.record_id} is not what was shown: the records were read again.",
-                        "Look at it as it is now; nothing was recorded.",
-                    )
+            for one, subject in zip(given, subjects, strict=True):
+                _must_fit(one, subject, audit=sample is not None)
+                name = subject.part, subject.path
+                about: dict[str, Any] = shown | {"claimed": subject.claimed}
                 if sample is not None:
-                    must_be_drawn(sample, part, path, sha256)
-                elif one.answer != "reject" and sha256 is None:
-                    raise UsageError(f"{part} {path} cannot be read as a picture, so it cannot be kept.", "Reject it.")
-                elif one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
-                    raise UsageError(
-                        f"{part} {path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it cannot "
-                        "be kept as it is.",
-                        "Set its age, or reject it.",
-                    )
-                values = {"part": part, "path": path, "sha256": sha256, "answer": one.answer, "age": one.age}
-                about = shown | {"claimed": claimed}
-                if sample is not None:
-                    about["reading"] = numbers.get((part, path), 1)
-                more = {"box": one.box, "note": one.note, "shown": about}
-                made.append(_decision(self.answers.latest((part, path), by, kind), by=by, kind=kind, **values, **more))
+                    age = must_be_as_drawn(sample, *name, subject.sha256)["age"]
+                    about |= {"age": age, "reading": numbers.get(name, 1)}
+                else:
+                    about |= {"suggested_age": subject.suggested_age, "reasons": subject.reasons}
+                    if one.settles:
+                        known = {d.id for d in self.answers.standing(name)}
+                        about["settles"] = [answer for answer in one.settles if answer in known]
+                values = {"part": subject.part, "path": subject.path, "sha256": subject.sha256}
+                said = {"answer": one.answer, "age": one.age, "box": one.box, "note": one.note, "shown": about}
+                made.append(_decision(self.answers.latest(name, by, kind), by=by, kind=kind, **values, **said))
             self._write(made)
             for one, decision in zip(given, made, strict=True):
                 self._mark(decision, one.record_id)
@@ -358,17 +371,23 @@ class Desk:
             rows = self.snapshot.names.with_row_index("record_id").filter(named)
         return None if rows.is_empty() else int(rows["record_id"][0])
 
-    def _subject(self, record_id: int) -> tuple[str, str, str | None, int | None]:
-        """(part, path, sha256, claimed age)."""
+    def _subject(self, record_id: int) -> Shown:
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
             row = now.queue.rows.row(place, named=True)
-            return row["part"], row["path"], row["sha256"], row["age"]
+            return Shown(
+                row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
+                row["suggested_age"], row["reasons"] or [],
+            )  # fmt: skip
         found = self.look(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
-        return found.part, found.path, found.evidence["sha256"], found.evidence["age"]
+        known = found.evidence
+        return Shown(
+            found.part, found.path, known["sha256"], known["age"], is_readable(found), known.get("suggested_age"),
+            [reason["check"] for reason in found.reasons],
+        )  # fmt: skip
 
     def _write(self, made: list[Decision]) -> None:
         """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where
@@ -389,6 +408,9 @@ class Desk:
         if place is None:
             return
         row = now.queue.rows.row(place, named=True)
+        if (row["part"], row["path"]) != (decision.part, decision.path):  # numbered anew since it was shown
+            now.done.clear()
+            return
         for who, mask in now.done.items():
             mask[place] = self.answers.drops_out(
                 (decision.part, decision.path), row["sha256"], row["reasons"], judged_at=now.queue.judged_at,
@@ -399,6 +421,28 @@ class Desk:
         """Every line of the file of decisions, those of the file that was read last and those written here since."""
         with self._lock:
             return [line for lines in self.answers.lines.values() for line in lines]
+
+
+def _must_fit(one: Given, subject: Shown, *, audit: bool) -> None:
+    """Raises UsageError where an answer is not about the record as it was shown, or keeps what cannot be kept."""
+    claimed = subject.claimed
+    if seal_of(subject.part, subject.path, subject.sha256) != one.seal:
+        raise UsageError(
+            f"Record {one.record_id} is not what was shown: the records were read again.",
+            "Look at it as it is now; nothing was recorded.",
+        )
+    if audit:
+        return
+    if one.answer != "reject" and not subject.readable:
+        raise UsageError(
+            f"{subject.part} {subject.path} cannot be read as a picture, so it cannot be kept.", "Reject it."
+        )
+    if one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
+        raise UsageError(
+            f"{subject.part} {subject.path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it "
+            "cannot be kept as it is.",
+            "Set its age, or reject it.",
+        )
 
 
 def _decision(after: Decision | None, **values: Any) -> Decision:

@@ -68,8 +68,8 @@ class Guard:
     or value), 405, 413, 414; the reasons are not told apart more than a person needs.
     """
 
-    def __init__(self, app: ASGIApp, *, pass_: Pass, hosts: Iterable[str], secure: bool = False) -> None:
-        self.app, self.pass_, self.secure = app, pass_, secure
+    def __init__(self, app: ASGIApp, *, pass_: Pass, hosts: Iterable[str]) -> None:
+        self.app, self.pass_ = app, pass_
         self.hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,9 +146,7 @@ class Guard:
     def _welcome(self) -> Response:
         """The token is traded for a cookie, and does not stay in the address."""
         response = RedirectResponse("/", 303)
-        response.set_cookie(
-            self.pass_.name, self.pass_.cookie, path="/", httponly=True, samesite="strict", secure=self.secure
-        )
+        response.set_cookie(self.pass_.name, self.pass_.cookie, path="/", httponly=True, samesite="strict")
         return response
 
 

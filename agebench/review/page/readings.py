@@ -67,12 +67,19 @@ class Readings:
         return now.present[which]
 
 
-def must_be_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> None:
-    """Raises UsageError where a sample does not hold this picture of this record."""
-    drawn = next((r for r in sample.records if (r["part"], r["path"]) == (part, path)), None)
-    if drawn is None:
-        raise UsageError(f"{part} {path} is not in the audit's sample.", "Load the page again.")
-    if drawn["sha256"] != sha256:
+def drawn(sample: audit.Sample, part: str, path: str) -> dict[str, Any]:
+    """A record as a sample holds it. Raises UsageError where it does not."""
+    for record in sample.records:
+        if (record["part"], record["path"]) == (part, path):
+            return record
+    raise UsageError(f"{part} {path} is not in the audit's sample.", "Load the page again.")
+
+
+def must_be_as_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> dict[str, Any]:
+    """As `drawn`. Raises UsageError also where the sample holds another picture of the record."""
+    record = drawn(sample, part, path)
+    if record["sha256"] != sha256:
         raise UsageError(
             f"The picture of {part} {path} has changed since the audit was drawn.", "Skip it; another seed draws anew."
         )
+    return record

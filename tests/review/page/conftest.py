@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from agebench.demo import draw_releases
-from agebench.manifest import open_manifest
+from agebench.manifest import get_meta, open_manifest, set_meta
 
 TOKEN = "0123456789abcdef01"
 MANIFEST = "manifests/imdb-wiki.duckdb"
@@ -72,9 +72,11 @@ def _estimate(manifest: Path) -> None:
 
 @pytest.fixture
 def office(_office: Path, tmp_path: Path) -> Path:
-    """A copy of its own for each test."""
+    """A copy of its own for each test, whose manifest names the copied pictures."""
     folder = tmp_path / "office"
     shutil.copytree(_office, folder)
+    with open_manifest(folder / MANIFEST, write=True) as con:
+        set_meta(con, folders=(get_meta(con, "folders") or "").replace(str(_office), str(folder)))
     return folder
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from agebench.errors import UsageError
+from agebench.manifest import open_manifest
+from agebench.review.audit import read_sample
 from agebench.review.decisions import append, decisions_file, new_decision, read
 from agebench.review.page.desk import Desk, Given, seal_of
 from agebench.review.page.snapshot import Filters, Reviewers
@@ -18,8 +21,8 @@ ALL = Filters()
 
 
 def given(desk: Desk, record: int, answer: str = "reject") -> Given:
-    part, path, sha256, _ = desk._subject(record)
-    return Given(record, answer, seal_of(part, path, sha256))  # type: ignore[arg-type]
+    shown = desk._subject(record)
+    return Given(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
 
 
 def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:
@@ -103,3 +106,37 @@ def test_an_age_that_is_none_cannot_be_kept(office: Path) -> None:
     with pytest.raises(UsageError, match="cannot be kept as it is"):
         desk.answer([given(desk, record, "keep")], by="anna")
     assert desk.answer([Given(record, "age", given(desk, record).seal, 30)], by="anna")
+
+
+def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
+    with open_manifest(office / MANIFEST) as con:
+        [(record,)] = con.execute(
+            "SELECT record_id FROM record JOIN content USING (part, path) WHERE error = 'truncated'"
+        ).fetchall()
+    desk = Desk(office / MANIFEST)
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        desk.answer([given(desk, record, "keep")], by="anna")
+    assert desk.answer([given(desk, record)], by="anna")
+
+
+def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_since(
+    office: Path, agebench: Any, serve: Any
+) -> None:
+    recipe = office / "pipelines/everything.toml"
+    recipe.write_text(recipe.read_text().replace('review = "TRUE"', 'review = "FALSE"'))
+    curate = ("curate", "imdb-wiki", "--recipe", "everything")
+    assert agebench(*curate, cwd=office).status == 0
+    assert agebench("review", "audit", "--n", 5, "--seed", 2, cwd=office).status == 0
+    one = read_sample(office / "manifests/imdb-wiki.audit-5-2.json").records[0]
+    other = (one["age"] + 20) % 100
+    assert agebench("review", "decide", one["part"], one["path"], "--age", other, cwd=office).status == 0
+    assert agebench(*curate, cwd=office).status == 0
+    client = serve().client()
+    record = client.get("/api/audit/5-2", by="anna")["records"][0]
+    assert client.get(f"/api/record/{record}")["age"] == other
+    blind = client.get(f"/api/record/{record}", sample="5-2")
+    assert (blind["path"], blind["claimed"], blind["age"]) == (one["path"], one["age"], one["age"])
+    body = {"by": "anna", "answers": [{"record": record, "seal": blind["seal"], "answer": "keep"}], "audit": [5, 2]}
+    assert client.post("/api/answer", body).status_code == 200
+    assert client.server.lines()[-1]["shown"]["age"] == one["age"]
+    assert client.http.get(f"/api/record/{record}", params={"sample": "5-3"}).status_code == 400

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,8 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     counted = {(line["part"], line["path"]): line for line in lines if line["kind"] == "decision"}
     assert {where[record] for record in given} <= set(counted)
     assert all(line["by"] == "anna" and line["shown"]["mode"] == "page" for line in counted.values())
+    assert all(set(line["shown"]) == {"mode", "claimed", "suggested_age", "reasons"} for line in counted.values())
+    assert all("every_one" in line["shown"]["reasons"] for line in counted.values())
     assert counted[where[undone]]["age"] == 37
     assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=server.folder).status == 0
     assert agebench("export", "--rows", "verdicts", "--out", "v.csv", cwd=server.folder).status == 0
@@ -302,6 +306,36 @@ def test_two_reviewers_share_the_records(serve: Any, sit: Any) -> None:
     assert not stranger.page.locator("#banner").is_visible()
 
 
+def test_an_answer_on_the_page_settles_what_reviewers_disagree_about(
+    serve: Any, sit: Any, agebench: Any, office: Path
+) -> None:
+    server = serve()
+    client = server.client()
+    record = next(one for one in client.queue() if client.get(f"/api/record/{one}")["readable"])
+    name = client.get(f"/api/record/{record}")["path"]
+    assert client.answer(record, "reject", by="anna").status_code == 200
+    assert client.answer(record, "age", by="otto", age=30).status_code == 200
+    curate = ("curate", "imdb-wiki", "--recipe", "everything", "--json")
+    assert agebench(*curate, cwd=office).status == 0
+    desk = sit(server, "zoe")
+    while client.queue("zoe", check="reviewers_disagree") != [record]:  # the page has read the new queue
+        time.sleep(0.1)
+    desk.page.goto(f"{server.address}/?check=reviewers_disagree")
+    desk.page.wait_for_function("(id) => seen()?.id === id", arg=record)
+    said = desk.page.locator("#answers-block").inner_text()
+    for text in (said, desk.page.locator("#live").text_content()):  # a screen reader is told too
+        assert all(word in text for word in ("anna: reject", "otto: age 30", "your answer settles it"))
+    desk.press("4", "1")
+    desk.page.wait_for_function("() => !working && now === null")
+    assert len(server.lines()[-1]["shown"]["settles"]) == 2
+    assert agebench(*curate, cwd=office).status == 0
+    found = json.loads(agebench("review", "agreement", "--json", cwd=office).out)
+    assert (found["disagreements"], found["settled"]) == ([], 1)
+    rows = map(json.loads, agebench("export", "--rows", "curated", "--format", "jsonl", cwd=office).out.splitlines())
+    assert [row["age"] for row in rows if row["path"] == name] == [41]
+    assert desk.complaints == []
+
+
 def test_an_audit_is_read_blind_and_undone_on_its_own_page(serve: Any, sit: Any, agebench: Any, office: Path) -> None:
     (office / "pipelines/everything.toml").write_text(
         (office / "pipelines/everything.toml").read_text().replace('review = "TRUE"', 'review = "record_id % 2 = 0"')
@@ -312,9 +346,9 @@ def test_an_audit_is_read_blind_and_undone_on_its_own_page(serve: Any, sit: Any,
     client = server.client()
     drawn = client.get("/api/audit/6-2", by="anna")
     allowed = {"id", "seal", "part", "path", "age", "claimed", "readable", "faces", "reasons", "estimates", "relatives",
-               "duplicates", "name", "gender", "photo_year", "width", "height", "answers"}  # fmt: skip
+               "duplicates", "name", "gender", "photo_year", "width", "height", "answers", "settles"}  # fmt: skip
     for record in drawn["records"]:
-        blind = client.get(f"/api/record/{record}", blind=True)
+        blind = client.get(f"/api/record/{record}", sample="6-2")
         assert set(blind) == allowed
         assert [blind[name] for name in ("reasons", "estimates", "duplicates", "answers")] == [[], [], [], []]
         assert all(set(one) == {"record_id", "photo_year", "age"} for one in blind["relatives"])

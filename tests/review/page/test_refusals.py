@@ -174,6 +174,13 @@ def test_an_answer_says_what_was_shown_and_is_refused_where_that_is_another(clie
     assert server.lines() == []
 
 
+def test_a_name_is_one_however_its_accents_were_typed(client: Any, server: Any) -> None:
+    one = client.queue()[0]
+    assert client.answer(one, by="Rene\u0301").status_code == 200
+    assert server.lines()[0]["by"] == "Ren\u00e9"
+    assert client.post("/api/undo", {"by": "Rene\u0301"}).json()["undone"]["record_id"] == one
+
+
 def test_a_picture_that_is_another_by_now_is_not_shown_as_the_one_that_was_observed(client: Any, office: Path) -> None:
     with open_manifest(office / MANIFEST) as con:
         folders = folders_of(con)

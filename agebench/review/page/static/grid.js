@@ -39,7 +39,7 @@ async function load(after, at) {
   grid.replaceChildren(...found.map((record) => {
     const text = `claims ${record.age ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
-    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
+    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
       element("img", { src: record.readable ? pictureOf(record.id, 320) : "/static/none.svg", alt: "" }),
       element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { title: checks }, checks));
     tile.addEventListener("click", () => {
@@ -58,7 +58,7 @@ async function load(after, at) {
   if (found.length && document.activeElement === document.body) tiles()[0].focus();
 }
 
-// A record whose claim is no age cannot be kept as it is.
+// A record whose claim is no age, or whose picture cannot be read, cannot be kept as it is.
 function fits(tile, state) { return state !== "keep" || tile.dataset.keepable === "true"; }
 
 // Only what can be seen: a picture that has not come yet is left.

@@ -35,7 +35,7 @@ function ask({ after, at } = {}) {
 
 function load(id) {
   if (!records.has(id)) {
-    const wanted = call(`/api/record/${id}${audit ? "?blind=true" : ""}`);
+    const wanted = call(`/api/record/${id}${audit ? `?sample=${audit[0]}-${audit[1]}` : ""}`);
     wanted.catch(() => records.delete(id));
     records.set(id, wanted);
     const picture = new Image();
@@ -140,7 +140,7 @@ async function show(id) {
   byId("age").value = "";
   byId("note").value = "";
   forget();
-  say(`Claimed age ${claimed}. ${record.reasons.map((r) => r.reason).join(". ")}`);
+  say(`Claimed age ${claimed}. ${record.settles ? `${byId("answers-block").innerText}. ` : ""}${record.reasons.map((r) => r.reason).join(". ")}`);
   if (!document.hidden) await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   appeared = performance.now();
   performance.clearMarks("shown");
@@ -226,6 +226,7 @@ function normal(mean, spread) {
 
 function answersOf(record) {
   byId("answers-block").hidden = !record.answers.length;
+  byId("settles").hidden = !record.settles;
   byId("answers").replaceChildren(...record.answers.map((one) => element("li", {},
     `${one.by}: ${one.answer}${one.age === null ? "" : ` ${one.age}`}${one.note ? ` (${one.note})` : ""}`)));
 }
@@ -292,6 +293,7 @@ function answer(kind, age) {
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
+  if (record.settles) one.settles = record.answers.map((said) => said.id);
   if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
   next(async () => {
     if (now !== record) return;
