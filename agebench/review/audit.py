@@ -217,6 +217,17 @@ def is_wrong(reading: Decision, age: int) -> bool:
     return reading.answer == "reject" or (reading.answer == "age" and reading.age != age)
 
 
+def foremost(
+    samples: Sequence[Sample], decisions: Sequence[Decision], pictures: Sequence[Mapping[Name, str | None] | None]
+) -> Estimate | None:
+    """The estimate of the audit of which most was read, of equals the first: one that is begun does not take the place
+    of one that is done. pictures: the present ones of each sample (see
+    `changed_since`). None where nothing was read."""
+    found = [estimate(sample, decisions, present) for sample, present in zip(samples, pictures, strict=True)]
+    best = max(found, key=lambda one: one.read, default=None)
+    return best if best is not None and best.readings else None
+
+
 def estimate(
     sample: Sample, decisions: Sequence[Decision], present: Mapping[Name, str | None] | None = None
 ) -> Estimate:

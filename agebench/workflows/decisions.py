@@ -21,8 +21,8 @@ from agebench.manifest.decisions import (
 )
 from agebench.manifest.derived import state
 from agebench.review.answers import OPEN, latest_answers, resolve, without_records
-from agebench.review.audit import Name, Sample, estimate, samples_of
-from agebench.review.decisions import Decision, decisions_file, parse, read_bytes
+from agebench.review.audit import Sample, foremost, samples_of
+from agebench.review.decisions import decisions_file, parse, read_bytes
 
 RESOLVING = 3  # raise when answers are resolved otherwise: they are folded in anew then
 
@@ -34,7 +34,7 @@ class Folded:
     rows: pl.DataFrame | None
     made_of: str
     facts: dict[str, int]
-    audit: str | None  # the estimate of the latest audit, as JSON
+    audit: str | None  # the estimate of the audit that was read most, as JSON
     notes: list[str]
 
 
@@ -69,7 +69,8 @@ def gather(manifest: Path) -> Folded:
             f"{folded - len(decisions):,} of the {folded:,} lines that were folded in from {file} are gone from it: "
             "what they answered is undecided again. If nobody took them out on purpose, put the file back."
         )
-    return Folded(rows, made_of, facts, _estimate(samples, pictures, decisions), notes + told(facts, file))
+    best = foremost(samples, decisions, pictures)
+    return Folded(rows, made_of, facts, json.dumps(asdict(best)) if best else None, notes + told(facts, file))
 
 
 def check(manifest: Path) -> None:
@@ -102,15 +103,6 @@ def write(con: duckdb.DuckDBPyConnection, folded: Folded) -> None:
     if folded.rows is not None:
         write_decisions(con, folded.rows, folded.made_of, folded.facts)
         set_meta(con, audit=folded.audit)
-
-
-def _estimate(samples: list[Sample], pictures: list[dict[Name, str | None]], decisions: list[Decision]) -> str | None:
-    """The estimate of the latest audit that was read at all. pictures: the present ones of each sample."""
-    for sample, present in zip(samples, pictures, strict=True):
-        found = estimate(sample, decisions, present)
-        if found.readings:
-            return json.dumps(asdict(found))
-    return None
 
 
 def told(facts: dict[str, int], file: Path) -> list[str]:

@@ -17,6 +17,7 @@ from agebench.review.audit import (
     changed_since,
     draw_sample,
     estimate,
+    foremost,
     posterior,
     read_sample,
     sample_file,
@@ -112,6 +113,18 @@ def test_every_reading_counts_and_what_is_called_wrong() -> None:
     assert found.interval[0] < found.wrong < found.interval[1]
     nothing = estimate(sample, [])
     assert (nothing.wrong, nothing.interval, nothing.read) == (None, None, 0)
+
+
+def test_an_audit_that_is_begun_does_not_take_the_place_of_one_that_is_done() -> None:
+    done, begun = (draw_sample(kept(500), n=n, seed=n, curated="fp") for n in (4, 6))
+    lines = [read_as(r, "keep") for r in done.records]
+    other = next(r for r in begun.records if r["path"] not in {d["path"] for d in done.records})
+    lines.append(read_as(other, "reject"))
+    found = foremost([begun, done], lines, [None, None])
+    assert found is not None
+    assert (found.n, found.read) == (4, 4)
+    assert foremost([begun, done], [], [None, None]) is None
+    assert foremost([], lines, []) is None
 
 
 def test_a_reading_that_was_shown_another_age_is_none() -> None:

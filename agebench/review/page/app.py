@@ -36,7 +36,8 @@ By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: n
 
 class One(BaseModel):
     """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
-    ids of the answers that were shown with it, which it decides against."""
+    ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the reviewer's
+    own readings of the record it is, so that one that is sent again is no second one."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,6 +48,7 @@ class One(BaseModel):
     box: tuple[float, float, float, float] | None = None
     note: Annotated[str, Field(max_length=2000)] | None = None
     settles: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
+    reading: Annotated[int, Field(ge=1, le=2)] | None = None
 
 
 class Answering(BaseModel):
@@ -171,8 +173,9 @@ def create_app(
         sample = _sample(desk, (n, seed))
         rows = desk.readings.to_read(sample, by)
         total = sum(r["readings"] for r in sample.records)
-        ids = [row["record_id"] for row in rows[:MOST_READINGS]]
-        return JSONResponse({"records": ids, "left": len(rows), "total": total, **_state(desk)})
+        shown = rows[:MOST_READINGS]
+        ids, readings = [row["record_id"] for row in shown], [row["reading"] for row in shown]
+        return JSONResponse({"records": ids, "readings": readings, "left": len(rows), "total": total, **_state(desk)})
 
     @app.get("/api/record/{record_id}")
     def record(
@@ -210,7 +213,7 @@ def create_app(
     def answer(sent: Answering) -> JSONResponse:
         sample = _sample(desk, sent.audit) if sent.audit else None
         given = [
-            Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles))
+            Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.reading)
             for one in sent.answers
         ]
         mode = "audit" if sample else "page" if len(given) == 1 else "grid"

@@ -40,7 +40,8 @@ POLL_SECONDS = 2.0
 @dataclass(frozen=True)
 class Given:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against."""
+    settles: ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the
+    reviewer's own readings of the record it is (None: the next one)."""
 
     record_id: int
     answer: Answer
@@ -49,6 +50,7 @@ class Given:
     box: Box | None = None
     note: str | None = None
     settles: tuple[str, ...] = ()
+    reading: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Desk:
         self.notes: list[str] = []
         self.answers = Answers()
         self.readings = Readings(self)
+        self.changed: set[tuple[int, int]] = set()  # snapshot and record_id of those whose file is another by now
         self._folded = 0  # lines of the file of decisions that the manifest has
         self.snapshot = self._read(None)
         self._read_answers()
@@ -329,11 +332,16 @@ class Desk:
             numbers = self.readings.numbers(sample, by, present) if sample else {}
             for one, subject in zip(given, subjects, strict=True):
                 _must_fit(one, subject, audit=sample is not None)
+                if (self.snapshot.number, one.record_id) in self.changed and one.answer != "reject":
+                    raise UsageError(
+                        f"The file of {subject.part} {subject.path} has changed since it was looked at.",
+                        "Skip it; `agebench curate` looks at it again.",
+                    )
                 name = subject.part, subject.path
                 about: dict[str, Any] = shown | {"claimed": subject.claimed}
                 if sample is not None:
                     age = must_be_as_drawn(sample, *name, subject.sha256)["age"]
-                    about |= {"age": age, "reading": numbers.get(name, 1)}
+                    about |= {"age": age, "reading": one.reading or numbers.get(name, 1)}
                 else:
                     about |= {"suggested_age": subject.suggested_age, "reasons": subject.reasons}
                     if one.settles:

@@ -139,4 +139,9 @@ def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_sinc
     body = {"by": "anna", "answers": [{"record": record, "seal": blind["seal"], "answer": "keep"}], "audit": [5, 2]}
     assert client.post("/api/answer", body).status_code == 200
     assert client.server.lines()[-1]["shown"]["age"] == one["age"]
+    left = client.get("/api/audit/5-2", by="anna")["left"]
+    for _ in range(2):  # sent again, as after a lost reply: it takes the place of the first
+        body["answers"][0]["reading"] = 1
+        assert client.post("/api/answer", body).status_code == 200
+        assert client.get("/api/audit/5-2", by="anna")["left"] == left
     assert client.http.get(f"/api/record/{record}", params={"sample": "5-3"}).status_code == 400

@@ -191,6 +191,8 @@ def test_a_picture_that_is_another_by_now_is_not_shown_as_the_one_that_was_obser
     found = client.http.get(f"/picture/{one}", params={"side": 300})
     assert found.headers["content-type"] == "image/svg+xml"
     assert "has changed" in found.text
+    assert client.answer(one, "age", age=30).status_code == 400
+    assert client.answer(one, "reject").status_code == 200
     assert kind_of(client, two) == "image/jpeg"
 
 

@@ -10,6 +10,7 @@ const audit = auditMark ? [Number(auditMark.dataset.n), Number(auditMark.dataset
 const records = new Map();
 const pictures = new Map();
 const skipped = new Set(); // of an audit, which has no place in the queue
+const ownReading = new Map(); // of an audit: which of the reviewer's own readings of a record is the next
 let queue = [];
 let now = null;
 let waits = true; // whether what is shown is in the queue
@@ -62,10 +63,15 @@ async function refill(where, background = false) {
   const before = moves;
   const state = await ask(where);
   if (background && moves !== before) return null;
+  if (audit) count(state);
   const shown = where?.after ?? where?.at;
   queue = audit ? readings(state.records, shown) : state.records.filter((id) => id !== shown);
   progress(state);
   return state;
+}
+
+function count(state) {
+  state.records.forEach((id, place) => { if (state.records.indexOf(id) === place) ownReading.set(id, state.readings[place]); });
 }
 
 // A record stands here twice while two readings of it are missing; one of them is what is shown.
@@ -78,6 +84,7 @@ async function start() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("record");
   const place = /^\d{1,9}$/.test(wanted ?? "") ? Number(wanted) : undefined;
   const state = await ask(place === undefined ? {} : { at: place });
+  if (audit) count(state);
   progress(state);
   queue = state.records;
   if (audit && queue.includes(place)) queue = [place, ...readings(queue, place)];
@@ -293,6 +300,7 @@ function answer(kind, age) {
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
+  if (audit && ownReading.has(record.id)) one.reading = ownReading.get(record.id); // sent again it is no second one
   if (record.settles) one.settles = record.answers.map((said) => said.id);
   if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
   next(async () => {
@@ -305,6 +313,7 @@ function answer(kind, age) {
       if (error.kind === "UsageError") { records.delete(record.id); await show(record.id).catch(() => {}); }
       throw error;
     }
+    if (one.reading) ownReading.set(record.id, one.reading + 1);
     given += 1;
     byId("last").textContent = `· last: ${age === undefined ? one.answer === "face" ? "keep, another face" : kind : `age ${age}`}`;
     records.delete(record.id);
