@@ -95,7 +95,7 @@ class Desk:
         self.trouble: str | None = None
         self.notes: list[str] = []
         self.answers = Answers()
-        self.readings = Readings(self)
+        self.readings = Readings(manifest, lines=self.lines, now=lambda: self.snapshot)
         self.changed: set[tuple[int, int]] = set()  # snapshot and record_id of those whose file is another by now
         self._folded = 0  # lines of the file of decisions that the manifest has
         self.snapshot = self._read(None)

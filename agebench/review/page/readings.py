@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -10,34 +12,33 @@ from agebench.errors import UsageError
 from agebench.manifest import open_manifest
 from agebench.manifest.decisions import present_pictures
 from agebench.review import audit
-
-if TYPE_CHECKING:
-    from agebench.review.page.desk import Desk
+from agebench.review.decisions import Decision
+from agebench.review.page.snapshot import Snapshot
 
 PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
 Names = tuple[str, str]  # part, path
 
 
 class Readings:
-    """The samples that lie beside a desk's manifest, read with the answers that the desk has."""
+    """The samples that lie beside a manifest. lines: every answer that there is; now: the latest snapshot."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, manifest: Path, *, lines: Callable[[], list[Decision]], now: Callable[[], Snapshot]) -> None:
+        self.manifest, self.lines, self.now = manifest, lines, now
 
     def samples(self) -> list[audit.Sample]:
         """The latest first."""
-        return audit.samples_of(self.desk.manifest)
+        return audit.samples_of(self.manifest)
 
     def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
         """What is still to be read by this reviewer (see `audit.to_read`), in order, with `record_id`."""
         present = self.present(sample)
-        rows = audit.to_read(sample, self.desk.lines(), by, present)
+        rows = audit.to_read(sample, self.lines(), by, present)
         names = pl.DataFrame(
             {"part": [r["part"] for r in rows], "path": [r["path"] for r in rows]},
             schema={"part": pl.Utf8, "path": pl.Utf8},
         )
         numbered = names.join(
-            self.desk.snapshot.names.with_row_index("record_id").unique(["part", "path"], keep="first"),
+            self.now().names.with_row_index("record_id").unique(["part", "path"], keep="first"),
             on=["part", "path"], how="left", maintain_order="left",
         )  # fmt: skip
         return [
@@ -48,21 +49,21 @@ class Readings:
 
     def estimate(self, sample: audit.Sample) -> audit.Estimate:
         present = self.present(sample)
-        return audit.estimate(sample, self.desk.lines(), present)
+        return audit.estimate(sample, self.lines(), present)
 
     def numbers(self, sample: audit.Sample, by: str, present: dict[Names, str | None]) -> dict[Names, int]:
         """Which of the reviewer's own readings the next one of each record is."""
         found: dict[Names, int] = {}
-        for row in audit.to_read(sample, self.desk.lines(), by, present):
+        for row in audit.to_read(sample, self.lines(), by, present):
             found.setdefault((row["part"], row["path"]), row["reading"])
         return found
 
     def present(self, sample: audit.Sample) -> dict[Names, str | None]:
         """The pictures of a sample as they are now. Raises as `open_manifest`."""
-        now = self.desk.snapshot
+        now = self.now()
         which = sample.n, sample.seed
         if which not in now.present:
-            with open_manifest(self.desk.manifest, wait=PATIENCE) as con:
+            with open_manifest(self.manifest, wait=PATIENCE) as con:
                 now.present[which] = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
         return now.present[which]
 
