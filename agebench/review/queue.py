@@ -69,12 +69,13 @@ class Queue:
         return rows
 
 
-def load_queue(manifest: Path) -> Queue:
-    """Read the queue of a manifest and close it (0.3 s for 500,000 records). Raises as `open_manifest`."""
+def load_queue(manifest: Path, also: Iterable[Record] = ()) -> Queue:
+    """Read the queue of a manifest and close it (0.3 s for 500,000 records). also: see `second_looks`. Raises as
+    `open_manifest`."""
     stamp = _stamp(manifest)
     with open_manifest(manifest) as con:
         judged_at = get_meta(con, "judged_at")
-        rows = queue_rows(con)
+        rows = queue_rows(con, also)
     return Queue(manifest, judged_at, stamp, in_order(rows))
 
 
@@ -194,6 +195,19 @@ def assigned(record: Record, reviewers: Sequence[str], *, overlap: float = 0.0, 
     if len(names) > 1 and share < overlap * 2**64:
         return names[one], names[(one + 1 + second % (len(names) - 1)) % len(names)]
     return (names[one],)
+
+
+def second_looks(answers: Answers, reviewers: Sequence[str], *, overlap: float = 0.0, seed: int = 0) -> list[Record]:
+    """Records that two of the reviewers are to answer (see `assigned`) and one of them has: they stay in the queue of
+    the other although the one answer has decided them, unless it settled what was said before."""
+    found = []
+    for record in answers.lines if overlap > 0 else ():
+        whose = assigned(record, reviewers, overlap=overlap, seed=seed)
+        said = answers.standing(record) if len(whose) > 1 else []
+        settled = any((d.shown or {}).get("settles") for d in said)
+        if not settled and len({d.by for d in said} & set(whose)) == 1:
+            found.append(record)
+    return found
 
 
 def _after(decision: Decision, judged_at: str | None) -> bool:

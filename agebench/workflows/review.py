@@ -32,7 +32,7 @@ from agebench.review.decisions import (
     new_decision,
     read,
 )
-from agebench.review.queue import OPEN, Answers, assigned, load_queue
+from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
 from agebench.workflows.explain import parts_of, unknown_record
 from agebench.workflows.places import curate_command, must_be_judged
 
@@ -83,7 +83,8 @@ def listing(
     """The queue of a manifest, without what is answered since it was judged.
 
     by: leave out what this reviewer answered, not what others did; with `reviewers` (which must hold the name), only
-    what is assigned to them (see `queue.assigned`). Raises NothingCurated, DecisionError, UsageError.
+    what is assigned to them (see `queue.assigned`), also where the other of two has decided it (`second_looks`). Raises
+    NothingCurated, DecisionError, UsageError.
     """
     if reviewers and by not in reviewers:
         raise UsageError(
@@ -94,9 +95,10 @@ def listing(
         parts, checks = parts_of(con), list(reasons(con))
     if part is not None and part not in parts:
         raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
-    queue = load_queue(manifest)
     decisions, notes = lines_of(manifest)
     answers = Answers(decisions)
+    also = second_looks(answers, reviewers, overlap=overlap, seed=seed) if reviewers else []
+    queue = load_queue(manifest, also)
     if check is not None and check not in (*checks, *OPEN):
         raise UsageError(f"{manifest} was judged by no check '{check}'.", f"Its checks: {', '.join(checks)}.")
     rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)

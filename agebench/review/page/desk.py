@@ -30,7 +30,7 @@ from agebench.review.answers import latest_answers, resolve
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
 from agebench.review.page.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
-from agebench.review.queue import Answers, load_queue
+from agebench.review.queue import Answers, load_queue, second_looks
 
 KEPT_LOOKS = 400
 KEPT_FACES = 20_000
@@ -100,6 +100,8 @@ class Desk:
         self._folded = 0  # lines of the file of decisions that the manifest has
         self.snapshot = self._read(None)
         self._read_answers()
+        if self.reviewers.overlap:  # what is decided by one of two is known now
+            self.snapshot = self._read(None)
 
     # --- following the files ------------------------------------------------------------------------------------
 
@@ -119,6 +121,7 @@ class Desk:
         try:
             now = self.snapshot
             if now.queue.changed():
+                self._read_answers()
                 snapshot = self._read(now)
                 if snapshot.queue.judged_at is None:
                     raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
@@ -134,7 +137,10 @@ class Desk:
             self.trouble = f"{error.filename or self.manifest}: {error.strerror or error}."
 
     def _read(self, before: Snapshot | None) -> Snapshot:
-        queue = load_queue(self.manifest)
+        shared = self.reviewers
+        with self._lock:
+            also = second_looks(self.answers, shared.names, overlap=shared.overlap, seed=shared.seed)
+        queue = load_queue(self.manifest, also)
         with open_manifest(self.manifest) as con:
             names, folders = record_names(con), folders_of(con)
             self._folded = lines_folded(con)

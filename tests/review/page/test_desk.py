@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,28 @@ def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_sinc
         assert client.post("/api/answer", body).status_code == 200
         assert client.get("/api/audit/5-2", by="anna")["left"] == left
     assert client.http.get(f"/api/record/{record}", params={"sample": "5-3"}).status_code == 400
+
+
+def test_a_second_answer_is_asked_for_although_the_first_was_folded_in(office: Path, agebench: Any, serve: Any) -> None:
+    shared = ("--reviewers", "anna,otto", "--overlap", "1")
+    client = serve(*shared).client()
+    one, two, *_ = client.queue("otto")
+    before = client.get("/api/queue", by="otto")["generation"]
+    assert client.answer(one, "reject", by="anna").status_code == 200
+    assert client.answer(two, "age", by="anna", age=33).status_code == 200
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    for page in (client, serve(*shared).client()):  # the page that was open, and one that is opened now
+        for _ in range(100):
+            if page.get("/api/queue", by="otto")["generation"] != before:
+                break
+            time.sleep(0.1)
+        assert {one, two} <= set(page.queue("otto"))
+        assert not {one, two} & set(page.queue("anna"))
+        assert page.get(f"/api/record/{two}")["claimed"] != 33
+        assert page.get(f"/api/record/{two}")["answers"] == []
+    found = json.loads(agebench("review", "list", *shared, "--by", "otto", "--limit", 100, "--json", cwd=office).out)
+    assert found["left"] == len(client.queue("otto"))
+    assert client.answer(one, "reject", by="otto").status_code == 200
+    assert one not in client.queue("otto")
+    alone = json.loads(agebench("review", "list", "--limit", 100, "--json", cwd=office).out)
+    assert alone["left"] == found["left"] - 2  # nobody asks again where the work is not shared
