@@ -111,14 +111,15 @@ class _SecondHash:
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
     """One row a content, the best first (an age, pixels times bytes, sharpness): sha256, row of its first record."""
+    size = (pl.col("width").cast(pl.Float64) * pl.col("height") * pl.col("bytes")).fill_null(0)
+    plausible = pl.col("age").is_between(0, 99).fill_null(False)
     facts = hashed.select(
-        "record_id", "sha256", "sharpness",
-        row=pl.int_range(pl.len()), size=pl.col("width").cast(pl.Float64) * pl.col("height") * pl.col("bytes"),
-        implausible=~pl.col("age").is_between(0, 99).fill_null(False),
-    )  # fmt: skip
-    order = ["implausible", "size", "sharpness", "record_id"]
-    ordered = facts.sort(order, descending=[False, True, True, False], nulls_last=True)
-    return ordered.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
+        "record_id", "sha256", "sharpness", row=pl.int_range(pl.len()),
+        size=pl.when(plausible).then(size).otherwise(-1 / (size + 1)),  # below all plausible ones, in the same order
+    ).sort("record_id")  # fmt: skip
+    for key in ("sharpness", "size"):  # the last key first: several stable sorts by one take half of the time
+        facts = facts.sort(key, descending=True, nulls_last=True, maintain_order=True)
+    return facts.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
 
 
 def _words(lists: pl.Series, n: int) -> Words:
@@ -168,6 +169,7 @@ def _search(phash: Words, inside: Words, look: Ints, best: Ints, threads: int | 
         con.execute("CREATE TABLE known AS SELECT * FROM hashes; CREATE TABLE seen AS SELECT * FROM seen_hashes")
         con.execute(f"CREATE TABLE sample AS SELECT inset, h FROM seen WHERE picture % {SAMPLE} = 0")
         con.execute("CREATE TABLE found (picture INTEGER, inset UTINYINT, look INTEGER)")
+        con.begin()  # one for all: commits take a tenth of the time
         for mask in MASKS:
             crowds = con.execute(f"SELECT DISTINCT key FROM ({CROWDS})", {"mask": mask}).fetchnumpy()["key"]
             con.register("crowd", pl.DataFrame({"key": crowds}).to_arrow())
