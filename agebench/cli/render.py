@@ -32,6 +32,11 @@ def print_json(document: dict[str, Any]) -> None:
     print(json.dumps(document, default=str, allow_nan=False))  # ASCII: any terminal and any file name can bear it
 
 
+def waiting(records: int) -> str:
+    """How many records wait, as the beginning of a sentence."""
+    return "1 record waits" if records == 1 else f"{records:,} records wait"
+
+
 def notes(lines: list[str], out: Console) -> None:
     """Things that people should know, one a line."""
     for line in lines:

@@ -16,6 +16,30 @@ import polars as pl
 from agebench.errors import DecisionError
 from agebench.manifest.store import get_meta, query, set_meta
 
+QUEUE = """
+    WITH per AS (
+        SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
+        FROM meta WHERE starts_with(key, 'plan:')),
+    class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age),
+    asked AS (
+        SELECT record_id, part, path, age, reasons FROM judged WHERE verdict = 'review'
+        UNION ALL
+        SELECT record_id, part, path, claimed_age, fired.reasons
+        FROM judged SEMI JOIN incoming_also USING (part, path) JOIN (
+            SELECT record_id, string_agg("check", ';' ORDER BY position) AS reasons
+            FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) AS fired USING (record_id)
+        WHERE judged.verdict <> 'review')
+    SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
+           len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
+           coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
+           (SELECT per_class FROM per) AS per_class
+    FROM asked j JOIN record r USING (record_id)
+    LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
+    LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
+    LEFT JOIN class ON class.age = j.age
+    ORDER BY j.record_id
+"""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -125,31 +149,6 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
         return query(con, QUEUE)
     finally:
         con.unregister("incoming_also")
-
-
-QUEUE = """
-        WITH per AS (
-            SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
-            FROM meta WHERE starts_with(key, 'plan:')),
-        class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age),
-        asked AS (
-            SELECT record_id, part, path, age, reasons FROM judged WHERE verdict = 'review'
-            UNION ALL
-            SELECT record_id, part, path, claimed_age, fired.reasons
-            FROM judged SEMI JOIN incoming_also USING (part, path) JOIN (
-                SELECT record_id, string_agg("check", ';' ORDER BY position) AS reasons
-                FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) AS fired USING (record_id)
-            WHERE judged.verdict <> 'review')
-        SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
-               len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
-               coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
-               (SELECT per_class FROM per) AS per_class
-        FROM asked j JOIN record r USING (record_id)
-        LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
-        LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
-        LEFT JOIN class ON class.age = j.age
-        ORDER BY j.record_id
-        """
 
 
 def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -207,10 +207,14 @@ def _years(value: object) -> int | None:
     return max(-(2**31), min(2**31 - 1, value)) if type(value) is int else -(2**31)
 
 
+def answered_names(decisions: Sequence[Decision]) -> pl.DataFrame:
+    """The names (part, path) of the records that answers are about, each once."""
+    return latest_answers(decisions).select("part", "path").unique()
+
+
 def without_records(decisions: Sequence[Decision], records: pl.DataFrame) -> int:
     """How many records that have answers are not among `records` (part, path)."""
-    named = latest_answers(decisions).select("part", "path").unique()
-    return len(named.join(records, on=["part", "path"], how="anti"))
+    return len(answered_names(decisions).join(records, on=["part", "path"], how="anti"))
 
 
 def _overlap(one: str, two: str) -> pl.Expr:

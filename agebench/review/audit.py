@@ -221,8 +221,8 @@ def foremost(
     samples: Sequence[Sample], decisions: Sequence[Decision], pictures: Sequence[Mapping[Name, str | None] | None]
 ) -> Estimate | None:
     """The estimate of the audit of which most was read, of equals the first: one that is begun does not take the place
-    of one that is done. pictures: the present ones of each sample (see
-    `changed_since`). None where nothing was read."""
+    of one that is done. pictures: the present ones of each sample (see `changed_since`). None where nothing was
+    read."""
     found = [estimate(sample, decisions, present) for sample, present in zip(samples, pictures, strict=True)]
     best = max(found, key=lambda one: one.read, default=None)
     return best if best is not None and best.readings else None

@@ -14,7 +14,7 @@ from agebench.errors import Missing, StorageError
 from agebench.manifest import open_manifest
 from agebench.manifest.decisions import answered_records, lines_folded, must_be_there, task_rows
 from agebench.review.agreement import Agreement, agreement
-from agebench.review.answers import latest_answers, resolve
+from agebench.review.answers import answered_names, resolve
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.workflows.places import curate_command
@@ -109,6 +109,5 @@ def agree(manifest: Path) -> tuple[Agreement, list[str]]:
 
 def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
     """The records of a manifest that answers are about."""
-    names = latest_answers(decisions).select("part", "path").unique()
     with open_manifest(manifest) as con:
-        return answered_records(con, names)
+        return answered_records(con, answered_names(decisions))

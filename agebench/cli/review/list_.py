@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, age_range, console, notes, plain, print_json
+from agebench.cli.render import Json, age_range, console, notes, plain, print_json, waiting
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +58,7 @@ def list_(
         out.print(table)
     filtered = any(value is not None for value in (check, ages, part, subject))
     out.print(
-        f"{'1 record waits' if found.left == 1 else f'{found.left:,} records wait'} for an answer"
+        f"{waiting(found.left)} for an answer"
         f"{' under these filters' if filtered else ''}{'' if found.left <= limit else f'; {limit:,} are listed'}."
     )
     notes(found.notes, out)

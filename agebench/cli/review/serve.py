@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import console, plain
+from agebench.cli.render import console, plain, waiting
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def serve(
 
     out = console()
 
-    def ready(address: str, waiting: int) -> None:
+    def ready(address: str, left: int) -> None:
         if not is_loopback(host):
             out.print(
                 f"[bold red]warning:[/] {plain(host)} can be reached from other machines, without encryption: whoever "
@@ -62,8 +62,7 @@ def serve(
                 out.print("Other machines are refused until --name NAME:PORT says what they call this one.")
             if name:
                 out.print(f"Elsewhere the page is at the same path under {plain(', '.join(name))}.")
-        wait = "1 record waits" if waiting == 1 else f"{waiting:,} records wait"
-        out.print(f"{wait} for an answer. Open this address; Ctrl-C ends the page:")
+        out.print(f"{waiting(left)} for an answer. Open this address; Ctrl-C ends the page:")
         print(address, flush=True)
 
     serve(

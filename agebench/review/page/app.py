@@ -21,7 +21,8 @@ from agebench.manifest.looking import Look
 from agebench.review import audit
 from agebench.review.decisions import composed
 from agebench.review.page.charts import age_bars
-from agebench.review.page.desk import Desk, Given, is_readable, seal_of
+from agebench.review.page.desk import Desk
+from agebench.review.page.given import Given, is_readable, seal_of
 from agebench.review.page.guard import Guard, Pass
 from agebench.review.page.pictures import Changed, Pictures
 from agebench.review.page.readings import drawn

@@ -6,11 +6,9 @@ and are on disk before they are acknowledged.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,9 @@ from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.records import folders_of, record_names
 from agebench.review import audit
 from agebench.review.agreement import Agreement, agreement
-from agebench.review.answers import latest_answers, resolve
-from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision, new_id, read
+from agebench.review.answers import answered_names, resolve
+from agebench.review.decisions import Decision, Kind, append, decisions_file, new_decision, new_id, read
+from agebench.review.page.given import Given, Shown, is_readable, must_fit, seal_of
 from agebench.review.page.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.page.snapshot import Filters, Reviewers, Snapshot
 from agebench.review.queue import Answers, load_queue, second_looks
@@ -35,45 +34,6 @@ from agebench.review.queue import Answers, load_queue, second_looks
 KEPT_LOOKS = 400
 KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Given:
-    """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the
-    reviewer's own readings of the record it is (None: the next one)."""
-
-    record_id: int
-    answer: Answer
-    seal: str
-    age: int | None = None
-    box: Box | None = None
-    note: str | None = None
-    settles: tuple[str, ...] = ()
-    reading: int | None = None
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; reasons: checks."""
-
-    part: str
-    path: str
-    sha256: str | None
-    claimed: int | None
-    readable: bool
-    suggested_age: float | None
-    reasons: list[str]
-
-
-def seal_of(part: str, path: str, sha256: str | None) -> str:
-    """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
-    return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-def is_readable(look: Look) -> bool:
-    """Whether a record's picture can be read."""
-    return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
 
 
 class Desk:
@@ -96,12 +56,10 @@ class Desk:
         self.notes: list[str] = []
         self.answers = Answers()
         self.readings = Readings(manifest, lines=self.lines, now=lambda: self.snapshot)
-        self.changed: set[tuple[int, int]] = set()  # snapshot and record_id of those whose file is another by now
         self._folded = 0  # lines of the file of decisions that the manifest has
+        self._read_answers()  # first: what one of two reviewers has decided is in the other's queue
         self.snapshot = self._read(None)
-        self._read_answers()
-        if self.reviewers.overlap:  # what is decided by one of two is known now
-            self.snapshot = self._read(None)
+        self._must_be_there()
 
     # --- following the files ------------------------------------------------------------------------------------
 
@@ -119,9 +77,9 @@ class Desk:
     def refresh(self) -> None:
         """Read queue and answers again where their files have changed; keep what is there where that fails."""
         try:
+            self._read_answers()
             now = self.snapshot
             if now.queue.changed():
-                self._read_answers()
                 snapshot = self._read(now)
                 if snapshot.queue.judged_at is None:
                     raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
@@ -129,7 +87,6 @@ class Desk:
                     self.snapshot = snapshot
                     self._looks.clear()
                     self._faces.clear()
-            self._read_answers()
             self.trouble = None
         except AgebenchError as error:
             self.trouble = f"{error.message} {error.next_step or ''}".strip()
@@ -163,7 +120,6 @@ class Desk:
             now = self._stamp()
             self.answers, self._file_stamp = answers, now if now[1] == size else stamp
             self.notes += [note for note in notes if note not in self.notes]
-            self.snapshot.done.clear()
 
     def _must_be_there(self) -> None:
         """Raises DecisionError where the file of decisions went away with answers in it: what is here is kept then."""
@@ -237,6 +193,8 @@ class Desk:
     def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
         """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
         who = by if by in self.reviewers.names else ""
+        if now.done_by is not self.answers:  # the file of decisions was read again
+            now.done, now.done_by = {}, self.answers
         if who not in now.done:
             if len(now.done) > 50:
                 now.done.clear()
@@ -311,9 +269,8 @@ class Desk:
         """How far reviewers agree, and how many records their answers come to what about: status, answer, records.
         Raises as `open_manifest`."""
         decisions = self.lines()
-        names = latest_answers(decisions).select("part", "path").unique()
         with open_manifest(self.manifest, wait=PATIENCE) as con:
-            records = answered_records(con, names)
+            records = answered_records(con, answered_names(decisions))
         counts = resolve(decisions, records).group_by("status", "answer").agg(records=pl.len())
         return agreement(decisions, records), counts.sort("status", "answer", descending=[True, False])
 
@@ -331,14 +288,15 @@ class Desk:
         self._must_be_known(by)
         kind: Kind = "audit" if sample else "decision"
         subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
-        present = self.readings.present(sample) if sample else {}
+        unnumbered = sample if any(one.reading is None for one in given) else None
+        present = self.readings.present(unnumbered) if unnumbered else {}
         shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
         with self._lock:
             made = []
-            numbers = self.readings.numbers(sample, by, present) if sample else {}
+            numbers = self.readings.numbers(unnumbered, by, present) if unnumbered else {}
             for one, subject in zip(given, subjects, strict=True):
-                _must_fit(one, subject, audit=sample is not None)
-                if (self.snapshot.number, one.record_id) in self.changed and one.answer != "reject":
+                must_fit(one, subject, audit=sample is not None)
+                if one.record_id in self.snapshot.changed and one.answer != "reject":
                     raise UsageError(
                         f"The file of {subject.part} {subject.path} has changed since it was looked at.",
                         "Skip it; `agebench curate` looks at it again.",
@@ -435,28 +393,6 @@ class Desk:
         """Every line of the file of decisions, those of the file that was read last and those written here since."""
         with self._lock:
             return [line for lines in self.answers.lines.values() for line in lines]
-
-
-def _must_fit(one: Given, subject: Shown, *, audit: bool) -> None:
-    """Raises UsageError where an answer is not about the record as it was shown, or keeps what cannot be kept."""
-    claimed = subject.claimed
-    if seal_of(subject.part, subject.path, subject.sha256) != one.seal:
-        raise UsageError(
-            f"Record {one.record_id} is not what was shown: the records were read again.",
-            "Look at it as it is now; nothing was recorded.",
-        )
-    if audit:
-        return
-    if one.answer != "reject" and not subject.readable:
-        raise UsageError(
-            f"{subject.part} {subject.path} cannot be read as a picture, so it cannot be kept.", "Reject it."
-        )
-    if one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
-        raise UsageError(
-            f"{subject.part} {subject.path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it "
-            "cannot be kept as it is.",
-            "Set its age, or reject it.",
-        )
 
 
 def _decision(after: Decision | None, **values: Any) -> Decision:

@@ -62,7 +62,7 @@ class Pictures:
             if fault is not None:
                 return None
             if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-                self.desk.changed.add((now.number, record_id))
+                now.changed.add(record_id)
                 raise Changed
             picture, _ = decode(data, at_least=enough)
             if picture is None:

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from agebench.manifest.looking import Overview
-from agebench.review.queue import Queue, assigned
+from agebench.review.queue import Answers, Queue, assigned
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Snapshot:
         self.gone = _places_of_gone(before, self.place)
         self.mine = _shares(queue, reviewers)
         self.chosen: dict[Filters, NDArray[np.bool_]] = {}
-        self.done: dict[str, NDArray[np.bool_]] = {}
+        self.done: dict[str, NDArray[np.bool_]] = {}  # by reviewer, of the answers `done_by`
+        self.done_by: Answers | None = None
+        self.changed: set[int] = set()  # records whose file is another by now
         self.present: dict[tuple[int, int], dict[tuple[str, str], str | None]] = {}  # of audits, by n and seed
         self.overview: tuple[Overview, str] | None = None
         counts = queue.rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()

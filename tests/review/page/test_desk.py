@@ -15,7 +15,8 @@ from agebench.errors import UsageError
 from agebench.manifest import open_manifest
 from agebench.review.audit import read_sample
 from agebench.review.decisions import append, decisions_file, new_decision, read
-from agebench.review.page.desk import Desk, Given, seal_of
+from agebench.review.page.desk import Desk
+from agebench.review.page.given import Given, seal_of
 from agebench.review.page.snapshot import Filters, Reviewers
 
 MANIFEST = "manifests/imdb-wiki.duckdb"

@@ -70,8 +70,9 @@ async function refill(where, background = false) {
   return state;
 }
 
+// Backwards: of a record that stands here twice the first one is the next reading.
 function count(state) {
-  state.records.forEach((id, place) => { if (state.records.indexOf(id) === place) ownReading.set(id, state.readings[place]); });
+  for (let place = state.records.length - 1; place >= 0; place -= 1) ownReading.set(state.records[place], state.readings[place]);
 }
 
 // A record stands here twice while two readings of it are missing; one of them is what is shown.
