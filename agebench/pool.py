@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
 from agebench.errors import WorkersFailed
+from agebench.memory import keep_freed_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -181,6 +182,7 @@ def _begin(setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> No
     for name in THREAD_LIMITS:
         os.environ[name] = "1"
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    keep_freed_memory()
     import cv2
 
     cv2.setNumThreads(1)

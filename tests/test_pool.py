@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def deadly(batch):
 
 def limits(batch):
     return [(cv2.getNumThreads(), [os.environ.get(name) for name in batch], signal.getsignal(signal.SIGINT).name)]
+
+def pages(batch):
+    import resource
+    import numpy as np
+    layers = [np.ones(n, np.uint8) for n in batch]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        del layers
+        layers = [np.ones(n, np.uint8) for n in batch]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 def process(batch):
     time.sleep(0.3)
@@ -108,6 +119,12 @@ def test_workers_have_one_thread_and_leave_ctrl_c_to_the_parent(work: ModuleType
     assert opencv == 1
     assert limits == ["1"] * len(THREAD_LIMITS)
     assert interrupt == "SIG_IGN"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone can be told to keep freed memory")
+def test_workers_keep_the_memory_that_a_picture_leaves_for_the_next_one(work: ModuleType) -> None:
+    [fetched] = run_batches(work.pages, [[2**20] * 20], workers=1)
+    assert fetched < 10 * 20 * 256 / 10  # pages of 4 KiB
 
 
 def test_memory_does_not_grow_with_the_number_of_batches(work: ModuleType) -> None:

@@ -14,6 +14,7 @@ import typer
 import typer.core
 
 from agebench.errors import AgebenchError
+from agebench.memory import keep_freed_memory
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -108,6 +109,7 @@ def main() -> None:
     """Entry point: run a command, and turn what it raises into a sentence and an exit status (DESIGN section 6)."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    keep_freed_memory()
     arguments = [a for a in arguments if a != "--debug"]
     try:
         status = app(arguments, standalone_mode=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder
 
 DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded reduced
+HELD_BYTES = 32 * 2**20  # of decoded pictures in a worker: so many are looked at together
 USEFUL_FACE = 20  # pixels: smaller faces get no age and no embedding
 MOST_FACES = 12  # of one picture, the largest first, that get an age and an embedding
 
@@ -59,95 +61,125 @@ class File(NamedTuple):
     alone: bool = False
 
 
+@dataclass
+class _Look:
+    """A file on its way to a row: what is to be seen, and the picture where anything is. faces: known or found."""
+
+    row: dict[str, Any]
+    faces: list[dict[str, Any]] = field(default_factory=list)
+    todo: set[str] = field(default_factory=set)
+    picture: Picture | None = None
+
+    def note(self, observer: str, version: str, error: str | None = None) -> None:
+        self.row["observed"].append({"observer": observer, "version": version, "error": error})
+
+
 class Watch:
     """What a worker sets up once: where files are, and its observers with their weights."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers) -> None:
         self.locator = Locator(folders)
         self.observers = observers
+        self.versions = observers.versions
         self.detector: Detector | None = load_detector(observers.detector) if observers.detector else None
         self.estimators: list[tuple[EstimatorChoice, Estimator]] = [
             (e, load_estimator(e)) for e in observers.estimators
         ]
         self.embedder: Embedder | None = load_embedder(observers.embedder) if observers.embedder else None
 
-    def look(self, file: File) -> dict[str, Any]:
-        """One row of `PART_SCHEMA`."""
+    def look(self, files: Iterable[File]) -> Iterator[dict[str, Any]]:
+        """A row of `PART_SCHEMA` for each file, in order.
+
+        Each step is done for several pictures before the next step: its code and tables then stay in the processor's
+        caches, which a detector would empty between one picture and the next.
+        """
+        looks: list[_Look] = []
+        held = 0
+        for file in files:
+            looks.append(look := self._open(file))
+            held += look.picture.rgb.nbytes if look.picture else 0
+            if held > HELD_BYTES:
+                yield from self._rows(looks)
+                looks, held = [], 0
+        yield from self._rows(looks)
+
+    def _open(self, file: File) -> _Look:
+        """Read and decode once, for all observers."""
         row: dict[str, Any] = {
             "part": file.part, "path": file.path, "bytes": file.bytes, "mtime": file.mtime, "error": file.fault,
         }  # fmt: skip
         if file.fault:
-            return row
-        place, fault = self.locator.find(file.part, file.path)
+            return _Look(row)
+        place, row["error"] = self.locator.find(file.part, file.path)
         if place is None:
-            return row | {"error": fault}
-        data, fault = read_bytes(place)
-        if fault:
-            return row | {"error": fault}
+            return _Look(row)
+        data, row["error"] = read_bytes(place)
+        if row["error"]:
+            return _Look(row)
         row["sha256"] = hashlib.sha256(data).hexdigest()
-        versions = self.observers.versions
         known = row["sha256"] == file.sha256
-        todo = set(file.todo or ()) & versions.keys() if known else set(versions)
+        todo = set(file.todo or ()) & self.versions.keys() if known else set(self.versions)
         if file.alone:
             todo = {observer for observer in todo if not observer.startswith("embedding:")}
         if not todo:
-            return row
-        picture, fault = decode(data, at_least=DECODE_SIDE, sha256=row["sha256"])
-        if picture is None:
-            return row | {"error": fault}
-        observed: list[dict[str, str | None]] = []
-        row["observed"] = observed
-        if "image" in todo:
-            row["image"] = {
-                "format": picture.format, "width": picture.width, "height": picture.height,
-                "channels": picture.channels, **measures.measure(picture.rgb),
-            }  # fmt: skip
-            observed.append({"observer": "image", "version": measures.VERSION})
-        if self.detector is None or self.observers.detector is None:
-            return row
-        name, error = f"faces:{self.observers.detector.name}", None
-        faces = file.faces or []
-        if name in todo:
-            try:
-                faces = self._detect(self.detector, picture)
-            except Exception as raised:  # noqa: BLE001 - detectors raise types of their own; it is the record's fault
-                faces, error = [], _told(raised)
-            row |= {"detector": self.observers.detector.name, "faces": faces}
-            observed.append({"observer": name, "version": versions[name], "error": error})
-        if any(observer.startswith(("age:", "embedding:")) for observer in todo):
-            self._look_at_faces(row, picture, faces, todo)
-        return row
+            return _Look(row)
+        picture, row["error"] = decode(data, at_least=DECODE_SIDE, sha256=row["sha256"])
+        if picture is not None:
+            row["observed"] = []
+        return _Look(row, file.faces or [], todo, picture)
 
-    def _detect(self, detector: Detector, picture: Picture) -> list[dict[str, Any]]:
-        faces = []
-        for number, found in enumerate(detect_faces(detector, picture.rgb)):
-            box = [float(v) for v in found[:4]]
-            x, y, w, h, *landmarks = (float(v) / picture.scale for v in (*box, *found[5:15]))
-            faces.append(
-                {
-                    "face_no": number, "x": x, "y": y, "w": w, "h": h, "score": float(found[4]),
-                    "sharpness": measures.face_sharpness(picture.rgb, *box), "landmarks": landmarks,
-                }
-            )  # fmt: skip
-        return faces
+    def _rows(self, looks: list[_Look]) -> list[dict[str, Any]]:
+        """Let every observer look, one after the other."""
+        seen = [(look, look.picture) for look in looks if look.picture is not None]
+        for look, picture in seen:
+            if "image" in look.todo:
+                look.row["image"] = {
+                    "format": picture.format, "width": picture.width, "height": picture.height,
+                    "channels": picture.channels, **measures.measure(picture.rgb),
+                }  # fmt: skip
+                look.note("image", measures.VERSION)
+        if self.detector is not None and self.observers.detector is not None:
+            name = f"faces:{self.observers.detector.name}"
+            unseen = [(look, picture) for look, picture in seen if name in look.todo]
+            for look, picture in unseen:
+                self._detect(self.detector, look, picture, name)
+            for look, picture in unseen:
+                for face in look.faces:
+                    box = (face[side] * picture.scale for side in "xywh")
+                    face["sharpness"] = measures.face_sharpness(picture.rgb, *box)
+            for look, picture in seen:
+                if any(observer.startswith(("age:", "embedding:")) for observer in look.todo):
+                    self._look_at_faces(look, picture)
+        return [look.row for look in looks]
 
-    def _look_at_faces(
-        self, row: dict[str, Any], picture: Picture, faces: list[dict[str, Any]], todo: set[str]
-    ) -> None:
-        useful = [face for face in faces if face["w"] * face["h"] >= USEFUL_FACE**2][:MOST_FACES]
+    def _detect(self, detector: Detector, look: _Look, picture: Picture, name: str) -> None:
+        error = None
+        try:
+            found = detect_faces(detector, picture.rgb)
+        except Exception as raised:  # noqa: BLE001 - detectors raise types of their own; it is the record's fault
+            found, error = np.empty((0, 15), np.float32), _told(raised)
+        look.faces = []
+        for number, row in enumerate(found):
+            x, y, w, h, *landmarks = (float(v) / picture.scale for v in (*row[:4], *row[5:15]))
+            look.faces.append(
+                {"face_no": number, "x": x, "y": y, "w": w, "h": h, "score": float(row[4]), "landmarks": landmarks}
+            )
+        look.row |= {"detector": name.removeprefix("faces:"), "faces": look.faces}
+        look.note(name, self.versions[name], error)
+
+    def _look_at_faces(self, look: _Look, picture: Picture) -> None:
+        useful = [face for face in look.faces if face["w"] * face["h"] >= USEFUL_FACE**2][:MOST_FACES]
         numbers = [face["face_no"] for face in useful]
         boxes = np.array([[face[side] for side in "xywh"] for face in useful]).reshape(-1, 4) * picture.scale
         points = np.array([face["landmarks"] for face in useful]).reshape(-1, 5, 2) * picture.scale
-        versions, observed = self.observers.versions, row["observed"]
-        row["ages"], row["embeddings"] = [], []
+        look.row["ages"], look.row["embeddings"] = [], []
         for choice, estimate in self.estimators:
-            name = f"age:{choice.name}"
-            if name not in todo:
+            name, error = f"age:{choice.name}", None
+            if name not in look.todo:
                 continue
-            error = None
             try:
                 ages, spreads, shares = estimate(picture.rgb, boxes, points)
-                row["ages"] += [
+                look.row["ages"] += [
                     {
                         "face_no": number, "estimator": choice.name, "age": _number(ages[i]),
                         "spread": _number(spreads[i]), "probabilities": None if shares is None else shares[i].tolist(),
@@ -156,20 +188,21 @@ class Watch:
                 ]  # fmt: skip
             except Exception as raised:  # noqa: BLE001 - as above
                 error = _told(raised)
-            observed.append({"observer": name, "version": versions[name], "error": error})
-        if self.embedder is not None and self.observers.embedder is not None:
-            name, error = f"embedding:{self.observers.embedder.name}", None
-            if name not in todo:
-                return
-            try:
-                vectors = self.embedder(picture.rgb, points)
-                row["embeddings"] = [
-                    {"face_no": n, "model": self.observers.embedder.name, "vector": vector.tolist()}
-                    for n, vector in zip(numbers, vectors, strict=True)
-                ]
-            except Exception as raised:  # noqa: BLE001 - as above
-                error = _told(raised)
-            observed.append({"observer": name, "version": versions[name], "error": error})
+            look.note(name, self.versions[name], error)
+        if self.embedder is None or self.observers.embedder is None:
+            return
+        name, error = f"embedding:{self.observers.embedder.name}", None
+        if name not in look.todo:
+            return
+        try:
+            vectors = self.embedder(picture.rgb, points)
+            look.row["embeddings"] = [
+                {"face_no": n, "model": self.observers.embedder.name, "vector": vector.tolist()}
+                for n, vector in zip(numbers, vectors, strict=True)
+            ]
+        except Exception as raised:  # noqa: BLE001 - as above
+            error = _told(raised)
+        look.note(name, self.versions[name], error)
 
 
 def _number(value: NDArray[np.floating] | float) -> float | None:

@@ -322,7 +322,7 @@ def test_a_picture_that_the_detector_fails_on_is_that_records_fault(tmp_path: Pa
     Image.new("RGB", (5, 4000), "gray").save(folder / "30_0_0_20170101000000000.jpg")
     Image.fromarray(np.full((200, 200, 3), 99, np.uint8)).save(folder / "31_0_0_20170101000000001.jpg")
     watch = Watch({"utkface": folder}, Observers(choose_detector("auto", scrfd)))
-    [odd, plain] = [watch.look(File("utkface", p.name, 1, 1)) for p in sorted(folder.iterdir())]
+    odd, plain = watch.look([File("utkface", p.name, 1, 1) for p in sorted(folder.iterdir())])
     assert (odd["image"]["width"], odd["image"]["height"]) == (5, 4000)
     assert odd["error"] is None
     assert odd["observed"][1]["error"] or odd["faces"] == []

@@ -1,0 +1,23 @@
+"""Freed memory that stays with its process."""
+
+from __future__ import annotations
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+KEPT = 128 * 2**20  # bytes of freed memory that a process keeps at most
+LARGE = 32 * 2**20  # bytes: larger blocks still come from the kernel one by one, and go back to it
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc's malloc to reuse what a network's layers or a picture leave behind, rather than give it back.
+
+    Else every picture fetches its memory from the kernel anew, page by page: a quarter of the time of detecting, a
+    seventh of a training step on a CPU (2026-11). Does nothing where the C library is another one.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS; Windows cannot even ask for the process itself
+        return
+    mallopt(M_MMAP_THRESHOLD, LARGE)
+    mallopt(M_TRIM_THRESHOLD, KEPT)
