@@ -38,7 +38,7 @@ from agebench.workflows.crops import crop_records
 Stage = Callable[[str, int, int], None]
 CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
 FOLDS = 5
-SUSPICION = 6  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
+SUSPICION = 7  # raise when suspicion, identities or copies are derived otherwise: they are made anew then
 
 
 def fingerprint_pictures(manifest: Path) -> None:

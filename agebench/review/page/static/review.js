@@ -153,6 +153,10 @@ async function show(id) {
   appeared = performance.now();
   performance.clearMarks("shown");
   performance.mark("shown", { detail: id });
+  for (const one of document.querySelectorAll("img[data-src]")) { // the big picture does not wait for small ones
+    one.src = one.dataset.src;
+    one.removeAttribute("data-src");
+  }
 }
 
 // --- faces --------------------------------------------------------------------------------------------------------
@@ -247,7 +251,7 @@ function strip(name, rows, record) {
     const estimated = one.suggested_age === null || one.suggested_age === undefined ? "" : `, looks ${one.suggested_age.toFixed(0)}`;
     const text = `${one.photo_year ?? "no year"}: ${one.age ?? "no age"}${estimated}`;
     const picture = element("img", { loading: "lazy", alt: `${one.this ? "This photograph" : "Photograph"}, ${text}`,
-      src: pictureOf(one.record_id, 160, name === "relatives" ? "&face=true" : "") });
+      "data-src": pictureOf(one.record_id, 160, name === "relatives" ? "&face=true" : "") });
     return element("figure", { class: one.this ? "this" : "" }, picture,
       element("figcaption", {}, one.this ? `this, ${text}` : text + (one.verdict && one.verdict !== "keep" ? ` (${one.verdict})` : "")));
   }));
