@@ -183,12 +183,14 @@ class Finder:
             sys.meta_path.remove(self)
             from agebench.observe.observers import Watch
             look = Watch.look
-            def written_down(self, file):
-                log = os.open(os.environ["LOOKS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-                os.write(log, (file.path + "\\n").encode())
-                os.close(log)
-                time.sleep(0.02)
-                return look(self, file)
+            def written_down(self, files):
+                def one_by_one():
+                    for file in files:
+                        with open(os.environ["LOOKS"], "a") as handle:
+                            handle.write(file.path + "\\n")
+                        time.sleep(0.02)
+                        yield file
+                return look(self, one_by_one())
             Watch.look = written_down
 sys.meta_path.insert(0, Finder())
 """
