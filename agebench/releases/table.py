@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -94,7 +95,12 @@ def _found(root: Folder) -> str:
     if not root.is_dir():
         return "found a file, not a folder"
     try:
-        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in root.iterdir())
+        entries: list[Folder] = [*root.iterdir()]
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+        links = sum(isinstance(entry, Path) and entry.is_symlink() for entry in entries)
     except OSError as error:
         return f"the folder cannot be read ({error.strerror})"
-    return f"found {len(names)} other entries ({examples(names, 5)})" if names else "the folder is empty"
+    if not names:
+        return "the folder is empty"
+    told = f"; {links} of them are links, which are not followed out of the folder: link the folder itself, or copy"
+    return f"found {len(names)} other entries ({examples(names, 5)}{told if links else ''})"

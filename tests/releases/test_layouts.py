@@ -220,6 +220,16 @@ def test_links_out_of_the_release_are_not_followed(tmp_path: Path, cards: Cards)
     assert release.notes[0].startswith("3 link(s)")
 
 
+def test_a_folder_of_links_alone_is_told_so_and_a_link_to_the_folder_is_read(tmp_path: Path, cards: Cards) -> None:
+    outside, root = touch(tmp_path / "outside", "7_0_0_2017.jpg"), touch(tmp_path / "root")
+    root.mkdir()
+    (root / "7_0_0_2017.jpg").symlink_to(outside / "7_0_0_2017.jpg")
+    with pytest.raises(ReleaseNotFound, match=r"1 of them are links.*link the folder itself"):
+        read_release(cards["utkface"], root)
+    (tmp_path / "linked").symlink_to(outside)
+    assert read_release(cards["utkface"], tmp_path / "linked").records["age"].to_list() == [7]
+
+
 def test_listing_is_sorted_and_the_same_every_time(tmp_path: Path, cards: Cards) -> None:
     root = touch(tmp_path, *(f"{d}/{a}_0_0_2017{a}.jpg" for d in "ba" for a in range(30, 0, -1)))
     paths = read_release(cards["utkface"], root).records["path"].to_list()
