@@ -12,9 +12,9 @@ LARGE = 32 * 2**20  # bytes: larger blocks still come from the kernel one by one
 def keep_freed_memory() -> None:
     """Tell glibc's malloc to reuse what a network's layers or a picture leave behind, rather than give it back.
 
-    Else every picture fetches its memory from the kernel anew, page by page: a quarter of the time of detecting in small
-    pictures, a twenty-fifth in large ones, a seventh of a training step (two cores, 2026-11-28). Does nothing where the
-    C library is another one.
+    Else every picture fetches its memory from the kernel anew, page by page: a quarter of the time of detecting in
+    small pictures, a twenty-fifth in large ones, a seventh of a training step (two cores, 2026-11-28). Does nothing
+    where the C library is another one.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
