@@ -70,22 +70,23 @@ class _Look:
     todo: set[str] = field(default_factory=set)
     picture: Picture | None = None
 
-    def note(self, observer: str, version: str, error: str | None = None) -> None:
-        self.row["observed"].append({"observer": observer, "version": version, "error": error})
-
 
 class Watch:
     """What a worker sets up once: where files are, and its observers with their weights."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers) -> None:
         self.locator = Locator(folders)
-        self.observers = observers
         self.versions = observers.versions
-        self.detector: Detector | None = load_detector(observers.detector) if observers.detector else None
+        detector, embedder = observers.detector, observers.embedder
+        self.detector: tuple[DetectorChoice, Detector] | None = (
+            (detector, load_detector(detector)) if detector else None
+        )
         self.estimators: list[tuple[EstimatorChoice, Estimator]] = [
             (e, load_estimator(e)) for e in observers.estimators
         ]
-        self.embedder: Embedder | None = load_embedder(observers.embedder) if observers.embedder else None
+        self.embedder: tuple[EmbedderChoice, Embedder] | None = (
+            (embedder, load_embedder(embedder)) if embedder else None
+        )
 
     def look(self, files: Iterable[File]) -> Iterator[dict[str, Any]]:
         """A row of `PART_SCHEMA` for each file, in order.
@@ -137,35 +138,28 @@ class Watch:
                     "format": picture.format, "width": picture.width, "height": picture.height,
                     "channels": picture.channels, **measures.measure(picture.rgb),
                 }  # fmt: skip
-                look.note("image", measures.VERSION)
-        if self.detector is not None and self.observers.detector is not None:
-            name = f"faces:{self.observers.detector.name}"
-            unseen = [(look, picture) for look, picture in seen if name in look.todo]
-            for look, picture in unseen:
-                self._detect(self.detector, look, picture, name)
-            for look, picture in unseen:
-                for face in look.faces:
-                    box = (face[side] * picture.scale for side in "xywh")
-                    face["sharpness"] = measures.face_sharpness(picture.rgb, *box)
+                self._note(look, "image")
+        if self.detector is not None:
+            choice, detector = self.detector
+            for look, picture in seen:
+                if f"faces:{choice.name}" in look.todo:
+                    self._find_faces(look, picture, choice, detector)
             for look, picture in seen:
                 if any(observer.startswith(("age:", "embedding:")) for observer in look.todo):
                     self._look_at_faces(look, picture)
         return [look.row for look in looks]
 
-    def _detect(self, detector: Detector, look: _Look, picture: Picture, name: str) -> None:
+    def _note(self, look: _Look, observer: str, error: str | None = None) -> None:
+        look.row["observed"].append({"observer": observer, "version": self.versions[observer], "error": error})
+
+    def _find_faces(self, look: _Look, picture: Picture, choice: DetectorChoice, detector: Detector) -> None:
         error = None
         try:
-            found = detect_faces(detector, picture.rgb)
+            look.faces = _faces(detector, picture)
         except Exception as raised:  # noqa: BLE001 - detectors raise types of their own; it is the record's fault
-            found, error = np.empty((0, 15), np.float32), _told(raised)
-        look.faces = []
-        for number, row in enumerate(found):
-            x, y, w, h, *landmarks = (float(v) / picture.scale for v in (*row[:4], *row[5:15]))
-            look.faces.append(
-                {"face_no": number, "x": x, "y": y, "w": w, "h": h, "score": float(row[4]), "landmarks": landmarks}
-            )
-        look.row |= {"detector": name.removeprefix("faces:"), "faces": look.faces}
-        look.note(name, self.versions[name], error)
+            look.faces, error = [], _told(raised)
+        look.row |= {"detector": choice.name, "faces": look.faces}
+        self._note(look, f"faces:{choice.name}", error)
 
     def _look_at_faces(self, look: _Look, picture: Picture) -> None:
         useful = [face for face in look.faces if face["w"] * face["h"] >= USEFUL_FACE**2][:MOST_FACES]
@@ -188,21 +182,36 @@ class Watch:
                 ]  # fmt: skip
             except Exception as raised:  # noqa: BLE001 - as above
                 error = _told(raised)
-            look.note(name, self.versions[name], error)
-        if self.embedder is None or self.observers.embedder is None:
+            self._note(look, name, error)
+        if self.embedder is None:
             return
-        name, error = f"embedding:{self.observers.embedder.name}", None
+        model, embed = self.embedder
+        name, error = f"embedding:{model.name}", None
         if name not in look.todo:
             return
         try:
-            vectors = self.embedder(picture.rgb, points)
+            vectors = embed(picture.rgb, points)
             look.row["embeddings"] = [
-                {"face_no": n, "model": self.observers.embedder.name, "vector": vector.tolist()}
+                {"face_no": n, "model": model.name, "vector": vector.tolist()}
                 for n, vector in zip(numbers, vectors, strict=True)
             ]
         except Exception as raised:  # noqa: BLE001 - as above
             error = _told(raised)
-        look.note(name, self.versions[name], error)
+        self._note(look, name, error)
+
+
+def _faces(detector: Detector, picture: Picture) -> list[dict[str, Any]]:
+    faces = []
+    for number, found in enumerate(detect_faces(detector, picture.rgb)):
+        box = [float(v) for v in found[:4]]
+        x, y, w, h, *landmarks = (float(v) / picture.scale for v in (*box, *found[5:15]))
+        faces.append(
+            {
+                "face_no": number, "x": x, "y": y, "w": w, "h": h, "score": float(found[4]),
+                "sharpness": measures.face_sharpness(picture.rgb, *box), "landmarks": landmarks,
+            }
+        )  # fmt: skip
+    return faces
 
 
 def _number(value: NDArray[np.floating] | float) -> float | None:
