@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
@@ -121,24 +122,34 @@ def _one_by_one(
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    """Submit, which may start a worker, with Ctrl-C held back and one thread for every library.
+    """Submit, which may start a worker, from a thread of its own: Ctrl-C ends what the main thread does, never that.
 
-    The worker inherits both: it starts undisturbed, and what it imports before `_begin` reads its limit too.
+    Holding the signal back here would not do: another thread, of numpy say, takes it, and Python raises it here.
     """
-    held = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if held else set()
-    set_before = {name: os.environ.get(name) for name in THREAD_LIMITS}
+    return _finished(_starter.submit(_submit_undisturbed, pool, work, batch))
+
+
+def _submit_undisturbed(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
+    """Submit with one thread for every library: a worker inherits it, for what it imports before `_begin`."""
+    before = {name: os.environ.get(name) for name in THREAD_LIMITS}
     os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     try:
         return pool.submit(work, batch)
     finally:
-        for name, value in set_before.items():
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        if held:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hold_ctrl_c_back() -> None:
+    """In the thread that starts workers: they inherit it, until `_begin` ignores it for good."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+_starter = ThreadPoolExecutor(1, "starts-workers", _hold_ctrl_c_back)
 
 
 def _finished(future: Future[Result]) -> Result:
@@ -149,6 +160,8 @@ def _finished(future: Future[Result]) -> Result:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """End a pool at once: whoever stops a run does not wait for batches that nobody will read."""
+    with contextlib.suppress(RuntimeError):  # Python itself ends, and has waited for its threads
+        _finished(_starter.submit(int))  # comes after a start that is under way
     workers = list((getattr(pool, "_processes", None) or {}).values())  # public from Python 3.14 on: terminate_workers
     manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
     pool.shutdown(wait=False, cancel_futures=True)

@@ -189,6 +189,40 @@ def test_ctrl_c_while_workers_start_prints_no_traceback_of_theirs(work: ModuleTy
         assert "Traceback" not in err
 
 
+def test_ctrl_c_that_another_thread_takes_ends_no_start_of_a_worker(tmp_path: Path) -> None:
+    """Python raises it in the main thread whoever takes it: a worker was started then, and never told its work."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import multiprocessing.util, os, signal, sys, threading, time
+        from agebench.pool import run_batches
+
+        start = multiprocessing.util.spawnv_passfds
+        started = 0
+
+        def start_and_interrupt(path, args, files):
+            global started
+            pid = start(path, args, files)
+            if not any(b"resource_tracker" in os.fsencode(arg) for arg in args):
+                started += 1
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.5)
+            return pid
+
+        if __name__ == "__main__":
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+            multiprocessing.util.spawnv_passfds = start_and_interrupt
+            try:
+                list(run_batches(len, [[1]] * 20, workers=2))
+            except KeyboardInterrupt:
+                print(started, "started")
+                sys.exit(130)
+        """)
+    )
+    parent = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (parent.returncode, parent.stdout, parent.stderr) == (130, "1 started\n", "")
+
+
 def test_workers_that_never_start_blame_no_item(work: ModuleType) -> None:
     with pytest.raises(WorkersFailed, match="end while they start"):
         list(run_batches(work.add, batches(8), workers=1, setup=work.no_start))
