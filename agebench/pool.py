@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 END_SECONDS = 2.0
 WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) lets waits go on: look up now and then
+_starting = threading.Lock()
 
 
 class Crashed(Generic[Item]):
@@ -122,34 +123,54 @@ def _one_by_one(
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    """Submit, which may start a worker, from a thread of its own: Ctrl-C ends what the main thread does, never that.
+    """Submit, which may start a worker: undisturbed by Ctrl-C, and with one thread for every library.
 
-    Holding the signal back here would not do: another thread, of numpy say, takes it, and Python raises it here.
+    The worker inherits the latter: what it imports before `_begin` reads its limit too.
     """
-    return _finished(_starter.submit(_submit_undisturbed, pool, work, batch))
+
+    def submit() -> Future[Result]:
+        with _one_thread_each():
+            return pool.submit(work, batch)
+
+    return _undisturbed(submit)
 
 
-def _submit_undisturbed(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    """Submit with one thread for every library: a worker inherits it, for what it imports before `_begin`."""
+def _undisturbed(call: Callable[[], Result]) -> Result:
+    """`call()` in a thread of its own: Ctrl-C ends what the main thread does, never that.
+
+    Holding the signal back in the main thread would not do: another, of numpy say, takes it, and Python raises it in
+    the main one: a worker that has been started would never be told its work. The thread ends with the call: Python's
+    exit would wait for ever for one that stays, where Ctrl-C came amid its start and nobody knows it.
+    """
+    called: Future[Result] = Future()
+
+    def run() -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, until `_begin` ignores it
+        try:
+            with _starting:
+                result = call()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            called.set_exception(error)
+        else:
+            called.set_result(result)
+
+    threading.Thread(target=run).start()
+    return _finished(called)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in THREAD_LIMITS}
     os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     try:
-        return pool.submit(work, batch)
+        yield
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _hold_ctrl_c_back() -> None:
-    """In the thread that starts workers: they inherit it, until `_begin` ignores it for good."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-_starter = ThreadPoolExecutor(1, "starts-workers", _hold_ctrl_c_back)
 
 
 def _finished(future: Future[Result]) -> Result:
@@ -160,11 +181,10 @@ def _finished(future: Future[Result]) -> Result:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """End a pool at once: whoever stops a run does not wait for batches that nobody will read."""
-    with contextlib.suppress(RuntimeError):  # Python itself ends, and has waited for its threads
-        _finished(_starter.submit(int))  # comes after a start that is under way
-    workers = list((getattr(pool, "_processes", None) or {}).values())  # public from Python 3.14 on: terminate_workers
-    manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
-    pool.shutdown(wait=False, cancel_futures=True)
+    with _starting:  # a worker that is being started comes first, and none after
+        workers = list((getattr(pool, "_processes", None) or {}).values())  # from Python 3.14 on: terminate_workers
+        manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
+        pool.shutdown(wait=False, cancel_futures=True)
     for worker in workers:
         worker.terminate()
     if manager is not None:  # at Python's exit it may close a pipe that the exit writes to: a traceback on the terminal
@@ -183,8 +203,9 @@ def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
 
 
 def _pool(workers: int, setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(setup, setup_args)
+    context = multiprocessing.get_context("spawn")
+    return _undisturbed(
+        lambda: ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(setup, setup_args))
     )
 
 
