@@ -117,7 +117,7 @@ def one_at_a_time(manifest: Path) -> Iterator[None]:
     folder = parts_folder(manifest)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        holder = folder / "process"
+        holder = _holder(manifest)
         lock = FileLock(folder / "lock", timeout=0)
         try:
             lock.acquire()
@@ -134,6 +134,25 @@ def one_at_a_time(manifest: Path) -> Iterator[None]:
         if not has_parts(manifest):
             shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+
+
+def curating(manifest: Path) -> int | None:
+    """The number of the process on this machine that is curating a manifest; its right is not touched by the look."""
+    try:
+        process = int(_holder(manifest).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # another user's
+        return process
+    except OSError:
+        return None
+    return process
+
+
+def _holder(manifest: Path) -> Path:
+    return parts_folder(manifest) / "process"
 
 
 class PartWriter:

@@ -9,7 +9,7 @@ from pathlib import Path
 from agebench import recipes, resources
 from agebench.errors import AgebenchError
 from agebench.manifest import open_manifest, verdicts
-from agebench.manifest.observations import has_parts
+from agebench.manifest.observations import curating, has_parts
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.store import get_meta
 from agebench.recipes import load_card, load_curation_recipe
@@ -35,6 +35,7 @@ class ManifestStatus:
     problems: list[str] = field(default_factory=list)
     curate: str = ""  # the command that curates it again as it was
     trains: bool = False  # its card has the role *train*
+    curating: int | None = None  # the process that curates it at the moment
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def _evaluated(run: Path) -> list[str]:
 
 
 def _manifest(path: Path) -> ManifestStatus:
+    process = curating(path)
     try:
         with open_manifest(path) as con:
             dataset = get_meta(con, "dataset") or "?"
@@ -104,14 +106,16 @@ def _manifest(path: Path) -> ManifestStatus:
             judged = get_meta(con, "judged_at") is not None
             answers_wait = judged and decisions.wait(con, path)
     except AgebenchError as error:
-        return ManifestStatus(path, path.stem, problems=[error.message])
+        return ManifestStatus(path, path.stem, problems=[error.message], curating=process)
     problems = [
         f"the plan '{facts.plan}' is older than the curated rows" for facts in found if facts.curated != fingerprint
     ]
     trains = False
-    if not judged:
+    if process is not None:
+        problems.append(f"process {process} is curating it")
+    elif not judged:
         problems.append("its curation was not finished")
-    if has_parts(path):
+    elif has_parts(path):
         problems.append("observations wait to be folded in")
     if answers_wait:
         problems.append("people's answers wait to be folded in")
@@ -126,7 +130,7 @@ def _manifest(path: Path) -> ManifestStatus:
         problems.append(error.message.splitlines()[0])
     return ManifestStatus(
         path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe, detector,
-        [facts.plan for facts in found], problems, again, trains,
+        [facts.plan for facts in found], problems, again, trains, process,
     )  # fmt: skip
 
 
@@ -134,7 +138,7 @@ def _next(
     releases: dict[str, bool], manifests: list[ManifestStatus], runs: list[Listed], runs_dir: Path
 ) -> tuple[str, str]:
     for m in manifests:
-        if m.curate and any("plan" not in p for p in m.problems):
+        if m.curate and m.curating is None and any("plan" not in p for p in m.problems):
             return m.curate, f"{m.path}: " + "; ".join(m.problems)
     waiting = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
     if waiting:
@@ -149,6 +153,8 @@ def _next(
     chosen = next((m for m in training if m.path == manifest_of("imdb-wiki")), training[0] if training else None)
     if chosen is None and not runs:
         return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
+    if chosen is not None and chosen.curating is not None:
+        return "agebench status", f"process {chosen.curating} is curating {chosen.path}: look again when it is done"
     if chosen is not None:
         name = (
             ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import polars as pl
 import pytest
 
 from agebench.manifest import open_manifest, set_meta
+from agebench.manifest.observations import one_at_a_time, parts_folder
 
 Run = Callable
 COLUMNS = {
@@ -172,6 +174,22 @@ def test_status_names_the_next_command(tmp_path: Path, workshop: Path, agebench:
     (workshop / "manifests" / "junk.duckdb").write_text("junk")
     with_junk = json.loads(agebench("status", "--json", cwd=workshop).out)
     assert any("no manifest" in p for m in with_junk["manifests"] for p in m["problems"])
+
+
+def test_status_proposes_no_curate_where_one_runs(workshop: Path, agebench: Run) -> None:
+    shutil.rmtree(workshop / "data")
+    manifest = workshop / "manifests" / "imdb-wiki.duckdb"
+    with one_at_a_time(manifest):
+        parts_folder(manifest).joinpath("1.arrows").touch()
+        found = json.loads(agebench("status", "--json", cwd=workshop).out)
+        [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
+        assert (ours["curating"], ours["problems"]) == (os.getpid(), [f"process {os.getpid()} is curating it"])
+        assert (found["next_command"], found["why"].split(":")[0]) == (
+            "agebench status", f"process {os.getpid()} is curating manifests/imdb-wiki.duckdb"
+        )  # fmt: skip
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert found["next_command"].startswith("agebench curate imdb-wiki")
+    assert found["why"].endswith("observations wait to be folded in")
 
 
 def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
