@@ -41,8 +41,11 @@ class Look:
     decision: dict[str, Any] | None
 
 
-def look_at(con: duckdb.DuckDBPyConnection, record_id: int) -> Look | None:
-    """What is known of a record of a judged manifest; None where there is no such record."""
+def look_at(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = True) -> Look | None:
+    """What is known of a record of a judged manifest; None where there is no such record.
+
+    answered=False: without what people have answered about it and its companions.
+    """
 
     def rows(sql: str, *values: object) -> list[dict[str, Any]]:
         return query(con, sql, list(values)).to_dicts()
@@ -52,7 +55,8 @@ def look_at(con: duckdb.DuckDBPyConnection, record_id: int) -> Look | None:
         return None
     evidence = found[0]
     sha256 = evidence["sha256"]
-    decisions = rows("SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", record_id)
+    decision_of = "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?"
+    decisions = rows(decision_of, record_id) if answered else []
     chosen = rows("SELECT face_no FROM decided_face WHERE record_id = ?", record_id) if decisions else []
     meant = chosen[0]["face_no"] if chosen else evidence["face_no"]
     reasons = rows(
@@ -84,7 +88,7 @@ def look_at(con: duckdb.DuckDBPyConnection, record_id: int) -> Look | None:
                  (SELECT near_group FROM near_copy WHERE record_id = ?)"""
         alike += rows(sql, record_id, record_id)
     same_picture = {row["record_id"] for row in alike}
-    companions = _companions(con, sorted({*same_subject, *same_picture}))
+    companions = _companions(con, sorted({*same_subject, *same_picture}), answered)
     relatives = [row for row in companions if row["record_id"] in set(same_subject)]
     duplicates = [row for row in companions if row["record_id"] in same_picture]
     decision = decisions[0] if decisions else None
@@ -101,7 +105,7 @@ def look_at(con: duckdb.DuckDBPyConnection, record_id: int) -> Look | None:
     )  # fmt: skip
 
 
-def _companions(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str, Any]]:
+def _companions(con: duckdb.DuckDBPyConnection, ids: list[int], answered: bool) -> list[dict[str, Any]]:
     if not ids:
         return []
     numbers = ", ".join(str(int(number)) for number in ids)  # constants, by which DuckDB skips what it need not read
@@ -110,7 +114,8 @@ def _companions(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str
                CASE WHEN e.face_w > 0 THEN [e.face_x, e.face_y, e.face_w, e.face_h, e.width, e.height] END AS face,
                CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
                     WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
-        FROM (SELECT * FROM kept_evidence WHERE record_id IN ({numbers})) AS e LEFT JOIN decision d USING (record_id)
+        FROM (SELECT * FROM kept_evidence WHERE record_id IN ({numbers})) AS e
+        LEFT JOIN (SELECT * FROM decision WHERE {answered}) AS d USING (record_id)
         LEFT JOIN (SELECT record_id, min(verdict) AS verdict FROM verdict WHERE record_id IN ({numbers})
                    GROUP BY record_id) v USING (record_id)
         ORDER BY e.photo_year NULLS LAST, e.record_id"""

@@ -241,9 +241,14 @@ def test_what_a_person_sees_who_is_asked(build: Build) -> None:
         verdicts = {r["record_id"]: r["verdict"] for r in query(con, "SELECT * FROM judged").to_dicts()}
         assert {i: (look_at(con, i) or one).verdict for i in range(6)} == verdicts  # type: ignore[union-attr]
         assert look_at(con, 6) is None
+        unanswered = look_at(con, 1, answered=False)
     assert one is not None
     assert alone is not None
     assert first is not None
+    assert unanswered is not None
+    assert (unanswered.age, unanswered.verdict, unanswered.decision) == (1, "review", None)
+    assert [f["meant"] for f in unanswered.faces] == [True, False]
+    assert [(r["record_id"], r["verdict"]) for r in unanswered.relatives] == [(0, "keep"), (2, "keep")]
     assert (one.age, one.verdict, [r["check"] for r in one.reasons]) == (33, "keep", ["odd"])
     assert [f["meant"] for f in one.faces] == [False, True]
     assert [(e["age"], e["probabilities"]) for e in one.estimates] == [(33, [0.5, 0.5])]

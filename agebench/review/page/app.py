@@ -182,11 +182,12 @@ def create_app(
     def record(
         record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
     ) -> JSONResponse:
-        found = desk.look(record_id)
+        independent = sample is None and desk.independent(record_id)
+        found = desk.look(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
         if sample is None:
-            shown = _whole(found)
+            shown = _whole(found) | {"independent": independent}
         else:
             n, seed = map(int, sample.split("-"))
             shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])

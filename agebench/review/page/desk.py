@@ -47,7 +47,7 @@ class Desk:
         self.file = decisions_file(manifest)
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
-        self._looks: OrderedDict[int, Look] = OrderedDict()
+        self._looks: OrderedDict[tuple[int, bool], Look] = OrderedDict()  # by record and `independent`
         self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
         self._stop = threading.Event()
         self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
@@ -216,19 +216,25 @@ class Desk:
         part, path = names.row(record_id)
         return str(part), str(path)
 
-    def look(self, record_id: int) -> Look | None:
-        """What is known of a record (see `manifest.looking`); None where there is none. Raises as `open_manifest`."""
+    def independent(self, record_id: int) -> bool:
+        """Whether a record is shown without what people have answered: two are asked, and no answers are settled."""
+        return self.snapshot.asked_twice(record_id) and "reviewers_disagree" not in self.reasons(record_id)
+
+    def look(self, record_id: int, *, independent: bool = False) -> Look | None:
+        """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
+        people have answered. Raises as `open_manifest`."""
+        key = record_id, independent
         with self._lock:
-            if record_id in self._looks:
-                self._looks.move_to_end(record_id)
-                return self._looks[record_id]
+            if key in self._looks:
+                self._looks.move_to_end(key)
+                return self._looks[key]
             number = self.snapshot.number
         with open_manifest(self.manifest, wait=PATIENCE) as con:
-            found = look_at(con, record_id)
+            found = look_at(con, record_id, answered=not independent)
         if found is not None:
             with self._lock:
                 if number == self.snapshot.number:
-                    self._looks[record_id] = found
+                    self._looks[key] = found
                     if len(self._faces) > KEPT_FACES:
                         self._faces.clear()
                     self._faces |= {row["record_id"]: row["face"] for row in (*found.relatives, *found.duplicates)}
@@ -243,7 +249,7 @@ class Desk:
         if place is not None:
             return now.queue.rows["sha256"][place]
         with self._lock:
-            look = self._looks.get(record_id)
+            look = self._looks.get((record_id, False)) or self._looks.get((record_id, True))
         return None if look is None else look.evidence.get("sha256")
 
     def face(self, record_id: int) -> list[float] | None:

@@ -63,6 +63,11 @@ class Snapshot:
         place = self.place.get(record)
         return self.gone.get(record, 0) if place is None else place + (at is None)
 
+    def asked_twice(self, record_id: int) -> bool:
+        """Whether the record waits for two reviewers, who answer independently."""
+        place = self.place.get(record_id)
+        return place is not None and sum(bool(mask[place]) for mask in self.mine.values()) > 1
+
     def choose(self, filters: Filters) -> NDArray[np.bool_]:
         """Which of the waiting records the filters let through."""
         if filters not in self.chosen:

@@ -306,6 +306,36 @@ def test_two_reviewers_share_the_records(serve: Any, sit: Any) -> None:
     assert not stranger.page.locator("#banner").is_visible()
 
 
+def test_the_second_reviewer_does_not_see_which_face_the_first_one_meant(
+    serve: Any, sit: Any, agebench: Any, office: Path
+) -> None:
+    server = serve("--reviewers", "anna,otto", "--overlap", "1")
+    client = server.client()
+    looks = {one: client.get(f"/api/record/{one}") for one in client.queue("anna", limit=100)}
+    record = next(i for i, one in looks.items() if len(one["faces"]) > 1 and 0 <= (one["claimed"] or -1) <= 99)
+    before = client.get("/api/queue", by="otto")["generation"]
+    other = next(face for face in looks[record]["faces"] if not face["meant"])
+    box = [other[side] for side in "xywh"]
+    assert client.answer(record, "face", by="anna", box=box).status_code == 200
+    curate = ("curate", "imdb-wiki", "--recipe", "everything", "--json")
+    assert agebench(*curate, cwd=office).status == 0
+    while client.get("/api/queue", by="otto")["generation"] == before:
+        time.sleep(0.1)
+    again = client.get(f"/api/record/{record}")
+    for what in ("faces", "estimates", "verdict", "age", "answers", "decision"):
+        assert again[what] == looks[record][what]
+    desk = sit(server, "otto")
+    desk.ready()
+    desk.page.evaluate(f"() => {{ location.hash = 'record={record}' }}")
+    desk.page.reload()
+    assert desk.ready() == record
+    desk.answer("k")
+    assert server.lines()[-1]["box"] != box
+    [found] = json.loads(agebench("review", "agreement", "--json", cwd=office).out)["disagreements"]
+    assert found["path"] == again["path"]
+    assert desk.complaints == []
+
+
 def test_an_answer_on_the_page_settles_what_reviewers_disagree_about(
     serve: Any, sit: Any, agebench: Any, office: Path
 ) -> None:

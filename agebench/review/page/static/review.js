@@ -302,12 +302,14 @@ function answer(kind, age) {
   if (!record) return;
   const meant = record.faces.findIndex((one) => one.meant);
   const moved = face >= 0 && face !== meant && kind !== "reject";
-  const one = { record: record.id, seal: record.seal, answer: kind === "keep" && moved ? "face" : kind };
+  // Of two reviewers each says which of several faces is meant: else one who takes the first face would not disagree.
+  const named = moved || (record.independent && record.faces.length > 1 && face >= 0 && kind !== "reject");
+  const one = { record: record.id, seal: record.seal, answer: kind === "keep" && named ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
   if (audit && ownReading.has(record.id)) one.reading = ownReading.get(record.id); // sent again it is no second one
   if (record.settles) one.settles = record.answers.map((said) => said.id);
-  if (moved) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
+  if (named) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
   next(async () => {
     if (now !== record) return;
     const sent = { by: reviewer(), answers: [one] };
@@ -320,7 +322,7 @@ function answer(kind, age) {
     }
     if (one.reading) ownReading.set(record.id, one.reading + 1);
     given += 1;
-    byId("last").textContent = `· last: ${age === undefined ? one.answer === "face" ? "keep, another face" : kind : `age ${age}`}`;
+    byId("last").textContent = `· last: ${age === undefined ? moved && kind === "keep" ? "keep, another face" : kind : `age ${age}`}`;
     records.delete(record.id);
     skipped.delete(record.id);
     banner("");
