@@ -123,20 +123,14 @@ def _one_by_one(
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    """Submit, which may start a worker: undisturbed by Ctrl-C, and with one thread for every library.
-
-    The worker inherits the latter: what it imports before `_begin` reads its limit too.
-    """
-
-    def submit() -> Future[Result]:
-        with _one_thread_each():
-            return pool.submit(work, batch)
-
-    return _undisturbed(submit)
+    return _undisturbed(lambda: pool.submit(work, batch))  # which may start a worker
 
 
 def _undisturbed(call: Callable[[], Result]) -> Result:
-    """`call()` in a thread of its own: Ctrl-C ends what the main thread does, never that.
+    """`call()`, which may start a process, in a thread of its own: Ctrl-C ends what the main thread does, never that.
+
+    A process that is started inherits that Ctrl-C is held back, and one thread for every library: what a worker imports
+    before `_begin` reads its limit too.
 
     Holding the signal back in the main thread would not do: another, of numpy say, takes it, and Python raises it in
     the main one: a worker that has been started would never be told its work. The thread ends with the call: Python's
@@ -146,9 +140,9 @@ def _undisturbed(call: Callable[[], Result]) -> Result:
 
     def run() -> None:
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # workers inherit it, until `_begin` ignores it
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _starting:
+            with _starting, _one_thread_each():
                 result = call()
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             called.set_exception(error)

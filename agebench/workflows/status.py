@@ -113,10 +113,11 @@ def _manifest(path: Path) -> ManifestStatus:
     trains = False
     if process is not None:
         problems.append(f"process {process} is curating it")
-    elif not judged:
-        problems.append("its curation was not finished")
-    elif has_parts(path):
-        problems.append("observations wait to be folded in")
+    else:
+        if not judged:
+            problems.append("its curation was not finished")
+        if has_parts(path):
+            problems.append("observations wait to be folded in")
     if answers_wait:
         problems.append("people's answers wait to be folded in")
     try:
@@ -153,9 +154,9 @@ def _next(
     chosen = next((m for m in training if m.path == manifest_of("imdb-wiki")), training[0] if training else None)
     if chosen is None and not runs:
         return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
-    if chosen is not None and chosen.curating is not None:
-        return "agebench status", f"process {chosen.curating} is curating {chosen.path}: look again when it is done"
     if chosen is not None:
+        if chosen.curating is not None:
+            return "agebench status", f"process {chosen.curating} is curating {chosen.path}: look again when it is done"
         name = (
             ""
             if len(training) == 1 or chosen.dataset == "imdb-wiki"

@@ -182,7 +182,8 @@ def create_app(
     def record(
         record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
     ) -> JSONResponse:
-        independent = sample is None and desk.independent(record_id)
+        settles = sample is None and "reviewers_disagree" in desk.reasons(record_id)
+        independent = sample is None and not settles and desk.snapshot.asked_twice(record_id)
         found = desk.look(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
@@ -191,7 +192,6 @@ def create_app(
         else:
             n, seed = map(int, sample.split("-"))
             shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])
-        settles = sample is None and "reviewers_disagree" in desk.reasons(record_id)
         open_ = settles or (sample is None and not desk.reviewers.names)  # else second answers are independent
         standing = desk.answers.standing((found.part, found.path)) if open_ else []
         answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]

@@ -216,10 +216,6 @@ class Desk:
         part, path = names.row(record_id)
         return str(part), str(path)
 
-    def independent(self, record_id: int) -> bool:
-        """Whether a record is shown without what people have answered: two are asked, and no answers are settled."""
-        return self.snapshot.asked_twice(record_id) and "reviewers_disagree" not in self.reasons(record_id)
-
     def look(self, record_id: int, *, independent: bool = False) -> Look | None:
         """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
         people have answered. Raises as `open_manifest`."""
@@ -249,7 +245,7 @@ class Desk:
         if place is not None:
             return now.queue.rows["sha256"][place]
         with self._lock:
-            look = self._looks.get((record_id, False)) or self._looks.get((record_id, True))
+            look = self._looks.get((record_id, False))
         return None if look is None else look.evidence.get("sha256")
 
     def face(self, record_id: int) -> list[float] | None:

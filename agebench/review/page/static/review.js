@@ -301,9 +301,9 @@ function answer(kind, age) {
   const record = seen();
   if (!record) return;
   const meant = record.faces.findIndex((one) => one.meant);
-  const moved = face >= 0 && face !== meant && kind !== "reject";
+  const moved = face >= 0 && face !== meant;
   // Of two reviewers each says which of several faces is meant: else one who takes the first face would not disagree.
-  const named = moved || (record.independent && record.faces.length > 1 && face >= 0 && kind !== "reject");
+  const named = kind !== "reject" && (moved || (record.independent && face >= 0 && record.faces.length > 1));
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && named ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
