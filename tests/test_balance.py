@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.balance import plan_balance
+from agebench.balance import draw_plan, plan_balance
+from agebench.datasets.records import SCHEMA
 from agebench.errors import NothingCurated, UsageError
-from agebench.manifest import create_or_open, open_manifest, set_meta
-from agebench.manifest.exports import plan_rows
-from agebench.manifest.plans import curated_fingerprint, draw_plan, plans, training_rows
+from agebench.manifest.export import plan_rows
+from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.records import write_records
-from agebench.releases import SCHEMA
+from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.train.rows import training_rows
 
 
 def manifest_of(path: Path, ages: list[int | None], *, judged: bool = True) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from agebench import resources
 from agebench.errors import RecipeError
 from agebench.recipes import digest, load_card, load_curation_recipe, load_model_recipe
+from agebench.train.resolve import resolve_recipe
 
 CARDS = sorted(resources.available("manifests"))
 PIPELINES = sorted(resources.available("pipelines"))
@@ -105,4 +106,4 @@ def test_changed_keys_of_a_model_recipe_are_checked_like_the_file() -> None:
         ({"network.blocks": [2, 2]}, "2 stages of blocks but 4 widths"),
     ):
         with pytest.raises(RecipeError, match=told):
-            load_model_recipe("neighborhood-quick", changes=changes)
+            resolve_recipe("neighborhood-quick", changes=changes)

@@ -12,16 +12,14 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from agebench import remote
-from agebench.demo import draw_releases
-from agebench.demo.releases import DATASETS
+from agebench.datasets.release import read_release
+from agebench.demo.releases import DATASETS, draw_releases
 from agebench.errors import AgebenchError, Missing, ReleaseNotFound, RemoteError, UsageError
-from agebench.manifest import open_manifest
-from agebench.manifest.exports import curated_rows, face_rows, verdict_rows
+from agebench.manifest.export import curated_rows, face_rows, verdict_rows
 from agebench.manifest.records import folders_of
-from agebench.manifest.store import query
+from agebench.manifest.store import open_manifest, query
 from agebench.pictures import MAX_BYTES, Locator, read_bytes
 from agebench.recipes import load_card
-from agebench.releases import read_release
 from agebench.remote import Remote, as_folder
 from agebench.workflows.curate import curate
 from agebench.workflows.explain import explain

@@ -1,1 +1,1 @@
-"""Measuring: errors and their intervals, the published numbers, and tables of both in six formats."""
+"""Measuring: protocols, evaluations, errors and their intervals, the published numbers, and tables of both."""

@@ -28,7 +28,7 @@ def balance(
     """Plan how often each curated record is drawn, so that every age class has its share."""
     ages = age_range(thin_ages)
     from agebench.balance import plan_balance
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.places import find_manifest
 
     report = plan_balance(
         find_manifest(manifest), per_class=per_class, thin_ages=ages, plan=plan, seed=seed, dry_run=dry_run

@@ -21,7 +21,7 @@ def cp(
     json: Json = False,
 ) -> None:
     """Copy a card or recipe into the working directory, to be edited; a copy of the same name wins over ours."""
-    from agebench.workflows.listing import copy_declaration
+    from agebench.workflows.catalogue import copy_declaration
 
     path = copy_declaration(name, new_name)
     console(json).print(f"Copied to {path}")

@@ -13,7 +13,7 @@ from agebench.cli.render import Json, console, print_json, progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agebench.workflows.evaluate import Evaluation
+    from agebench.bench.evaluations import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -27,8 +27,8 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a finished run on test sets; the predictions are kept with the run."""
+    from agebench.bench import evaluate as workflow
     from agebench.train.runs import find_run
-    from agebench.workflows import evaluate as workflow
 
     found = find_run(run, runs)
     manifests = workflow.find_test_manifests(on or [])

@@ -29,8 +29,8 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say everything that is known of one record: picture, evidence, checks, faces, ages, copies."""
+    from agebench.manifest.places import find_manifest
     from agebench.workflows.explain import explain as explained
-    from agebench.workflows.places import find_manifest
 
     found = explained(find_manifest(manifest, training=False), part, path)
     _render(found, console(json))

@@ -41,8 +41,8 @@ def export(
         )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
-    from agebench.workflows.export import exported, write_export
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.export import exported, write_export
+    from agebench.manifest.places import find_manifest
 
     data, count = exported(find_manifest(manifest, training=False), rows, kind, plan)
     if out is None:

@@ -16,7 +16,7 @@ from agebench.cli.render import Advance, Json, console, duration, notes, plain, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agebench.workflows.fetch import FetchPlan, FetchProgress, FetchReport, Step
+    from agebench.datasets.fetch.fetching import FetchPlan, FetchProgress, FetchReport, Step
 
 MB = 10**6
 
@@ -38,8 +38,8 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Download a public release as its card says, check it and unpack it; goes on where it was stopped."""
+    from agebench.datasets.fetch import fetching as workflow
     from agebench.errors import UsageError
-    from agebench.workflows import fetch as workflow
 
     out = console(json)
     plan = workflow.plan_fetch(dataset, root=root, parts=part or (), keep_archives=keep_archives)
@@ -89,7 +89,7 @@ def _phases() -> Iterator[Callable[[FetchProgress], None]]:
 
 
 def _show(plan: FetchPlan, out: Console) -> None:
-    from agebench.fetch.disk import in_words
+    from agebench.datasets.fetch.disk import in_words
 
     card = plan.card
     out.print(f"[bold]{plain(card.title)}[/], from {plain(card.source)}")
@@ -106,14 +106,14 @@ def _show(plan: FetchPlan, out: Console) -> None:
 
 
 def _size(step: Step) -> str:
-    from agebench.fetch.disk import in_words
+    from agebench.datasets.fetch.disk import in_words
 
     item = step.item
     return in_words(item.bytes) if item.bytes else f"about {in_words(item.about_bytes)}" if item.about_bytes else "?"
 
 
 def _state(step: Step) -> str:
-    from agebench.fetch.disk import in_words
+    from agebench.datasets.fetch.disk import in_words
 
     hashed = "" if step.item.sha256 or step.item.md5 else ", no hash is published"
     if step.there:
@@ -146,7 +146,7 @@ def _as_json(plan: FetchPlan) -> dict[str, object]:
 
 
 def _render(report: FetchReport, out: Console, as_json: bool) -> None:
-    from agebench.fetch.disk import in_words
+    from agebench.datasets.fetch.disk import in_words
 
     for file in report.downloads:
         before = f", {in_words(file.resumed)} of it were here" if file.resumed else ""

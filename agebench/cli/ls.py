@@ -24,7 +24,7 @@ def ls(
     """List cards and recipes (what ships, and what is yours), evidence columns, checks and age estimators."""
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"unknown kind '{kind}'; expected one of {', '.join(KINDS)}.", param_hint="KIND")
-    from agebench.workflows.listing import list_checks, list_declarations, list_estimators, list_evidence
+    from agebench.workflows.catalogue import list_checks, list_declarations, list_estimators, list_evidence
 
     found: dict[str, list[dict[str, Any]]] = list_declarations() | {
         "evidence": list_evidence(), "checks": list_checks(), "estimators": list_estimators(),

@@ -48,9 +48,9 @@ def report(
     if json and format is not None and out is None:
         raise typer.BadParameter("--json takes standard output: name a file with --out.", param_hint="--format")
     from agebench.bench.render import as_rich, render
+    from agebench.bench.report import report as make
     from agebench.bench.tables import tables_json
     from agebench.errors import StorageError
-    from agebench.workflows.report import report as make
 
     found = make(numbers, runs, verify=verify)
     on_error_stream = json or (out is None and kind != "rich")
@@ -87,7 +87,7 @@ def report(
 def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:
     import dataclasses
 
-    from agebench.workflows.cells import explain_cells
+    from agebench.bench.explain import explain_cells
 
     found = explain_cells(tables, cell, runs)
     out = console(as_json)

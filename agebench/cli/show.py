@@ -20,7 +20,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Print a card or recipe."""
-    from agebench.workflows.listing import find_declaration
+    from agebench.workflows.catalogue import find_declaration
 
     kind, path = find_declaration(name)
     text = path.read_text(encoding="utf-8")

@@ -91,6 +91,7 @@ COLUMNS: dict[str, Column] = {
     "age_offset_residual": Column("identities", "this picture's offset less the subject's median", "years"),
 }
 
+
 # Columns that no predicate's value can be.
 NOT_NUMBERS = {
     "part", "path", "subject_id", "name", "gender", "dob", "file_error", "sha256", "format", "grayscale", "phash",

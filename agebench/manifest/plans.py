@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 import polars as pl
 
-from agebench.manifest.store import query, set_meta
+from agebench.manifest.store import set_meta
 
 AGES = (0, 99)  # the age classes, inclusive
 
@@ -41,31 +41,6 @@ def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     return str(con.execute(sql).fetchall()[0][0])
 
 
-def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tuple[int, int], seed: int) -> pl.DataFrame:
-    """The 5000 rule as rows: record_id, age, copies; curated records of ages 0 to 99 only.
-
-    A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at
-    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is
-    md5(seed, part, path): the same seed gives the same plan on any machine.
-    """
-    return query(
-        con,
-        """
-        WITH drawn AS (
-            SELECT record_id, age, count(*) OVER (PARTITION BY age) AS n,
-                   row_number() OVER (
-                       PARTITION BY age ORDER BY md5($seed || '/' || part || '/' || path), record_id) AS place
-            FROM kept WHERE age BETWEEN 0 AND 99)
-        SELECT record_id, age, CAST(CASE
-            WHEN n < $per THEN $per // n + CAST(place <= $per % n AS INTEGER)
-            WHEN n > $per AND age BETWEEN $low AND $high THEN CAST(place <= $per AS INTEGER)
-            ELSE 1 END AS INTEGER) AS copies
-        FROM drawn ORDER BY record_id
-        """,
-        {"seed": str(seed), "per": per_class, "low": thin_ages[0], "high": thin_ages[1]},
-    )
-
-
 def outdate_plans(con: duckdb.DuckDBPyConnection) -> None:
     """Plans name records by number: once these are others, no plan fits them, whatever is kept."""
     for facts in plans(con):
@@ -91,51 +66,3 @@ def plans(con: duckdb.DuckDBPyConnection) -> list[PlanFacts]:
 
 def now() -> str:
     return datetime.now(UTC).isoformat()
-
-
-def training_rows(con: duckdb.DuckDBPyConnection, plan: str | None) -> pl.DataFrame:
-    """Curated records of ages 0 to 99 with their copies in a plan (1 each where there is none), in order.
-
-    Columns: record_id, part, path, age, subject_id, group_id, sha256, face_no, landmarks, copies.
-    """
-    copies = "1" if plan is None else "plan.copies"
-    join = "" if plan is None else "JOIN plan ON plan.record_id = curated.record_id AND plan.plan = $plan"
-    return query(
-        con,
-        f"""SELECT curated.record_id, part, path, age, subject_id, group_id, sha256, face_no, landmarks,
-                   CAST({copies} AS INTEGER) AS copies
-            FROM curated {join} WHERE age BETWEEN 0 AND 99 ORDER BY curated.record_id""",
-        {} if plan is None else {"plan": plan},
-    )
-
-
-def protocol_rows(
-    con: duckdb.DuckDBPyConnection, *, records: int | None, seed: int, ages: tuple[int, int] | None
-) -> pl.DataFrame:
-    """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
-
-    A subset takes subjects in turn, so that it holds as many as it can; within a subject and between subjects the order
-    is md5(seed, part, path). Columns: record_id, part, path, age, subject_id, sha256, error, face_no, landmarks.
-    """
-    low, high = ages or AGES
-    return query(
-        con,
-        """
-        WITH valid AS (
-            SELECT record_id, part, path, age, subject_id, md5($seed || '/' || part || '/' || path) AS draw
-            FROM record WHERE age BETWEEN $low AND $high),
-        turn AS (
-            SELECT *, row_number() OVER (
-                PARTITION BY coalesce(subject_id, part || '/' || path) ORDER BY draw, record_id) AS turn
-            FROM valid),
-        chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
-        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, content.sha256,
-               coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
-               m.face_no, m.landmarks
-        FROM chosen
-        LEFT JOIN content ON content.part = chosen.part AND content.path = chosen.path
-        LEFT JOIN meant_face AS m ON m.record_id = chosen.record_id
-        ORDER BY chosen.record_id
-        """,
-        {"seed": str(seed), "low": low, "high": high, "records": records if records is not None else 2**40},
-    )

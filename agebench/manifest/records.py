@@ -19,6 +19,7 @@ RECORD_COLUMNS = (
     "face_score", "second_face_score", "box_x", "box_y", "box_w", "box_h",
 )  # fmt: skip
 
+
 DERIVED = ("near_copy", "identity", "suspicion", "age_offset")  # tables whose rows belong to these very records
 
 

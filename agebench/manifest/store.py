@@ -20,6 +20,8 @@ import polars as pl
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 
 SCHEMA_VERSION = 4
+
+
 # From a version to the next; then all views are made anew.
 MIGRATIONS = {
     "1": """
@@ -31,12 +33,17 @@ MIGRATIONS = {
     "2": "SELECT 1",  # only a new table and views
     "3": "SELECT 1",  # only views
 }
+
+
 WAIT_SECONDS = 5.0
+
+
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
     "storage_compatibility_version": "v1.2.0",  # the oldest that holds all types used here, for people's own tools
 }
+
 
 # What DuckDB raises where a full disk stops a write: at once, at the commit, or when it spills to disk.
 CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from agebench.review.answers import compared, settled_by
 from agebench.review.decisions import Decision
+from agebench.review.resolution import compared, settled_by
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from glob import escape
@@ -19,18 +19,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from scipy.stats import beta
 
-from agebench.errors import DecisionError, NothingCurated, StorageError
-from agebench.review.answers import standing
+from agebench.errors import DecisionError, NothingCurated, StorageError, UsageError
+from agebench.manifest.places import curate_command, must_be_judged
+from agebench.manifest.plans import curated_fingerprint
+from agebench.manifest.store import open_manifest
 from agebench.review.decisions import Decision, beside
+from agebench.review.label_errors import posterior
+from agebench.review.resolution import standing
+from agebench.review.rows import kept_rows, lines_of, present_pictures
 
-MISTAKES = (2.0, 38.0)  # Beta prior of a reviewer's mistake rate
 TWICE = 0.5  # share of the sample that is read twice
-LEVELS = (0.025, 0.5, 0.975)
+
 
 Name = tuple[str, str]  # part, path
 
@@ -254,56 +255,6 @@ def estimate(
     )
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """Quantiles (2.5 %, 50 %, 97.5 %) of the share of wrong labels and of the reviewers' mistake rate.
-
-    interval: 95 % of the share's posterior: the central ones; where the shortest 95 % begin at 0, from 0, for the
-    central ones never hold a share of 0.
-    """
-
-    wrong: tuple[float, float, float]
-    mistakes: tuple[float, float, float]
-    interval: tuple[float, float]
-
-
-def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
-    """The posterior on a grid, from (readings that say wrong, readings) of every record that was read.
-
-    A record with k of r readings `wrong` has the likelihood p (1 - e)^k e^(r - k) + (1 - p) e^k (1 - e)^(r - k).
-    """
-    counts: dict[tuple[int, int], int] = {}
-    for pair in pairs:
-        counts[pair] = counts.get(pair, 0) + 1
-    edges = np.linspace(0, 1, 801) ** 2  # finer near 0, where labels worth keeping are
-    p, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
-    steps = np.linspace(0, 0.5, 251)  # who is wrong more often than not reads nothing
-    e, chance = (steps[1:] + steps[:-1]) / 2, np.diff(beta.cdf(steps, *MISTAKES))
-    likelihood = np.zeros((len(p), len(e)))
-    for (wrong, of), n in counts.items():
-        right = of - wrong
-        likelihood += n * np.log(
-            p[:, None] * (1 - e) ** wrong * e**right + (1 - p[:, None]) * e**wrong * (1 - e) ** right
-        )
-    weight = np.exp(likelihood - likelihood.max()) * width[:, None] * chance
-    shares, rates = _below(weight.sum(axis=1)), _below(weight.sum(axis=0))
-    low, middle, high = _quantiles(shares, edges)
-    starts = np.linspace(0, LEVELS[0] + 1 - LEVELS[2], 101)
-    widths = np.interp(starts + LEVELS[2] - LEVELS[0], shares, edges) - np.interp(starts, shares, edges)
-    interval = (low if np.argmin(widths) else 0.0, high)
-    return Posterior((low, middle, high), _quantiles(rates, steps), interval)
-
-
-def _below(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The distribution function at the edges of cells of these weights."""
-    return np.concatenate([[0.0], np.cumsum(weight) / weight.sum()])
-
-
-def _quantiles(below: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float, float]:
-    low, middle, high = np.interp(LEVELS, below, edges)
-    return float(low), float(middle), float(high)
-
-
 def _draw(seed: int, part: str, path: str) -> str:
     return hashlib.sha256(f"{seed}/{part}/{path}".encode()).hexdigest()
 
@@ -315,3 +266,57 @@ def _twice(key: str) -> bool:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
+    rows and the sample's pictures are those that it was drawn from; curate: the command that takes the estimate into
+    the manifest."""
+
+    sample: Sample
+    file: Path
+    to_read: list[dict[str, Any]]
+    estimate: Estimate
+    current: bool
+    curate: str
+    notes: list[str] = field(default_factory=list)
+
+
+def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: str | None = None) -> Audit:
+    """The audit of n kept records: drawn at the first call and kept in a file, then read as far as the answers go.
+
+    n, seed: 200 and 0; where neither is given, those of the audit that was drawn last. Raises NothingCurated,
+    UsageError, DecisionError, StorageError.
+    """
+    latest = next(iter(samples_of(manifest)), None) if n is None and seed is None else None
+    n, seed = (latest.n, latest.seed) if latest else (200 if n is None else n, seed or 0)
+    if not 1 <= n <= 1_000_000:
+        raise UsageError(f"--n is {n}; expected 1 to 1,000,000 records.")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"--seed is {seed}; expected 0 or more, below 2^63.")
+    file = sample_file(manifest, n, seed)
+    decisions, notes = lines_of(manifest)
+    with open_manifest(manifest) as con:
+        must_be_judged(con, manifest)
+        fingerprint = curated_fingerprint(con)
+        if file.is_file():
+            sample, drawn = read_sample(file), False
+        else:
+            sample = draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
+            drawn = True
+        present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+        curate = curate_command(con, manifest)
+    if latest:
+        notes.append(f"It is the audit that was drawn last, --n {n} --seed {seed}; other numbers draw another.")
+    if drawn:
+        write_sample(file, sample)
+        notes.append(f"The sample was drawn and is kept in {file}.")
+    changed = len(changed_since(sample, present))
+    if changed:
+        notes.append(f"The pictures of {changed:,} records have changed since they were drawn; they are left out.")
+    current = sample.curated == fingerprint and not changed
+    if not current:
+        notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
+    waiting, found = to_read(sample, decisions, by, present), estimate(sample, decisions, present)
+    return Audit(sample, file, waiting, found, current, curate, notes)

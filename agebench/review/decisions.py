@@ -25,8 +25,14 @@ from pydantic_core import from_json
 from agebench.errors import DecisionError, StorageError
 
 Kind = Literal["decision", "audit", "undo"]
+
+
 Answer = Literal["keep", "reject", "age", "face"]
+
+
 Box = tuple[float, float, float, float]
+
+
 TAIL = 1 << 16  # bytes read to find the last line
 
 
@@ -155,8 +161,6 @@ def beside(manifest: Path, what: str) -> Path:
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
-
-
 def append(path: Path, *decisions: Decision) -> list[str]:
     """Write answers at the end of the file; they are on disk when this returns. Safe among several processes.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.decisions import queue_rows
-from agebench.review.answers import standing
+from agebench.manifest.store import get_meta, open_manifest
 from agebench.review.decisions import Decision, Kind
+from agebench.review.resolution import standing
+from agebench.review.rows import queue_rows
 
 Record = tuple[str, str]  # part, path
 # Reasons that say that answers are there and do not settle it.

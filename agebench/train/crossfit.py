@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agebench.errors import Interrupted, NothingCurated
+from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, digest
 from agebench.train.data import Ints, Pictures, TrainingData, check_size, read
-from agebench.train.files import write_whole
-from agebench.train.loop import Examples, Progress, fit, make_network
-from agebench.train.network import normalise
+from agebench.train.loop import Examples, Progress, fit
+from agebench.train.networks import make_network, normalise
 
 IDENTITY = "crossfit.json"
 BATCH = 64
@@ -141,7 +141,7 @@ def _one_fold(
         )
     except Interrupted as error:
         raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to go on.") from error
-    network = make_network(recipe)
+    network = make_network(recipe.network)
     network.load_state_dict(trained.weights)
     network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     probabilities = _probabilities(network, data.pictures, data.rows[out], fabric.device)

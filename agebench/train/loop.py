@@ -28,12 +28,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from agebench.errors import Interrupted, RunError
+from agebench.files import write_whole
 from agebench.recipes import ModelRecipe
 from agebench.train.augment import augment
 from agebench.train.data import Batches, Ints, Pictures, loader, read
-from agebench.train.files import write_whole
 from agebench.train.losses import make_loss
-from agebench.train.network import ResidualNetwork, expected_age, normalise
+from agebench.train.networks import expected_age, make_network, normalise
 from agebench.train.optimise import MovingAverage, make_optimiser, rate_at
 
 Progress = Callable[[int, int, float, float], None]
@@ -76,7 +76,7 @@ def fit(
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
-    bare = make_network(recipe).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bare = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how))
     loss_of, dice = make_loss(recipe.loss), torch.Generator(device)
@@ -158,14 +158,6 @@ def fit(
                 )
     weights = {name: value.detach().cpu().contiguous() for name, value in (average or bare).state_dict().items()}
     return Trained(weights, val_mae, time.perf_counter() - begun)
-
-
-def make_network(recipe: ModelRecipe) -> ResidualNetwork:
-    """The recipe's network, with new weights."""
-    net = recipe.network
-    return ResidualNetwork(
-        net.blocks, net.widths, dropout=net.dropout, unit=net.unit, classes=net.classes, oval=net.oval
-    )
 
 
 @torch.inference_mode()

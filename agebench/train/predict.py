@@ -1,53 +1,99 @@
-"""A finished run as an estimator: ages for faces that are already aligned."""
+"""predict: ages of the faces in pictures that belong to no dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from agebench.train.data import Ints, Pictures, check_size, read
-from agebench.train.network import expected_age, normalise
-from agebench.train.runs import Run, load_network
+from agebench.errors import Missing
+from agebench.faces.alignment import face_crop, whole_picture
+from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
+from agebench.pictures import FAULTS, decode, read_bytes
+from agebench.train.inference import predict_ages, spread
+from agebench.train.runs import Run, find_run, list_runs
 
 
-@torch.inference_mode()
-def predict_ages(
-    run: Run,
-    pictures: Pictures,
-    rows: Sequence[int] | Ints,
-    *,
-    batch: int = 64,
-    device: torch.device | str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The expected ages (N,) in years (eq. 6) and the probabilities (N, 100) of the faces at `rows`.
+@dataclass(frozen=True)
+class FaceAge:
+    """One face's age. box: x, y, w, h in pixels, None where no face was found and the whole picture was used; spread:
+    standard deviation of the predicted distribution, years; fault: why there is no age."""
 
-    device: the best one by default. `on_progress(done, total)` is called after every batch.
-    Raises RunError where the run's weights are not what it committed, RecipeError where the pictures have another size.
+    picture: str
+    face_no: int | None
+    box: tuple[float, float, float, float] | None
+    age: float | None
+    spread: float | None
+    fault: str | None
+
+
+class _Stack:
+    """Crops in memory as `agebench.train.data.Pictures`."""
+
+    def __init__(self, crops: list[NDArray[np.uint8]]) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]:
+        return self.crops[row]
+
+
+def newest_run(runs_dir: Path) -> Run:
+    """The newest complete run. Raises Missing (exit 3) where there is none."""
+    complete = [listed for listed in list_runs(runs_dir) if listed.complete]
+    if not complete:
+        raise Missing(f"There is no complete run in {runs_dir}.", "`agebench train` makes one.")
+    newest = max(complete, key=lambda listed: str(listed.card.get("finished") or ""))
+    return find_run(newest.id, runs_dir)
+
+
+def detector_of(run: Run) -> DetectorChoice:
+    """The detector whose faces a run was trained on, where it works here; else `auto`. Raises Missing."""
+    facts = run.card.get("provenance", {}).get("detector_choice")
+    if facts:
+        try:
+            choice = DetectorChoice.from_facts(facts)
+            load_detector(choice)
+        except (Missing, TypeError):
+            pass
+        else:
+            return choice
+    return choose_detector("auto")
+
+
+def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None = None) -> list[FaceAge]:
+    """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
+
+    detector: that of the run's training by default. A picture on which it fails counts as one without a face.
     """
-    where = np.asarray(rows, dtype=np.int64)
-    if device is None:
-        device = Fabric(accelerator="auto", devices=1).device
-    network = load_network(run, device)
-    ages = np.empty(len(where), dtype=np.float32)
-    probabilities = np.empty((len(where), run.recipe.network.classes), dtype=np.float32)
-    if len(where):
-        check_size(pictures, int(where[0]), run.recipe.crop.size)
-    for start in range(0, len(where), batch):
-        part = slice(start, start + batch)
-        logits = network(normalise(torch.from_numpy(read(pictures, where[part])).to(device)))
-        ages[part] = expected_age(logits).cpu().numpy()
-        probabilities[part] = logits.float().softmax(1).cpu().numpy()
-        if on_progress:
-            on_progress(min(start + batch, len(where)), len(where))
-    return ages, probabilities
-
-
-def spread(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Standard deviation in years of each distribution over the ages 0, 1, …: (N,) of (N, K)."""
-    classes = np.arange(probabilities.shape[1])
-    return np.sqrt(np.maximum(0, probabilities @ classes**2 - (probabilities @ classes) ** 2))
+    detect = load_detector(detector or detector_of(run))
+    size = run.recipe.crop.size
+    crops: list[NDArray[np.uint8]] = []
+    faces: list[FaceAge] = []
+    for path in pictures:
+        data, fault = read_bytes(str(path))
+        picture, fault = (None, fault) if fault else decode(data)
+        if picture is None:
+            faces.append(FaceAge(str(path), None, None, None, None, FAULTS.get(fault or "", fault)))
+            continue
+        try:
+            found = detect_faces(detect, picture.rgb)
+        except Exception:  # noqa: BLE001 - detectors raise types of their own; it is the picture's fault
+            found = np.zeros((0, 15), dtype=np.float32)
+        for number, face in enumerate(found):
+            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
+            x, y, w, h = (float(v) for v in face[:4])
+            faces.append(FaceAge(str(path), number, (x, y, w, h), None, None, None))
+        if len(found) == 0:
+            crops.append(whole_picture(picture.rgb, size))
+            faces.append(FaceAge(str(path), None, None, None, None, None))
+    ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
+    estimates = iter(zip(ages.tolist(), spread(probabilities).tolist(), strict=True))
+    return [
+        face if face.fault else FaceAge(face.picture, face.face_no, face.box, *next(estimates), None) for face in faces
+    ]

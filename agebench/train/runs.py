@@ -25,16 +25,16 @@ from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
+from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, digest
-from agebench.train.files import write_whole
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import torch
     from lightning_fabric import Fabric
+    from torch import nn
 
     from agebench.train.data import TrainingData
     from agebench.train.loop import Progress
-    from agebench.train.network import ResidualNetwork
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
@@ -199,16 +199,16 @@ def find_run(name_or_path: str, runs_dir: Path) -> Run:
     raise UsageError(f"There is no run '{name_or_path}' in {runs_dir}. {nearest(name_or_path, [r.id for r in listed])}")
 
 
-def load_network(run: Run, device: torch.device | str = "cpu") -> ResidualNetwork:
+def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """The run's network with its weights, in evaluation mode. Raises RunError where they are not the committed ones."""
     import torch
     from safetensors.torch import load_file
 
-    from agebench.train.loop import make_network
+    from agebench.train.networks import make_network
 
     if WEIGHTS in changed_files(run):
         raise RunError(f"{run.path / WEIGHTS} is not what the run committed.", "Restore it, or train again.")
-    network = make_network(run.recipe)
+    network = make_network(run.recipe.network)
     network.load_state_dict(load_file(run.path / WEIGHTS))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -286,10 +286,10 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    from agebench.train.loop import make_network
+    from agebench.train.networks import make_network
 
     with torch.device("meta"):
-        expected = {name: list(value.shape) for name, value in make_network(recipe).state_dict().items()}
+        expected = {name: list(value.shape) for name, value in make_network(recipe.network).state_dict().items()}
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118

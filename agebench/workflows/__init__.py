@@ -1,1 +1,1 @@
-"""The only place where stages meet."""
+"""Where domains meet."""

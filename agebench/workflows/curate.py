@@ -17,28 +17,22 @@ import polars as pl
 
 import agebench
 from agebench import recipes
-from agebench.curate import compile_recipe
-from agebench.manifest import create_or_open, get_meta, must_be_of, open_manifest, set_meta, verdicts
+from agebench.curate import verdicts
+from agebench.curate.checks import compile_recipe
+from agebench.curate.derive import Stage, derive, fingerprint_pictures
+from agebench.curate.observing.engine import Look, Progress, look_here, observe, pending_files
+from agebench.curate.observing.observers import File, Observers
+from agebench.curate.observing.parts import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
+from agebench.curate.observing.ray_engine import check_ray, look_on_ray
+from agebench.curate.observing.worker import seconds_per_picture, set_up
+from agebench.curate.settings import Setting, settle
+from agebench.manifest import summary
 from agebench.manifest.evidence import observers_run
-from agebench.manifest.observations import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
 from agebench.manifest.records import known_files, record_names, seen_content, write_records
-from agebench.observe import (
-    File,
-    Look,
-    Observers,
-    Progress,
-    check_ray,
-    look_here,
-    look_on_ray,
-    observe,
-    pending_files,
-)
-from agebench.observe.worker import seconds_per_picture, set_up
+from agebench.manifest.store import create_or_open, get_meta, must_be_of, open_manifest, set_meta
 from agebench.pool import Crashed, run_batches
 from agebench.remote import Folder
-from agebench.workflows import decisions
-from agebench.workflows.derive import Stage, derive, fingerprint_pictures
-from agebench.workflows.settle import Setting, settle
+from agebench.review import folding as decisions
 
 Engine = Literal["local", "ray"]
 
@@ -131,7 +125,7 @@ def curate(
             checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
             verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
     with open_manifest(s.manifest) as con:
-        counts = verdicts.counts(con)
+        counts = summary.counts(con)
         report = CurateReport(
             dataset=s.card.name,
             manifest=s.manifest,
@@ -141,14 +135,14 @@ def curate(
             records=len(s.release.records),
             observed=observed,
             reused=reused,
-            unreadable=verdicts.unreadable(con),
+            unreadable=summary.unreadable(con),
             kept=counts["keep"],
             review=counts["review"],
             rejected=counts["reject"],
-            reasons=verdicts.reasons(con),
-            not_run=verdicts.not_run(con),
+            reasons=summary.reasons(con),
+            not_run=summary.not_run(con),
             seconds=0.0,
-            funnel=verdicts.funnel(con),
+            funnel=summary.funnel(con),
             notes=s.notes,
         )
     if s.observers and report.unreadable == report.records:

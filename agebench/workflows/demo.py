@@ -10,14 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from agebench.balance import BalanceReport, plan_balance
-from agebench.demo import DRAWN, caught, draw_releases
+from agebench.bench.report import Report, report
+from agebench.demo.releases import DRAWN, draw_releases
+from agebench.demo.truth import caught
 from agebench.errors import UsageError
-from agebench.manifest import open_manifest
-from agebench.manifest.exports import verdict_rows
+from agebench.manifest.export import verdict_rows
+from agebench.manifest.places import manifest_of
+from agebench.manifest.store import open_manifest
+from agebench.train.run_cards import RUNS
 from agebench.workflows.curate import CurateReport, curate
-from agebench.workflows.kept import RUNS
-from agebench.workflows.places import manifest_of
-from agebench.workflows.report import Report, report
 from agebench.workflows.train import TrainReport, train
 
 TEST_SETS = ("fg-net", "morph", "cacd")

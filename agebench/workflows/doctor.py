@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import agebench
+from agebench.curate.observing.ray_engine import check_ray
 from agebench.errors import AgebenchError
-from agebench.observe import check_ray, choose_detector, choose_embedder, choose_estimator, detect_faces, load_detector
+from agebench.faces.detectors import choose_detector, detect_faces, load_detector
+from agebench.faces.embedders import choose_embedder
+from agebench.faces.estimators import choose_estimator
 from agebench.resources import KINDS, available
 
 PACKAGES = (

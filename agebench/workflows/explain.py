@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from agebench.curate.checks import expression_columns
 from agebench.errors import UsageError
-from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.decisions import decision_of
 from agebench.manifest.evidence import COLUMNS
-from agebench.manifest.facts import RecordFacts, read_facts
+from agebench.manifest.record_view import RecordFacts, read_facts
 from agebench.manifest.records import folders_of
+from agebench.manifest.store import get_meta, open_manifest
+from agebench.manifest.unknown import unknown_record
 from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder, Remote
-from agebench.review.answers import taken_back
 from agebench.review.decisions import decisions_file, read
-from agebench.workflows.places import manifest_of
+from agebench.review.resolution import taken_back
+from agebench.review.rows import decision_of
 
 
 @dataclass(frozen=True)
@@ -98,23 +96,3 @@ def _answers(manifest: Path, part: str, path: str) -> list[dict[str, Any]]:
         | {"taken_back": d.id in undone, "settles": bool((d.shown or {}).get("settles"))}
         for d in sorted(lines, key=lambda d: d.order)
     ]
-
-
-def parts_of(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """The parts of the open manifest's release."""
-    return [row[0] for row in con.execute("SELECT DISTINCT part FROM record ORDER BY part").fetchall()]
-
-
-def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, path: str) -> tuple[str, str]:
-    """That there is no such record, and the nearest: both sentences of an error."""
-    near = con.execute(
-        """SELECT part, path FROM record
-           ORDER BY NOT contains(path, $stem), levenshtein(part || '/' || path, $name), record_id LIMIT 3""",
-        {"name": f"{part}/{path}", "stem": PurePosixPath(path).stem},
-    ).fetchall()
-    names = ", ".join(f"{p} {q}" for p, q in near)
-    said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts_of(con))})."
-    other = manifest_of(part)
-    if other.is_file() and other.resolve() != manifest.resolve():
-        return said, f"Is it `--manifest {part}`? The nearest here are {names}."
-    return said, f"The nearest are {names}."

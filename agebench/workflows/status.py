@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agebench import recipes, resources
+from agebench.bench.evaluations import kept_evaluations
+from agebench.curate.observing.parts import curating, has_parts
 from agebench.errors import AgebenchError
-from agebench.manifest import open_manifest, verdicts
-from agebench.manifest.observations import curating, has_parts
+from agebench.manifest import summary
+from agebench.manifest.places import MANIFESTS, curate_command, manifest_of
 from agebench.manifest.plans import curated_fingerprint, plans
-from agebench.manifest.store import get_meta
+from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import load_card, load_curation_recipe
+from agebench.review import folding as decisions
+from agebench.train.run_cards import RUNS, resume_command
 from agebench.train.runs import Listed, list_runs
-from agebench.workflows import decisions
-from agebench.workflows.kept import RUNS, kept_evaluations, resume_command
-from agebench.workflows.places import MANIFESTS, curate_command, manifest_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _manifest(path: Path) -> ManifestStatus:
     try:
         with open_manifest(path) as con:
             dataset = get_meta(con, "dataset") or "?"
-            counts = verdicts.counts(con)
+            counts = summary.counts(con)
             records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
             fingerprint, found = curated_fingerprint(con), plans(con)
             recipe, digest = get_meta(con, "recipe"), get_meta(con, "recipe_digest")

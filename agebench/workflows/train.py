@@ -8,17 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agebench.bench.evaluate import evaluate, manifests_for_testing
+from agebench.bench.evaluations import Evaluation
 from agebench.errors import AgebenchError, Interrupted, NothingCurated, StalePlan, UsageError, nearest
-from agebench.manifest import get_meta, open_manifest
-from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans, training_rows
+from agebench.faces.crops import Advance, crop_records
+from agebench.manifest.places import balance_command, find_manifest, must_be_judged
+from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans
 from agebench.manifest.records import folders_of
-from agebench.recipes import ModelRecipe, load_model_recipe
+from agebench.manifest.store import get_meta, open_manifest
+from agebench.recipes import ModelRecipe
 from agebench.train.data import TrainingData
+from agebench.train.resolve import resolve_recipe
+from agebench.train.rows import training_rows
+from agebench.train.run_cards import RUNS
 from agebench.train.runs import Run, train_run
-from agebench.workflows.crops import Advance, crop_records
-from agebench.workflows.evaluate import evaluate, manifests_for_testing
-from agebench.workflows.kept import RUNS, Evaluation
-from agebench.workflows.places import balance_command, find_manifest, must_be_judged
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,7 @@ def train(
     Raises UsageError, ManifestNotFound, NothingCurated, StalePlan, RecipeError, RunError, Interrupted, StorageError.
     """
     why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
-    recipe = load_model_recipe(
-        model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes
-    )
+    recipe = resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes)
     path = find_manifest(manifest)
     notes: list[str] = []
     with open_manifest(path) as con:

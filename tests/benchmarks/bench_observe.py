@@ -20,18 +20,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from agebench.curate.observing.engine import Progress, observe, pending_files
+from agebench.curate.observing.measures import face_sharpness, measure
+from agebench.curate.observing.observers import Observers
+from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.memory import keep_freed_memory
-from agebench.observe import (
-    DetectorChoice,
-    Observers,
-    Progress,
-    choose_detector,
-    detect_faces,
-    load_detector,
-    observe,
-    pending_files,
-)
-from agebench.observe.measures import face_sharpness, measure
 from agebench.pictures import decode
 
 PICTURES = 6000
@@ -46,7 +39,7 @@ def pictures(folder: Path) -> tuple[Path, list[str]]:
     chips = shared / "utkface"
     if chips.is_dir():
         return chips, sorted(p.name for p in itertools.islice(chips.iterdir(), PICTURES))
-    from agebench.demo import draw_releases
+    from agebench.demo.releases import draw_releases
 
     root = draw_releases(folder, records=1000, seed=0).roots["utkface"]
     return root, sorted(p.name for p in root.iterdir())

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from agebench.review.answers import resolve
 from agebench.review.decisions import Decision, append, new_decision, parse
 from agebench.review.queue import Answers, Queue, in_order
+from agebench.review.resolution import resolve
 
 RECORDS = 500_000
 LINES = 100_000

@@ -27,11 +27,13 @@ import numpy as np
 import polars as pl
 
 from agebench import recipes
-from agebench.curate import compile_recipe, connect_groups
-from agebench.manifest import create_or_open, open_manifest, set_meta, verdicts
+from agebench.curate import verdicts
+from agebench.curate.checks import compile_recipe
+from agebench.curate.groups import connect_groups
+from agebench.datasets.records import SCHEMA
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records
-from agebench.releases import SCHEMA
+from agebench.manifest.store import create_or_open, open_manifest, set_meta
 from agebench.review.queue import load_queue
 
 RECORDS = 500_000

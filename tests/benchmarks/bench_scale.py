@@ -18,11 +18,13 @@ import scipy.io
 
 from agebench import recipes
 from agebench.balance import plan_balance
-from agebench.curate import compile_recipe, connect_groups
-from agebench.manifest import create_or_open, open_manifest, set_meta, verdicts
+from agebench.curate import verdicts
+from agebench.curate.checks import compile_recipe
+from agebench.curate.groups import connect_groups
+from agebench.datasets.release import read_release
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records
-from agebench.releases import read_release
+from agebench.manifest.store import create_or_open, open_manifest, set_meta
 
 SIZES = {"imdb": 460_723, "wiki": 62_328}
 DETECTOR = "made"

@@ -26,9 +26,8 @@ from lightning_fabric import Fabric
 from agebench.recipes import ModelRecipe, load_model_recipe
 from agebench.train.augment import augment
 from agebench.train.data import TrainingData
-from agebench.train.loop import make_network
 from agebench.train.losses import make_loss
-from agebench.train.network import normalise
+from agebench.train.networks import make_network, normalise
 from agebench.train.optimise import MovingAverage, make_optimiser
 from agebench.train.runs import train_run
 
@@ -63,7 +62,7 @@ def loop_rate(recipe: ModelRecipe, data: TrainingData, runs: Path) -> float:
 def bare_rate(recipe: ModelRecipe, steps: int, changed: bool) -> float:
     """Pictures a second of the same network on one batch in memory; `changed`: augmented and averaged too."""
     device = Fabric(accelerator="auto", devices=1).device
-    network = make_network(recipe).to(device, memory_format=torch.channels_last)
+    network = make_network(recipe.network).to(device, memory_format=torch.channels_last)
     average = MovingAverage(copy.deepcopy(network), network, 0.99)
     optimiser, loss_of = make_optimiser(network, recipe.train), make_loss(recipe.loss)
     size, batch = recipe.crop.size, recipe.train.batch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agebench.demo import draw_releases
+from agebench.demo.releases import draw_releases
 
 
 @pytest.fixture(scope="session")

@@ -226,7 +226,7 @@ def test_ctrl_c_exits_with_130_and_says_what_was_kept(workshop: Path) -> None:
     )  # fmt: skip
     run.communicate(timeout=120)
     assert run.returncode == 3
-    slow = f"import time, agebench.workflows.listing as w; w.list_declarations = lambda: (print('r', flush=True, \
+    slow = f"import time, agebench.workflows.catalogue as w; w.list_declarations = lambda: (print('r', flush=True, \
 file=__import__('sys').stderr), time.sleep(60)); {code}"
     run = subprocess.Popen(
         [sys.executable, "-c", slow, "ls", "--json"],
@@ -251,7 +251,7 @@ def test_a_stop_within_a_query_is_a_stop_and_no_bug(
         with duckdb.connect() as con:
             con.execute("SELECT count(*) FROM range(100_000_000_000) WHERE hash(range) = 0")  # joins would not stop
 
-    monkeypatch.setattr("agebench.workflows.listing.list_declarations", stopped)
+    monkeypatch.setattr("agebench.workflows.catalogue.list_declarations", stopped)
     told(agebench("ls", cwd=workshop), 130, "Stopped.", "goes on")
 
 
@@ -261,7 +261,7 @@ def test_a_bug_is_a_sentence_and_a_traceback_only_on_demand(
     def broken() -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("agebench.workflows.listing.list_declarations", broken)
+    monkeypatch.setattr("agebench.workflows.catalogue.list_declarations", broken)
     done = agebench("ls", cwd=workshop)
     assert done.status == 1
     assert "ZeroDivisionError: oops" in done.err

@@ -14,8 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from agebench.manifest import open_manifest, set_meta
-from agebench.manifest.observations import one_at_a_time, parts_folder
+from agebench.curate.observing.parts import one_at_a_time, parts_folder
+from agebench.manifest.store import open_manifest, set_meta
 
 Run = Callable
 COLUMNS = {
@@ -279,7 +279,7 @@ def test_verify_computes_everything_again(
 
 
 def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agebench.workflows import predict
+    from agebench.train import predict
 
     def fails(*_: object) -> None:
         raise RuntimeError("an odd shape")

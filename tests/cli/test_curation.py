@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -11,9 +12,8 @@ import polars as pl
 import pytest
 
 from agebench.cli.explain import half_blocks
-from agebench.manifest import open_manifest
 from agebench.manifest.evidence import COLUMNS
-from agebench.manifest.store import query, set_meta
+from agebench.manifest.store import open_manifest, query, set_meta
 
 Run = Callable
 
@@ -207,10 +207,9 @@ def test_a_picture_is_drawn_with_half_blocks() -> None:
 
 
 def test_a_recipe_that_needs_an_extra_names_it(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agebench.observe import embedders
 
-    find = embedders.importlib.util.find_spec
-    monkeypatch.setattr(embedders.importlib.util, "find_spec", lambda name: None if name == "dlib" else find(name))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "dlib" else find(name))
     done = agebench("curate", "imdb-wiki", "--recipe", "imdb-wiki-identity", cwd=workshop)
     assert (done.status, "agebench[identity]" in done.err) == (3, True)
 

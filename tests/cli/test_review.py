@@ -15,8 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from agebench.manifest import open_manifest
-from agebench.manifest.store import query
+from agebench.manifest.store import open_manifest, query
 
 Run = Callable
 FILE = "manifests/imdb-wiki.decisions.jsonl"

@@ -11,15 +11,16 @@ import polars as pl
 import pytest
 
 from agebench import resources
-from agebench.curate import compile_recipe
-from agebench.curate.checks import expression_columns
+from agebench.curate import verdicts
+from agebench.curate.checks import compile_recipe, expression_columns
+from agebench.datasets.records import SCHEMA
 from agebench.errors import RecipeError
-from agebench.manifest import create_or_open, open_manifest, set_meta, verdicts
+from agebench.manifest import summary
 from agebench.manifest.evidence import COLUMNS, observers_run
-from agebench.manifest.exports import verdict_rows
+from agebench.manifest.export import verdict_rows
 from agebench.manifest.records import write_records
+from agebench.manifest.store import create_or_open, open_manifest, set_meta
 from agebench.recipes import Check, CurationRecipe, load_curation_recipe
-from agebench.releases import SCHEMA
 
 ALL = {column.observer for column in COLUMNS.values()}
 PIPELINES = sorted(resources.available("pipelines"))
@@ -66,7 +67,7 @@ def test_every_shipped_recipe_compiles_and_runs_dry(name: str, tmp_path: Path) -
         verdicts.keep_evidence(con)
         verdicts.judge(con, checks, recipe=name, recipe_digest="x")
     with open_manifest(path) as con:
-        assert sum(verdicts.counts(con).values()) == 3
+        assert sum(summary.counts(con).values()) == 3
 
 
 @pytest.mark.parametrize("name", PIPELINES)
@@ -260,9 +261,9 @@ def test_a_check_whose_observer_has_not_run_says_nothing_and_is_told(tmp_path: P
     found = judged(path, recipe({"reject": "age > 40"}, {"reject": "faces = 0 OR age > 0"}, {"review": "width < 9"}))
     assert [v[0] for v in found.values()] == ["keep", "reject"]
     with open_manifest(path) as con:
-        assert verdicts.not_run(con) == ["c1", "c2"]
-        assert verdicts.reasons(con) == {"c0": 1, "c1": 0, "c2": 0}
-        status = dict(verdicts.funnel(con).select("step", "status").iter_rows())
+        assert summary.not_run(con) == ["c1", "c2"]
+        assert summary.reasons(con) == {"c0": 1, "c1": 0, "c2": 0}
+        status = dict(summary.funnel(con).select("step", "status").iter_rows())
     assert (status["c0"], status["c1"]) == ("ran", "not run")
 
 
@@ -270,8 +271,8 @@ def test_the_funnel_counts_every_record_once(tmp_path: Path) -> None:
     path = manifest_of(tmp_path, 100, age=list(range(100)))
     judged(path, recipe({"review": "age < 50"}, {"reject": "age < 20"}, {"reject": "age < 30"}, {"review": "age > 90"}))
     with open_manifest(path) as con:
-        steps = dict(verdicts.funnel(con).select("step", "records").iter_rows())
-        counts = verdicts.counts(con)
+        steps = dict(summary.funnel(con).select("step", "records").iter_rows())
+        counts = summary.counts(con)
     assert steps == {"records": 100, "c0": 20, "c1": 20, "c2": 10, "c3": 9, "kept": 41}
     assert counts == {"keep": 41, "review": 29, "reject": 30}
 

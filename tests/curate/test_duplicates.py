@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agebench.curate import duplicates
 from agebench.curate.duplicates import SCHEMA, near_duplicates
-from agebench.observe.measures import copy_hashes
+from agebench.curate.observing.measures import copy_hashes
 
 RNG = np.random.default_rng(0)
 KINDS = {
@@ -193,7 +193,7 @@ def test_hashes_that_share_two_parts_are_searched_and_close_ones_are_found() -> 
 
 @pytest.mark.shared
 def test_near_duplicates_of_the_mini_release_are_found_and_nothing_else(shared: Path) -> None:
-    from agebench.observe.measures import _reduce
+    from agebench.curate.observing.measures import _reduce
     from agebench.pictures import decode
 
     truth = pl.read_csv(shared / "imdb-wiki-mini" / "truth.csv", infer_schema=False)

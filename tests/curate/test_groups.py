@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.curate import connect_groups
-from agebench.manifest import create_or_open, open_manifest
+from agebench.curate.groups import connect_groups
+from agebench.manifest.store import create_or_open, open_manifest
 
 Key = tuple[int | None, int | None]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agebench.demo import DemoReleases, draw_releases
+from agebench.demo.releases import DemoReleases, draw_releases
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from agebench.demo import DemoReleases, caught, draw_releases
+from agebench.datasets.release import read_release
 from agebench.demo.imdb_wiki import FAULTS
+from agebench.demo.releases import DemoReleases, draw_releases
+from agebench.demo.truth import caught
 from agebench.errors import UsageError
 from agebench.recipes import load_card
-from agebench.releases import read_release
 
 
 def truth_of(drawn: DemoReleases) -> pl.DataFrame:

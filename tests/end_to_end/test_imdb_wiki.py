@@ -9,9 +9,8 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from agebench.manifest import open_manifest
-from agebench.manifest.exports import verdict_rows
-from agebench.manifest.store import query
+from agebench.manifest.export import verdict_rows
+from agebench.manifest.store import open_manifest, query
 from agebench.workflows.curate import CurateReport, curate
 
 OWN_REASON = {

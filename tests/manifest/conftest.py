@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from agebench.manifest import create_or_open, open_manifest
+from agebench.datasets.records import SCHEMA
 from agebench.manifest.records import write_records
-from agebench.releases import SCHEMA
+from agebench.manifest.store import create_or_open, open_manifest
 
 Build = Callable[..., Path]
 

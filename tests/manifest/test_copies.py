@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from agebench.manifest import open_manifest
-from agebench.manifest.exports import verdict_rows
-from agebench.manifest.verdicts import CompiledCheck, judge, keep_evidence
+from agebench.curate.verdicts import CompiledCheck, judge, keep_evidence
+from agebench.manifest.export import verdict_rows
+from agebench.manifest.store import open_manifest
+from agebench.review import folding as decisions
 from agebench.review.decisions import append, decisions_file, new_decision
-from agebench.workflows import decisions
 
 from .test_evidence import fold, part, seen
 

@@ -10,16 +10,16 @@ import duckdb
 import polars as pl
 import pytest
 
+from agebench.curate.verdicts import CompiledCheck, judge, judge_apart, keep_evidence
 from agebench.errors import DecisionError
-from agebench.manifest import SCHEMA_VERSION, create_or_open, get_meta, open_manifest
-from agebench.manifest.decisions import decision_of, kept_rows, queue_rows, subject_of
-from agebench.manifest.exports import plan_rows, verdict_rows
-from agebench.manifest.looking import look_at
+from agebench.manifest.export import plan_rows, verdict_rows
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan
-from agebench.manifest.store import query
-from agebench.manifest.verdicts import CompiledCheck, counts, funnel, judge, judge_apart, keep_evidence
+from agebench.manifest.record_view import look_at
+from agebench.manifest.store import SCHEMA_VERSION, create_or_open, get_meta, open_manifest, query
+from agebench.manifest.summary import counts, funnel
+from agebench.review import folding as decisions
 from agebench.review.decisions import Decision, append, decisions_file, new_decision
-from agebench.workflows import decisions
+from agebench.review.rows import decision_of, kept_rows, queue_rows, subject_of
 
 from .test_evidence import face, fold, part, seen
 

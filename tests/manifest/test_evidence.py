@@ -14,10 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from agebench.errors import ManifestBusy
-from agebench.manifest import label_fingerprint, open_manifest, set_meta
-from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.manifest.observations import (
+from agebench.curate.observing.parts import (
     PART_SCHEMA,
     PartWriter,
     fold_parts,
@@ -26,8 +23,11 @@ from agebench.manifest.observations import (
     remove_parts,
     write_part,
 )
+from agebench.errors import ManifestBusy
+from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
+from agebench.manifest.fingerprints import label_fingerprint
 from agebench.manifest.records import write_records
-from agebench.manifest.store import query
+from agebench.manifest.store import open_manifest, query, set_meta
 
 from .conftest import records
 

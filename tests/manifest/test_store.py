@@ -16,11 +16,11 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from agebench.curate.observing import parts as observations_module
+from agebench.curate.observing.parts import PART_SCHEMA, fold_parts, write_part
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
-from agebench.manifest import SCHEMA_VERSION, create_or_open, get_meta, open_manifest, peek, set_meta
-from agebench.manifest import observations as observations_module
 from agebench.manifest import store as store_module
-from agebench.manifest.observations import PART_SCHEMA, fold_parts, write_part
+from agebench.manifest.store import SCHEMA_VERSION, create_or_open, get_meta, open_manifest, peek, set_meta
 
 Build = Callable[..., Path]
 

@@ -18,7 +18,6 @@ from agebench.review.audit import (
     draw_sample,
     estimate,
     foremost,
-    posterior,
     read_sample,
     sample_file,
     samples_of,
@@ -26,6 +25,7 @@ from agebench.review.audit import (
     write_sample,
 )
 from agebench.review.decisions import Decision, new_decision
+from agebench.review.label_errors import posterior
 
 SHA = "a" * 64
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from agebench.manifest import create_or_open, open_manifest, set_meta
+from agebench.manifest.store import create_or_open, open_manifest, set_meta
 from agebench.review.decisions import Decision, new_decision
 from agebench.review.queue import Answers, Queue, assigned, in_order, load_queue
 

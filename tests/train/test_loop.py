@@ -22,8 +22,7 @@ from safetensors.torch import load_file
 from agebench.errors import Interrupted, RunError
 from agebench.recipes import Training
 from agebench.train.data import TrainingData
-from agebench.train.loop import make_network
-from agebench.train.network import expected_age, normalise
+from agebench.train.networks import expected_age, make_network, normalise
 from agebench.train.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.train.runs import list_runs, load_network, train_run
 
@@ -204,7 +203,7 @@ def test_a_rate_rises_through_the_warmup_and_falls_to_nearly_nothing(schedule):
 
 
 def test_adam_decays_as_published_and_the_others_spare_biases_and_normalisation():
-    network = make_network(tiny())
+    network = make_network(tiny().network)
     adam = make_optimiser(network, Training(steps=1, batch=1, rate=0.1, weight_decay=5e-4))
     assert isinstance(adam, torch.optim.Adam)
     assert not isinstance(adam, torch.optim.AdamW)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agebench.recipes import Loss
-from agebench.train.losses import cross_entropy_loss, make_loss, neighborhood_loss, neighborhood_target
+from agebench.train.losses import make_loss
+from agebench.train.losses.cross_entropy import cross_entropy_loss
+from agebench.train.losses.neighborhood import neighborhood_loss, neighborhood_target
 
 
 def by_hand(logits, ages, sigma, normalised, two_sigma_squared, reduction):
@@ -45,12 +47,12 @@ def test_the_neighborhood_loss_and_its_gradient_are_equation_5(
     expected, gradient = by_hand(values, ages, sigma, normalised, two_sigma_squared, reduction)
     logits = torch.tensor(values, dtype=torch.float32, requires_grad=True)
     options = {"normalised": normalised, "two_sigma_squared": two_sigma_squared, "reduction": reduction}
-    loss = neighborhood_loss(logits, torch.tensor(ages), sigma, **options)
+    loss = neighborhood_loss(logits, torch.tensor(ages), sigma=sigma, **options)
     loss.backward()
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(logits.grad.numpy(), gradient, rtol=1e-5, atol=1e-6 * max(1, np.abs(gradient).max()))
     exact = torch.tensor(values, requires_grad=True)
-    neighborhood_loss(exact, torch.tensor(ages), sigma, **options).backward()
+    neighborhood_loss(exact, torch.tensor(ages), sigma=sigma, **options).backward()
     np.testing.assert_allclose(exact.grad.numpy(), gradient, rtol=1e-6, atol=1e-6 * max(1, np.abs(gradient).max()))
 
 
@@ -90,6 +92,6 @@ def test_half_precision_scores_are_computed_in_single_precision():
 def test_a_recipe_chooses_the_loss_and_its_options():
     logits, ages = torch.randn(3, 100, generator=torch.Generator().manual_seed(1)), torch.tensor([1, 2, 98])
     chosen = make_loss(Loss(name="neighborhood", sigma=3, normalised=True, two_sigma_squared=True, reduction="sum"))
-    expected = neighborhood_loss(logits, ages, 3, normalised=True, two_sigma_squared=True, reduction="sum")
+    expected = neighborhood_loss(logits, ages, sigma=3, normalised=True, two_sigma_squared=True, reduction="sum")
     assert chosen(logits, ages) == expected
     assert make_loss(Loss(name="cross-entropy"))(logits, ages) == cross_entropy_loss(logits, ages)

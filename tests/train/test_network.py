@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from agebench.crops import template
-from agebench.train.network import ResidualNetwork, expected_age, face_oval, normalise
+from agebench.faces.alignment import template
+from agebench.train.networks import expected_age, normalise
+from agebench.train.networks.residual import ResidualNetwork, face_oval
 
 EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
 

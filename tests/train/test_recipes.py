@@ -10,10 +10,10 @@ from agebench.errors import RecipeError
 from agebench.recipes import load_model_recipe
 from agebench.resources import shipped_folder
 from agebench.train.augment import augment
-from agebench.train.loop import make_network
 from agebench.train.losses import make_loss
-from agebench.train.network import normalise
+from agebench.train.networks import make_network, normalise
 from agebench.train.optimise import make_optimiser, rate_at
+from agebench.train.resolve import resolve_recipe
 
 NAMES = sorted(p.stem for p in shipped_folder("models").glob("*.toml") if p.stem != "published")
 
@@ -22,7 +22,7 @@ NAMES = sorted(p.stem for p in shipped_folder("models").glob("*.toml") if p.stem
 def test_a_shipped_recipe_loads_and_its_network_takes_one_step(name, tmp_path):
     recipe = load_model_recipe(name, cwd=tmp_path)
     torch.manual_seed(0)
-    network = make_network(recipe)
+    network = make_network(recipe.network)
     optimiser = make_optimiser(network, recipe.train)
     size = min(recipe.crop.size, 64)  # the paper's 224 pixels would take most of a minute here
     pictures = torch.randint(0, 256, (4, size, size, 3), dtype=torch.uint8)
@@ -91,7 +91,7 @@ rate = -1.0
 """
     )
     with pytest.raises(RecipeError) as caught:
-        load_model_recipe(str(path))
+        resolve_recipe(str(path))
     for told in ("network", "2 stages", "encodng", "encoding", "loss.name", "train.steps", "train.rate"):
         assert told in str(caught.value)
 
@@ -104,5 +104,5 @@ def test_a_setting_can_be_changed_by_its_key():
 
 
 def test_the_34_layer_network_of_its_recipe_has_the_papers_shape():
-    network = make_network(load_model_recipe("neighborhood-34"))
+    network = make_network(load_model_recipe("neighborhood-34").network)
     assert sum(np.prod(p.shape) for p in network.parameters()) == 21_332_516

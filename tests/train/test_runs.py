@@ -20,7 +20,7 @@ from agebench.errors import Interrupted, Missing, NothingCurated, RunError, Stor
 from agebench.recipes import digest
 from agebench.train import runs as runs_module
 from agebench.train.data import TrainingData
-from agebench.train.predict import predict_ages
+from agebench.train.inference import predict_ages
 from agebench.train.runs import Run, changed_files, find_run, list_runs, load_network, load_run, train_run
 
 from .conftest import InMemory, InMemoryMany, data_of, records_of, tiny

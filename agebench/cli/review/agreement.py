@@ -24,8 +24,8 @@ def agreement(
     json: Json = False,
 ) -> None:
     """Say how far reviewers agree, and list what they have to settle."""
-    from agebench.workflows.exchange import agree
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.places import find_manifest
+    from agebench.review.exchange import agree
 
     found, told = agree(find_manifest(manifest, training=False))
     out = console(json)

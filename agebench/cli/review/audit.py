@@ -10,7 +10,7 @@ import typer
 from agebench.cli.render import Json, console, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from agebench.workflows.audit import Audit
+    from agebench.review.audit import Audit
 
 MOST_SHOWN = 20
 
@@ -40,8 +40,8 @@ def audit(
     from agebench.cli.review import reviewer
 
     who = reviewer(by)
-    from agebench.workflows.audit import audit as audited
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.places import find_manifest
+    from agebench.review.audit import audit as audited
 
     found = audited(find_manifest(manifest, training=False), n=n, seed=seed, by=who)
     _render(found, json)

@@ -9,7 +9,7 @@ import typer
 from agebench.cli.render import Json, console, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from agebench.workflows.review import Answered
+    from agebench.review.deciding import Answered
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +58,8 @@ def decide(
     who = reviewer(by)
     box = _box(face) if face else None
     answer = "reject" if reject else "age" if age is not None else "keep" if keep else "face"
-    from agebench.workflows.places import find_manifest
-    from agebench.workflows.review import decide as decided
+    from agebench.manifest.places import find_manifest
+    from agebench.review.deciding import decide as decided
 
     found = decided(
         find_manifest(manifest, training=False), part, path, by=who, answer=None if undo else answer,  # type: ignore[arg-type]

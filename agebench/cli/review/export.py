@@ -30,9 +30,9 @@ def export(
         )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
-    from agebench.workflows.exchange import export_decisions, export_label_studio
-    from agebench.workflows.export import write_export
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.export import write_export
+    from agebench.manifest.places import find_manifest
+    from agebench.review.exchange import export_decisions, export_label_studio
 
     write = export_decisions if format == "jsonl" else export_label_studio
     data, count, told = write(find_manifest(manifest, training=False))

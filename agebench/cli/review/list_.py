@@ -36,8 +36,8 @@ def list_(
     ages = age_range(age) if age is not None else None
     names = sharing(reviewers, overlap)
     who = reviewer(by) if by is not None or names else None
-    from agebench.workflows.places import find_manifest
-    from agebench.workflows.review import listing
+    from agebench.manifest.places import find_manifest
+    from agebench.review.deciding import listing
 
     found = listing(
         find_manifest(manifest, training=False), check=check, ages=ages, part=part, subject=subject, limit=limit,

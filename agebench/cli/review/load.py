@@ -30,8 +30,8 @@ def import_(
         raise typer.BadParameter(
             f"unknown format '{format}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
         )
-    from agebench.workflows.exchange import import_answers
-    from agebench.workflows.places import find_manifest
+    from agebench.manifest.places import find_manifest
+    from agebench.review.exchange import import_answers
 
     found = import_answers(find_manifest(manifest, training=False), file, format)
     out = console(json)

@@ -47,8 +47,8 @@ def serve(
     who = named(reviewer) if reviewer is not None or not names else None
     if names and who is not None and who not in names:
         raise typer.BadParameter(f"'{who}' is none of --reviewers {', '.join(names)}.", param_hint="--reviewer")
-    from agebench.workflows.places import find_manifest
-    from agebench.workflows.serve import is_loopback, serve
+    from agebench.manifest.places import find_manifest
+    from agebench.review.server.serve import is_loopback, serve
 
     out = console()
 

@@ -1,0 +1,117 @@
+"""evaluate: a run's predictions on test sets, kept with the run, and the errors that come of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from agebench.bench.evaluations import Evaluation, measures
+from agebench.bench.protocols import protocol_rows
+from agebench.errors import Missing, StorageError, UsageError
+from agebench.faces.crops import Advance, crop_records
+from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
+from agebench.manifest.records import folders_of
+from agebench.manifest.store import get_meta, open_manifest
+from agebench.recipes import Card, load_card
+from agebench.train.inference import predict_ages
+from agebench.train.run_cards import matches_card
+from agebench.train.runs import Run
+
+
+def manifests_for_testing(exclude: str = "") -> list[Path]:
+    """Manifests in `manifests/` whose card has the role *test*, but for one dataset."""
+    return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
+
+
+def find_test_manifests(names: list[str]) -> list[Path]:
+    """The manifests behind `--on`, or all test manifests that exist. Raises Missing (exit 3) where there are none."""
+    if names:
+        return [find_manifest(name) for name in names]
+    found = manifests_for_testing()
+    if not found:
+        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
+    return found
+
+
+def evaluate(
+    run: Run, manifests: list[Path], *, on_crops: Advance | None = None, on_predict: Advance | None = None
+) -> list[Evaluation]:
+    """Predict every record of each set's protocol and keep the predictions in the run.
+
+    Raises UsageError for a set without protocol, and what reading manifests, runs and pictures raises.
+    """
+    return [_evaluate(run, path, on_crops, on_predict) for path in manifests]
+
+
+def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advance | None) -> Evaluation:
+    with open_manifest(path) as con:
+        card = load_card(get_meta(con, "dataset") or "")
+        if card.protocol is None:
+            raise UsageError(
+                f"{path} is of {card.name}, whose card has no [protocol]: it is no test set.",
+                f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
+            )
+        rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
+        records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
+        labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
+        pictures = get_meta(con, "picture_fingerprint")
+        folders = folders_of(con)
+    readable = rows.filter(pl.col("error").is_null())
+    cropped = crop_records(
+        readable, folders, dataset=card.name, detector=detector, crop=run.recipe.crop, on_progress=on_crops
+    )
+    ages, _ = predict_ages(run, cropped.pictures, range(len(cropped.records)), on_progress=on_predict)
+    seen = set(pl.read_parquet(run.path / "records.parquet", columns=["sha256"])["sha256"].to_list())
+    predictions = cropped.records.select(
+        "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)),
+        "sha256", "face_no", trained_on=pl.col("sha256").is_in(list(seen)),
+    )  # fmt: skip
+    name = _name(card, path)
+    digest = _keep(run, name, predictions)
+    result = Evaluation(
+        name=name,
+        dataset=card.name,
+        manifest=str(path),
+        **measures(predictions),
+        unreadable=len(rows) - len(predictions),
+        matches_card=matches_card(card, records, labels),
+        pictures_match=None if card.expected.pictures is None else pictures == card.expected.pictures,
+        records=records,
+        expected=card.expected.records,
+        detector=detector,
+        predictions_sha256=digest,
+    )
+    _write(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
+    return result
+
+
+def _name(card: Card, path: Path) -> str:
+    """Of the predictions' files: the dataset for its own manifest, else unlike for unlike files."""
+    place = path.resolve()
+    if place == manifest_of(card.name).resolve():
+        return card.name
+    return f"{path.stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
+
+
+def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
+    """Write `predictions/<name>.parquet` whole; its SHA-256."""
+    predictions.write_parquet(buffer := io.BytesIO())
+    data = buffer.getvalue()
+    _write(run.path / "predictions" / f"{name}.parquet", data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_suffix(path.suffix + ".tmp")
+        beside.write_bytes(data)
+        beside.rename(path)
+    except OSError as error:
+        raise StorageError(f"Cannot write {path}: {error}.", "Free some space and run it again.") from error

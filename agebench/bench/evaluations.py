@@ -1,0 +1,66 @@
+"""What runs keep of themselves and of their evaluations, read back without the weight of torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.bench.metrics import cumulative_score, mae, mae_interval
+from agebench.errors import RunError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One test set: counts, MAE in years with its 95 % interval, and whether it is the set that its name says."""
+
+    name: str  # of the predictions' file
+    dataset: str
+    manifest: str
+    n: int
+    undetected: int
+    unreadable: int
+    mae: float | None
+    ci95: tuple[float, float] | None
+    cs5: float | None
+    matches_card: bool | None
+    pictures_match: bool | None  # byte for byte; None where the card has no fingerprint of the pictures
+    records: int  # in the manifest, before the protocol drew its subset
+    expected: int  # records that the card says the set has
+    overlap: int  # pictures that were trained on too
+    detector: str | None
+    predictions_sha256: str
+
+
+def measures(predictions: pl.DataFrame) -> dict[str, Any]:
+    """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, trained_on)."""
+    errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
+    return {
+        "n": len(predictions),
+        "undetected": int(predictions["face_no"].null_count()),
+        "overlap": int(predictions["trained_on"].sum()),
+        "mae": mae(errors),
+        "ci95": mae_interval(errors, predictions["subject_id"].to_list()),
+        "cs5": cumulative_score(errors, 5),
+    }
+
+
+def kept_evaluations(run_path: Path) -> list[Evaluation]:
+    """What a run was evaluated on, from the files beside its predictions.
+
+    Raises RunError for a file that is damaged or of another version of agebench.
+    """
+    found = []
+    for path in sorted((run_path / "predictions").glob("*.json")):
+        try:
+            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            interval = facts.pop("ci95")
+            found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
+            ) from error
+    return found

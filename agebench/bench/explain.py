@@ -1,0 +1,123 @@
+"""report --explain: where one number of the tables comes from, down to files and their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agebench.bench.evaluations import Evaluation, kept_evaluations
+from agebench.bench.published import load_published
+from agebench.bench.tables import Table
+from agebench.errors import AgebenchError, UsageError
+from agebench.recipes import load_card
+from agebench.train.run_cards import trained_on
+from agebench.train.runs import WEIGHTS, committed_hashes, find_run
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One number of the tables. facts: what, in words, in the order in which a reader asks."""
+
+    tables: list[int]
+    method: str
+    column: str
+    source: str
+    mae: float
+    facts: dict[str, str]
+
+
+def explain_cells(tables: list[Table], cell: str, runs_dir: Path) -> list[Explained]:
+    """Where the numbers come from that `cell` names: COLUMN (measured ones), or METHOD:COLUMN with a part of the
+    method's or the run's name.
+
+    Raises UsageError where there is no such number, and RunError where a run's files are damaged.
+    """
+    method, _, column = (text.strip().casefold() for text in cell.rpartition(":"))
+    found: dict[tuple[str, str, str], Explained] = {}
+    for table in tables:
+        for row in table.rows:
+            named = any(method in text.casefold() for text in (row.method, row.run or ""))
+            if not named or not (method or row.source == "measured"):
+                continue
+            for name, number in row.cells.items():
+                if number is None or name.casefold() != column:
+                    continue
+                key = row.source, row.method, name
+                if key in found:
+                    found[key].tables.append(table.number)
+                    continue
+                facts = (
+                    {"cited from": _citation(table.number, row.method)}
+                    if row.source == "published"
+                    else _measured(number.runs, name, runs_dir)
+                )
+                found[key] = Explained([table.number], row.method, name, row.source, number.mae, facts)
+    if found:
+        return list(found.values())
+    columns = sorted({name for table in tables for name in table.columns})
+    methods = sorted({row.method for table in tables for row in table.rows})
+    raise UsageError(
+        f"No number of the tables is '{cell}'.",
+        f"Expected COLUMN (its measured numbers) or METHOD:COLUMN. Columns: {', '.join(columns)}; methods: "
+        f"{'; '.join(methods)}.",
+    )
+
+
+def _citation(number: int, method: str) -> str:
+    published = load_published()
+    table = next(table for table in published.table if table.number == number)
+    return published.citation(next(row for row in table.row if row.method == method), table)
+
+
+def _measured(runs: Sequence[str], column: str, runs_dir: Path) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    for run_id in runs:
+        for what, text in _of_run(run_id, column, runs_dir).items():
+            facts[f"{what} ({run_id})" if len(runs) > 1 else what] = text
+    return facts
+
+
+def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
+    run = find_run(run_id, runs_dir)
+    card = run.card
+    known = card.get("provenance", {})
+    evaluation = next(e for e in _ordered(kept_evaluations(run.path)) if _column(e) == column)
+    interval = evaluation.ci95
+    return {
+        "mean absolute error": f"{evaluation.mae:.4f} years"
+        + (f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""),
+        "within 5 years": "unknown" if evaluation.cs5 is None else f"{evaluation.cs5:.2%}",
+        "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face and "
+        f"{evaluation.overlap:,} trained on; {evaluation.unreadable:,} unreadable pictures left out",
+        "predictions' file": f"{run.path / 'predictions' / evaluation.name}.parquet, sha256 "
+        f"{evaluation.predictions_sha256}",
+        "test set": f"{evaluation.manifest}: {evaluation.records:,} records, the card says {evaluation.expected:,}; "
+        f"labels {_agreement(evaluation.matches_card)}, pictures {_agreement(evaluation.pictures_match)}; faces by "
+        f"{evaluation.detector or 'no detector'}",
+        "weights": f"{run.path / 'weights.safetensors'}, sha256 {committed_hashes(run.path)[WEIGHTS]}",
+        "trained on": trained_on(card),
+        "training manifest": f"{known.get('manifest')}, curated rows {known.get('curated_fingerprint')}, labels "
+        f"{known.get('label_fingerprint')}, recipe {known.get('curation_recipe_digest')}",
+        "model": f"{card.get('model')}, recipe {card.get('recipe_digest')}, {card.get('steps'):,} steps, seed "
+        f"{card.get('seed')}",
+        "when and where": f"{str(card.get('finished'))[:16]}, {card.get('hardware', {}).get('device')}, "
+        + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
+    }
+
+
+def _ordered(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """The one that a table shows first: of the dataset's own manifest."""
+    return sorted(evaluations, key=lambda e: e.name != e.dataset)
+
+
+def _column(evaluation: Evaluation) -> str:
+    try:
+        protocol = load_card(evaluation.dataset).protocol
+    except AgebenchError:
+        return evaluation.dataset
+    return protocol.column if protocol else evaluation.dataset
+
+
+def _agreement(value: bool | None) -> str:
+    return {True: "as the card's fingerprint", False: "not those of the card", None: "unproven"}[value]

@@ -1,0 +1,41 @@
+"""Balance plans in and out, and the rows that training and evaluation read."""
+
+from __future__ import annotations
+
+import duckdb
+import polars as pl
+
+from agebench.manifest.plans import AGES
+from agebench.manifest.store import query
+
+
+def protocol_rows(
+    con: duckdb.DuckDBPyConnection, *, records: int | None, seed: int, ages: tuple[int, int] | None
+) -> pl.DataFrame:
+    """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
+
+    A subset takes subjects in turn, so that it holds as many as it can; within a subject and between subjects the order
+    is md5(seed, part, path). Columns: record_id, part, path, age, subject_id, sha256, error, face_no, landmarks.
+    """
+    low, high = ages or AGES
+    return query(
+        con,
+        """
+        WITH valid AS (
+            SELECT record_id, part, path, age, subject_id, md5($seed || '/' || part || '/' || path) AS draw
+            FROM record WHERE age BETWEEN $low AND $high),
+        turn AS (
+            SELECT *, row_number() OVER (
+                PARTITION BY coalesce(subject_id, part || '/' || path) ORDER BY draw, record_id) AS turn
+            FROM valid),
+        chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
+        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, content.sha256,
+               coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
+               m.face_no, m.landmarks
+        FROM chosen
+        LEFT JOIN content ON content.part = chosen.part AND content.path = chosen.path
+        LEFT JOIN meant_face AS m ON m.record_id = chosen.record_id
+        ORDER BY chosen.record_id
+        """,
+        {"seed": str(seed), "low": low, "high": high, "records": records if records is not None else 2**40},
+    )

@@ -1,0 +1,163 @@
+"""report: published tables beside what was measured here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from agebench import resources
+from agebench.bench.evaluations import Evaluation, kept_evaluations, measures
+from agebench.bench.published import Published, load_published
+from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
+from agebench.errors import AgebenchError, UsageError
+from agebench.manifest.places import manifest_of
+from agebench.recipes import load_card, load_model_recipe
+from agebench.train.run_cards import changed_settings, trained_on
+from agebench.train.runs import Listed, changed_files, list_runs, load_run
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables, runs that could not be read, and what was found when the numbers were checked."""
+
+    tables: list[Table]
+    verified: list[str]
+    problems: list[str]
+    left_out: list[str] = field(default_factory=list)
+
+
+def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -> Report:
+    """The published tables with these numbers (None: all) and the newest complete runs under them.
+
+    With `verify` every measured number is computed again from the predictions kept with its run, and the run's weights
+    are hashed. Raises UsageError for a table that is not published, RecipeError for a broken `published.toml`.
+    """
+    published = load_published()
+    known = [table.number for table in published.table]
+    for number in numbers or []:
+        if number not in known:
+            raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
+    complete = [listed for listed in list_runs(runs_dir) if listed.complete]
+    evaluations: dict[str, list[Evaluation]] = {}
+    summaries: list[RunSummary] = []
+    left_out: list[str] = []
+    for listed in complete:
+        try:
+            evaluations[listed.id] = kept_evaluations(listed.path)
+            summaries.append(_summary(listed, evaluations[listed.id]))
+        except AgebenchError as error:  # one odd run must not hide the others
+            left_out.append(f"{listed.id} is left out: {error}")
+    tables = build_tables(published, summaries, _columns(published), numbers=numbers, waiting=list(_waiting()))
+    verified: list[str] = []
+    problems: list[str] = []
+    if verify:
+        problems += left_out
+        for listed in complete:
+            for good, text in _verify(listed, evaluations.get(listed.id, [])):
+                (verified if good else problems).append(text)
+    return Report(tables, verified, problems, left_out)
+
+
+def _columns(published: Published) -> list[Column]:
+    """The columns of the published tables, with the dataset behind each."""
+    datasets: dict[str, str] = {}
+    for name in resources.available("manifests"):
+        try:
+            card = load_card(name)
+        except AgebenchError:
+            continue
+        if card.protocol is not None:
+            datasets.setdefault(card.protocol.column, card.name)
+    names = list(dict.fromkeys(column for table in published.table for column in table.columns))
+    return [
+        Column(name, datasets.get(name, name.lower()), manifest_of(datasets.get(name, name.lower())).is_file())
+        for name in names
+    ]
+
+
+def _waiting() -> Iterator[Waiting]:
+    """Model recipes that fill rows: those named as the tables' own come first."""
+    for name in sorted(resources.available("models"), key=lambda n: (n.endswith("-published"), n)):
+        try:
+            recipe = load_model_recipe(name)
+        except AgebenchError:
+            continue
+        yield Waiting(recipe.name, recipe.label, recipe.tables)
+
+
+def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
+    card = listed.card
+    recipe = card.get("recipe", {})
+    ordered = sorted(evaluations, key=lambda e: e.name != e.dataset)
+    return RunSummary(
+        id=listed.id,
+        model=str(card.get("model", "?")),
+        label=str(recipe.get("label", card.get("model", "?"))),
+        tables=list(recipe.get("tables", [])),
+        trained_on=f"Trained on {trained_on(card)}",
+        seed=int(card.get("seed", 0)),
+        finished=str(card.get("finished") or ""),
+        data=str(card.get("data_fingerprint", "")),
+        results=[_result(evaluation) for evaluation in ordered],
+        settings=", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
+    )
+
+
+def _result(evaluation: Evaluation) -> Result:
+    protocol = load_card(evaluation.dataset).protocol
+    return Result(
+        column=protocol.column if protocol else evaluation.dataset,
+        n=evaluation.n,
+        mae=evaluation.mae,
+        ci95=evaluation.ci95,
+        cs5=evaluation.cs5,
+        matches_card=evaluation.matches_card,
+        pictures_match=evaluation.pictures_match,
+        records=evaluation.records,
+        expected=evaluation.expected,
+        undetected=evaluation.undetected,
+        unreadable=evaluation.unreadable,
+        overlap=evaluation.overlap,
+    )
+
+
+def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[bool, str]]:
+    try:
+        changed = changed_files(load_run(listed.path))
+    except AgebenchError as error:
+        yield False, error.message
+        return
+    if changed:
+        yield False, f"{listed.id}: {', '.join(changed)} changed since the run was committed"
+    for evaluation in evaluations:
+        path = listed.path / "predictions" / f"{evaluation.name}.parquet"
+        if not path.is_file():
+            yield False, f"{listed.id}: the predictions on {evaluation.name} are gone"
+            continue
+        if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
+            yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
+            continue
+        again = measures(pl.read_parquet(path))
+        wrong = [
+            f"{key} {value}, not {getattr(evaluation, key)} as kept"
+            for key, value in again.items()
+            if not _same(value, getattr(evaluation, key))
+        ]
+        yield (
+            not wrong,
+            f"{listed.id} on {evaluation.name}: "
+            + ("; ".join(wrong) if wrong else f"MAE {again['mae']} of {again['n']:,} predictions"),
+        )
+
+
+def _same(again: Any, kept: Any) -> bool:
+    """Equal numbers, or pairs of them, but for the last digits of another machine's sums."""
+    if again is None or kept is None:
+        return again is kept
+    return bool(np.allclose(again, kept, rtol=0, atol=1e-9))

@@ -1,0 +1,1 @@
+"""Costly facts read from pixels, once per picture content and observer version."""

@@ -1,0 +1,38 @@
+"""UTKFace: `[age]_[gender]_[race]_[date].jpg.chip.jpg`, 0 male and 1 female, with the odd names it is known for."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from agebench.datasets.folders import list_pictures
+from agebench.datasets.records import Release, as_records, examples, not_found
+from agebench.recipes import Card
+from agebench.remote import Folder
+
+AGE = r"^\s*(\d{1,3})_"
+
+
+GENDER = r"^\s*\d{1,3}_([01])_\d_\d"  # only where no field is missing: of `61_1_2017….jpg` nobody knows what the 1 is
+
+
+def read(card: Card, root: Folder) -> Release:
+    """All pictures below `root`. Age where the name begins with one, gender where the name is whole."""
+    listing = list_pictures(root, deep=True) if root.is_dir() else None
+    if listing is None or not listing.paths:
+        raise not_found(card, root, "pictures named like 26_1_0_20170104165809116.jpg.chip.jpg")
+    paths = pl.Series("path", listing.paths)
+    names = paths.str.replace(r"^.*/", "")
+    ages = names.str.extract(AGE, 1).cast(pl.Int32, strict=False)
+    odd = paths.filter(ages.is_null())
+    if len(odd) == len(paths):
+        raise not_found(card, root, "pictures named like 26_1_0_20170104165809116.jpg.chip.jpg")
+    gender = names.str.extract(GENDER, 1).replace_strict(
+        {"0": "male", "1": "female"}, default=None, return_dtype=pl.Utf8
+    )
+    notes = listing.notes
+    if len(odd):
+        notes.append(f"{len(odd)} name(s) give no age: {examples(odd)}.")
+    vague = paths.filter(gender.is_null() & ages.is_not_null())
+    if len(vague):
+        notes.append(f"{len(vague)} name(s) lack a field, so their gender is unknown: {examples(vague)}.")
+    return Release(as_records(card.name, {"path": paths, "gender": gender, "age": ages}), {card.name: root}, notes)

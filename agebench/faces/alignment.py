@@ -1,0 +1,113 @@
+"""Bringing five landmarks to where a template has them; what crops for training and chips for other networks share."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# The five points of ArcFace's 112-pixel template (Deng et al. 2019; insightface `arcface_dst`), as shares of its side:
+# eyes, nose, mouth corners, left as seen in the picture first.
+ARCFACE = (
+    np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]) / 112
+)
+
+
+def similarity(landmarks: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to `target` (5, 2).
+
+    Least squares over the five points, in closed form: with both sets about their centres, as complex numbers z and w,
+    the turn and scale are sum(conj(z) w) / sum(|z|²). Points that are one have no turn: their scale is 0.
+    """
+    centre, goal = landmarks.mean(axis=0), target.mean(axis=0)
+    z, w = (landmarks - centre) @ [1, 1j], (target - goal) @ [1, 1j]
+    spread = float((np.abs(z) ** 2).sum())
+    turn = complex((z.conj() * w).sum() / spread) if spread > 1e-6 else 0j
+    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.c_[linear, goal - linear @ centre]
+
+
+ALIGNMENT_VERSION = 1  # raise when any crop changes: crops of other versions are made again
+
+
+WHOLE_PICTURE = -1  # the face_no of a picture in which no face was found
+
+
+SHRINK = 0.85  # ArcFace cuts hairline and chin off, and they tell age: drawn in so far, both are inside
+
+
+def template(size: int) -> NDArray[np.float64]:
+    """Where the five landmarks lie in a crop of `size` pixels: (5, 2) x, y."""
+    return ((ARCFACE - 0.5) * SHRINK + 0.5) * size
+
+
+def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
+
+    What lies outside the picture is black. Raises ValueError where the five points are one.
+    """
+    matrix = similarity(landmarks, template(size))
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if not np.isfinite(scale) or scale < 1e-4:
+        raise ValueError("the landmarks span no area")
+    if scale < 0.5:  # linear interpolation would skip pixels: reduce by areas first
+        height, width = rgb.shape[:2]
+        small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
+        rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        matrix = similarity(landmarks * [small[0] / width, small[1] / height], template(size))
+    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
+
+
+def face_crop(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """The aligned face, or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
+    try:
+        return align(rgb, landmarks, size)
+    except ValueError:
+        return whole_picture(rgb, size)
+
+
+def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The whole picture in the middle of a black square: (size, size, 3) uint8."""
+    height, width = rgb.shape[:2]
+    scale = size / max(height, width)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((size, size, 3), np.uint8)
+    left, top = (size - small[0]) // 2, (size - small[1]) // 2
+    canvas[top : top + small[1], left : left + small[0]] = cv2.resize(rgb, small, interpolation=method)
+    return canvas
+
+
+def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """What `matrix` (2, 3) takes into a square: (size, size, 3) uint8, black where the picture (H, W, 3) ends.
+
+    Where it shrinks to less than half, the picture is reduced by areas first, so that no pixel is skipped.
+    """
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if not np.isfinite(matrix).all() or scale < 1e-4:
+        return np.zeros((size, size, 3), np.uint8)
+    if scale < 0.5:
+        corners = np.array([[0.0, 0.0], [size, 0], [0, size], [size, size]])
+        inverse = cv2.invertAffineTransform(np.asarray(matrix, np.float64))
+        there = corners @ inverse[:, :2].T + inverse[:, 2]
+        left, top = np.maximum(np.floor(there.min(axis=0)).astype(int), 0)
+        right, bottom = np.minimum(np.ceil(there.max(axis=0)).astype(int) + 1, rgb.shape[1::-1])
+        if right <= left or bottom <= top:
+            return np.zeros((size, size, 3), np.uint8)
+        part = rgb[top:bottom, left:right]
+        height, width = part.shape[:2]
+        small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
+        rgb = cv2.resize(part, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        ratio = np.array([width / small[0], height / small[1]])
+        start = np.array([left, top]) + ratio / 2 - 0.5  # pixels have their coordinates in their middles
+        matrix = np.c_[matrix[:, :2] * ratio, matrix[:, :2] @ start + matrix[:, 2]]
+    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
+
+
+def chips(
+    rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
+) -> NDArray[np.uint8]:
+    """Aligned faces: (F, size, size, 3) uint8. rgb: (H, W, 3); landmarks: (F, 5, 2) in its pixels; template: (5, 2) as
+    shares of the side. A face whose points are one is black."""
+    found = [cut(rgb, similarity(points, template * size), size) for points in np.asarray(landmarks, np.float64)]
+    return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)

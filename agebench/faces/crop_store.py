@@ -1,0 +1,182 @@
+"""Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
+
+A folder holds one size and detector; each shard says which alignment version and encoding its crops have. A shard is
+named by its hash, written beside its name, renamed, then listed under a lock, so that several processes may add to one
+folder; what is not listed does not exist. Readers map shards into memory and, in other processes, open them by path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from agebench.errors import StorageError
+from agebench.faces.alignment import ALIGNMENT_VERSION
+
+SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
+
+
+Key = tuple[str, int]
+
+
+Encoding = Literal["raw", "jpeg"]
+
+
+def crops_folder(base: Path, dataset: str, size: int, detector: str) -> Path:
+    """`crops/<dataset>/<size>-<detector>`."""
+    return base / dataset / f"{size}-{detector}"
+
+
+def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:
+    """A crop (S, S, 3) RGB as raw bytes or as JPEG of quality 95."""
+    if encoding == "raw":
+        return crop.tobytes()
+    done, data = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not done:
+        raise ValueError("OpenCV could not encode a crop")
+    return bytes(data.tobytes())
+
+
+def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
+    """The inverse of `encode`: (size, size, 3) RGB."""
+    flat = np.frombuffer(data, dtype=np.uint8)
+    if encoding == "raw":
+        return flat.reshape(size, size, 3)
+    return np.asarray(cv2.imdecode(flat, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
+
+
+class CropStore:
+    """One folder of shards: which crops of this alignment version and encoding it has, and adding more."""
+
+    def __init__(self, folder: Path, size: int, encoding: Encoding = "jpeg") -> None:
+        self.folder = folder
+        self.size = size
+        self.encoding: Encoding = encoding
+        self.index: dict[str, dict[str, Any]] = {}
+        self.damaged: list[str] = []  # shards whose bytes are not those that were written; to be made again
+        self._places: dict[Key, tuple[int, int]] | None = None
+        listing = folder / "index.json"
+        if listing.is_file():
+            listed = _listed(listing)
+            if listed is None:  # cut off by a power failure: all crops are made again
+                self.damaged.append(listing.name)
+            for name, facts in (listed or {}).items():
+                if not self._is_ours(facts):
+                    continue
+                if _intact(folder / name, facts["sha256"]):
+                    self.index[name] = facts
+                else:
+                    self.damaged.append(name)
+
+    def _is_ours(self, facts: dict[str, Any]) -> bool:
+        return facts.get("encoding") == self.encoding and facts.get("alignment") == ALIGNMENT_VERSION
+
+    @property
+    def places(self) -> dict[Key, tuple[int, int]]:
+        """Key → (shard number, row)."""
+        if self._places is None:
+            self._places = {}
+            for number, name in enumerate(self.index):
+                table = _open(self.folder / name)
+                keys = zip(table["sha256"].to_pylist(), table["face_no"].to_pylist(), strict=True)
+                self._places.update((key, (number, row)) for row, key in enumerate(keys))
+        return self._places
+
+    def add(self, keys: Sequence[Key], images: Sequence[bytes]) -> None:
+        """Write one shard. Raises StorageError on a full disk, with the earlier shards unharmed."""
+        table = pa.table(
+            {"sha256": [k[0] for k in keys], "face_no": [k[1] for k in keys], "image": list(images)}, schema=SCHEMA
+        )
+        beside = self.folder / f"{uuid.uuid4().hex}.tmp"  # other processes may write here too
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+                writer.write_table(table)
+            digest = _sha256(beside)
+            path = self.folder / f"shard-{digest[:20]}.arrow"
+            beside.rename(path)
+            facts = {"sha256": digest, "rows": len(table), "encoding": self.encoding, "alignment": ALIGNMENT_VERSION}
+            with FileLock(self.folder / "index.lock"):
+                listed = _listed(self.folder / "index.json") or {}
+                listed = {n: f for n, f in listed.items() if n not in self.damaged} | {path.name: facts}
+                beside.write_text(json.dumps({"size": self.size, "shards": listed}, indent=1), encoding="utf-8")
+                beside.rename(self.folder / "index.json")
+            self.index |= {n: f for n, f in listed.items() if self._is_ours(f)}
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise StorageError(
+                f"Cannot write crops to {self.folder}: {error}.", "Free some space and run the command again."
+            ) from error
+        self._places = None
+
+    def pictures(self, keys: Sequence[Key]) -> CropPictures:
+        """The crops of `keys`, in order. Raises KeyError where one is not there."""
+        places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+        return CropPictures([self.folder / name for name in self.index], places, self.size, self.encoding)
+
+
+class CropPictures:
+    """A sequence of crops, each (size, size, 3) uint8 RGB, read from memory-mapped shards; pickles by path."""
+
+    def __init__(self, shards: list[Path], places: NDArray[np.int64], size: int, encoding: Encoding) -> None:
+        self.shards = shards
+        self.places = places
+        self.size = size
+        self.encoding: Encoding = encoding
+        self._images: dict[int, list[pa.LargeBinaryArray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, item: int) -> NDArray[np.uint8]:
+        shard, row = (int(v) for v in self.places[item])
+        if shard not in self._images:
+            self._images[shard] = _open(self.shards[shard])["image"]
+        return decode_crop(self._images[shard][row].as_buffer(), self.encoding, self.size)
+
+    def read_many(self, items: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(N, size, size, 3)."""
+        out = np.empty((len(items), self.size, self.size, 3), np.uint8)
+        for i, item in enumerate(items):
+            out[i] = self[int(item)]
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"shards": self.shards, "places": self.places, "size": self.size, "encoding": self.encoding}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:
+    """The shards of an `index.json`; None where it is missing or broken."""
+    try:
+        return dict(json.loads(listing.read_text(encoding="utf-8"))["shards"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _open(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(os.fspath(path))).read_all()
+
+
+def _intact(path: Path, digest: str) -> bool:
+    return path.is_file() and _sha256(path) == digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,188 @@
+"""Making the crops that are missing, over worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from agebench.errors import Interrupted
+from agebench.faces.alignment import WHOLE_PICTURE, face_crop, whole_picture
+from agebench.faces.crop_store import CropPictures, CropStore, Encoding, Key, crops_folder, encode
+from agebench.pictures import Locator, decode, read_bytes
+from agebench.pool import Crashed, run_batches
+from agebench.recipes import Crop
+from agebench.remote import Folder
+
+BATCH = 64
+
+
+SHARD_BYTES = 64 * 2**20
+
+
+class Wish(NamedTuple):
+    """One crop to make. `landmarks`: ten numbers, or None for the whole picture."""
+
+    part: str
+    path: str
+    sha256: str
+    face_no: int
+    landmarks: tuple[float, ...] | None
+
+
+def wishes(rows: pl.DataFrame) -> list[Wish]:
+    """One wish a different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole picture."""
+    frame = (
+        rows.select("part", "path", "sha256", pl.col("face_no").fill_null(WHOLE_PICTURE), "landmarks")
+        .filter(pl.col("sha256").is_not_null())
+        .unique(["sha256", "face_no"], keep="first", maintain_order=True)
+    )
+    return [
+        Wish(part, path, sha256, face_no, tuple(landmarks) if landmarks is not None else None)
+        for part, path, sha256, face_no, landmarks in frame.iter_rows()
+    ]
+
+
+def make_crops(
+    wanted: Sequence[Wish],
+    folders: Mapping[str, Folder],
+    store: CropStore,
+    *,
+    workers: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[Wish, str]]:
+    """Make the wanted crops that the store lacks; those that cannot be made, with the fault.
+
+    Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
+    """
+    missing = [wish for wish in wanted if (wish.sha256, wish.face_no) not in store.places]
+    failed: list[tuple[Wish, str]] = []
+    keys: list[Key] = []
+    images: list[bytes] = []
+    done = held = 0
+
+    def flush() -> None:
+        nonlocal held
+        if keys:
+            store.add(keys, images)
+            keys.clear()
+            images.clear()
+            held = 0
+
+    if not missing:
+        return failed
+    batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
+    enough = max(1, min(workers, -(-len(missing) // BATCH)))
+    results = run_batches(
+        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, store.encoding)
+    )
+    try:
+        for result in results:
+            outcomes = [(result.item, None, "crashed")] if isinstance(result, Crashed) else result
+            for wish, image, fault in outcomes:
+                done += 1
+                if image is None:
+                    failed.append((wish, fault or "unknown"))
+                    continue
+                keys.append((wish.sha256, wish.face_no))
+                images.append(image)
+                held += len(image)
+            if held > SHARD_BYTES:
+                flush()
+            if on_progress:
+                on_progress(done, len(missing))
+        flush()
+    except KeyboardInterrupt as error:
+        flush()
+        raise Interrupted(
+            f"Stopped after {done:,} of {len(missing):,} crops; they are kept.", "The same command goes on from here."
+        ) from error
+    finally:
+        results.close()
+    return failed
+
+
+_setting: tuple[Locator, int, Encoding] | None = None
+
+
+def set_up(folders: dict[str, Folder], size: int, encoding: Encoding) -> None:
+    """Runs once in every worker process."""
+    global _setting
+    _setting = (Locator(folders), size, encoding)
+
+
+def crop_batch(batch: Sequence[Wish]) -> list[tuple[Wish, bytes | None, str | None]]:
+    """(wish, encoded crop, fault) of every wish."""
+    if _setting is None:
+        raise RuntimeError("set_up has not run in this process")
+    return [(wish, *_crop(wish, *_setting)) for wish in batch]
+
+
+def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
+    fault = locator.stat(wish.part, wish.path)[2]  # a link may have been put there since it was observed
+    place, _ = locator.find(wish.part, wish.path)
+    if place is None or fault:
+        return None, fault
+    data, fault = read_bytes(place)
+    if fault:
+        return None, fault
+    if hashlib.sha256(data).hexdigest() != wish.sha256:
+        return None, "changed since it was observed"
+    points = None if wish.landmarks is None else np.asarray(wish.landmarks, dtype=np.float64).reshape(5, 2)
+    picture, fault = decode(data, sha256=wish.sha256)
+    if picture is None:
+        return None, fault
+    if points is None:
+        return encode(whole_picture(picture.rgb, size), encoding), None
+    return encode(face_crop(picture.rgb, points * picture.scale, size), encoding), None
+
+
+CROPS = Path("crops")
+
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CroppedRecords:
+    """Records with a crop each: `pictures[i]` is the face of row i of `records`. `faults`: what has none, and why."""
+
+    records: pl.DataFrame
+    pictures: CropPictures
+    faults: dict[str, int]
+    damaged_shards: int
+
+
+def crop_records(
+    records: pl.DataFrame,
+    folders: Mapping[str, Folder],
+    *,
+    dataset: str,
+    detector: str | None,
+    crop: Crop,
+    workers: int | None = None,
+    on_progress: Advance | None = None,
+) -> CroppedRecords:
+    """Crops of `records` (part, path, sha256, face_no, landmarks, …); a record without a face is cropped whole."""
+    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size, crop.encoding)
+    failed = make_crops(
+        wishes(records),
+        folders,
+        store,
+        workers=workers or os.cpu_count() or 1,
+        on_progress=on_progress,
+    )
+    faults: dict[str, int] = {}
+    for _, fault in failed:
+        faults[fault] = faults.get(fault, 0) + 1
+    keyed = records.with_columns(pl.col("face_no").fill_null(WHOLE_PICTURE))
+    keys = list(zip(keyed["sha256"].to_list(), keyed["face_no"].to_list(), strict=True))
+    have = [key in store.places for key in keys]
+    pictures = store.pictures([key for key, there in zip(keys, have, strict=True) if there])
+    return CroppedRecords(records.filter(pl.Series(have, dtype=pl.Boolean)), pictures, faults, len(store.damaged))

@@ -1,0 +1,114 @@
+"""Rows for other people's tools."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from agebench.errors import NothingCurated, StalePlan, StorageError, UsageError, nearest
+from agebench.manifest.places import balance_command, must_be_judged
+from agebench.manifest.plans import curated_fingerprint, plans
+from agebench.manifest.store import open_manifest, query
+from agebench.manifest.summary import funnel
+
+
+def verdict_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """One row for every record: part, path, age (the one in force), verdict, reasons (joined by `;`), label_suspicion,
+    claimed_age, decided_by, details.
+
+    label_suspicion is NULL where nothing estimated the age. decided_by: reviewers, joined by `;`; NULL where no human
+    decided. details: what the checks say in words, joined by `; `.
+    """
+    return query(
+        con,
+        """SELECT part, path, age, verdict, coalesce(reasons, '') AS reasons, label_suspicion,
+                  claimed_age, decided_by, coalesce(details, '') AS details
+           FROM judged LEFT JOIN suspicion USING (record_id) LEFT JOIN (
+               SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
+               FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
+           ORDER BY record_id""",
+    )
+
+
+def curated_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The view `curated`."""
+    return query(con, "SELECT * FROM curated ORDER BY record_id")
+
+
+def plan_rows(con: duckdb.DuckDBPyConnection, plan: str) -> pl.DataFrame:
+    """A balance plan: part, path, age (the one in force), copies."""
+    return query(
+        con,
+        "SELECT part, path, age, copies FROM plan JOIN kept USING (record_id) WHERE plan.plan = ? ORDER BY record_id",
+        [plan],
+    )
+
+
+def face_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Every face of every record by the detector in force; boxes and landmarks in pixels of the original picture."""
+    points = ", ".join(f"landmarks[{2 * i + 1}] AS lx{i}, landmarks[{2 * i + 2}] AS ly{i}" for i in range(5))
+    return query(
+        con,
+        f"""SELECT part, path, detector, face_no, x, y, w, h, score, {points}
+            FROM record JOIN content USING (part, path) JOIN face_in_force USING (sha256)
+            ORDER BY record_id, face_no""",
+    )
+
+
+def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
+    """`rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl, and their number.
+
+    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated where there is
+    none or the curation was not finished.
+    """
+    with open_manifest(manifest) as con:
+        if rows != "faces":
+            must_be_judged(con, manifest)
+        if rows == "plan":
+            found = plans(con)
+            names = [facts.plan for facts in found]
+            if not names:
+                raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
+            if plan is not None and plan not in names:
+                raise UsageError(f"{manifest} has no plan '{plan}'. {nearest(plan, names)}")
+            facts = found[names.index(plan)] if plan is not None else found[0]
+            if facts.curated != curated_fingerprint(con):
+                raise StalePlan(
+                    f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
+                    f"`{balance_command(manifest, facts)}` renews it.",
+                )
+            frame = plan_rows(con, facts.plan)
+        else:
+            read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
+            frame = read(con)
+    return _encoded(frame, kind), len(frame)
+
+
+def write_export(data: bytes, out: Path) -> None:
+    """Write an export whole or not at all. Raises StorageError."""
+    beside = out.with_name(out.name + ".tmp")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        beside.rename(out)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
+
+
+def _encoded(frame: pl.DataFrame, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "parquet":
+        frame.write_parquet(buffer)
+    elif kind == "jsonl":
+        frame.write_ndjson(buffer)
+    else:
+        lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List | pl.Array)]
+        frame = frame.with_columns(pl.col(name).cast(pl.List(pl.Utf8)).list.join(" ") for name in lists)
+        frame.write_csv(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,107 @@
+"""Where things lie by default: manifests, and which one a command means."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+import duckdb
+
+from agebench import resources
+from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, NothingCurated, UsageError, nearest
+from agebench.manifest.plans import PlanFacts
+from agebench.manifest.store import get_meta, peek
+from agebench.recipes import Card, load_card
+
+MANIFESTS = Path("manifests")
+
+
+def manifest_of(dataset: str) -> Path:
+    return MANIFESTS / f"{dataset}.duckdb"
+
+
+def find_manifest(given: str | None, *, training: bool = True) -> Path:
+    """The manifest behind `--manifest`: a file, a dataset's name, or, where nothing is given, imdb-wiki's, else the
+    only one that may be trained on (`training=False`: the only one at all).
+
+    Raises ManifestNotFound (exit 3) and, where there are several candidates, UsageError (exit 2).
+    """
+    if given is not None:
+        path = Path(given)
+        if path.is_file():
+            return path
+        if path.suffix or "/" in given:
+            raise ManifestNotFound(
+                f"There is no manifest {given}.", "`agebench curate DATASET --manifest FILE` makes it."
+            )
+        if given not in resources.available("manifests"):
+            raise UsageError(f"Unknown dataset '{given}'. {nearest(given, resources.available('manifests'))}")
+        path = manifest_of(given)
+        if path.is_file():
+            return path
+        raise ManifestNotFound(f"There is no manifest {path}.", f"`agebench curate {given}` makes it.")
+    default = manifest_of("imdb-wiki")
+    if default.is_file():
+        return default
+    candidates = [path for path, card in existing_manifests() if "train" in card.roles or not training]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise UsageError(
+            "Several manifests could be meant: " + ", ".join(map(str, candidates)) + ".", "Name one with `--manifest`."
+        )
+    looked = f"looked for {default} and any whose card has the role 'train'" if training else f"in {MANIFESTS}/"
+    raise ManifestNotFound(
+        f"There is no manifest{' to train on' if training else ''} ({looked}).",
+        "`agebench curate imdb-wiki` makes it; `agebench demo` shows the whole way without any data.",
+    )
+
+
+def must_be_judged(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Raises NothingCurated where a manifest's curation was stopped before its records had verdicts."""
+    if get_meta(con, "judged_at") is None:
+        raise NothingCurated(f"The curation of {path} was not finished.", f"`{curate_command(con, path)}` finishes it.")
+
+
+def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """The command that curates a manifest as it was curated last: its file, release and recipe."""
+    dataset = get_meta(con, "dataset") or "?"
+    command = f"agebench curate {dataset}"
+    if path.resolve() != manifest_of(dataset).resolve():
+        command += f" --manifest {shlex.quote(str(path))}"
+    root, recipe = get_meta(con, "root"), get_meta(con, "recipe_place")
+    with suppress(AgebenchError):
+        card = load_card(dataset)
+        if root and Path(root) != Path(card.root).resolve():
+            command += f" --root {shlex.quote(root)}"
+        if recipe and recipe != card.recipe:
+            command += f" --recipe {shlex.quote(recipe)}"
+    asked = get_meta(con, "estimators_asked")
+    if asked is not None:
+        command += "".join(f" --estimator {shlex.quote(name)}" for name in asked.split() or ["none"])
+    return command
+
+
+def existing_manifests() -> list[tuple[Path, Card]]:
+    """Manifests in `manifests/` with their cards, by name; files that are none, or of no known card, are left out.
+
+    Raises ManifestBusy: a set that somebody is writing must not be taken for one that is not there.
+    """
+    found = []
+    for path in sorted(MANIFESTS.glob("*.duckdb")):
+        try:
+            found.append((path, load_card(peek(path)["dataset"])))
+        except ManifestBusy:
+            raise
+        except (AgebenchError, KeyError):
+            continue
+    return found
+
+
+def balance_command(manifest: Path, facts: PlanFacts) -> str:
+    """The command that makes a plan again as it was."""
+    low, high = facts.thin_ages
+    words = ["agebench", "balance", "--manifest", str(manifest), "--per-class", str(facts.per_class)]
+    words += ["--thin-ages", f"{low}-{high}", "--seed", str(facts.seed), "--plan", facts.plan]
+    return shlex.join(words)

@@ -1,0 +1,115 @@
+"""What people add, found by name: a module in the folder of its kind, or an entry point of another package.
+
+A module has the name that recipes and the command line use, with `_` for `-`. Another package declares the same in its
+`pyproject.toml`, as in `[project.entry-points."agebench.losses"]` and `focal = "my_package:focal_loss"`; of equal names
+ours counts. Listing names imports nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from agebench.errors import Missing, UsageError, nearest
+
+
+class Kind(NamedTuple):
+    """A kind of thing. package: the folder of ours; attribute: what a module there offers (None: the module itself).
+
+    what: the thing in words, for sentences.
+    """
+
+    package: str
+    attribute: str | None
+    what: str
+
+
+KINDS = {
+    "layouts": Kind("agebench.datasets.layouts", "read", "layout"),
+    "detectors": Kind("agebench.faces.detectors", None, "face detector"),
+    "embedders": Kind("agebench.faces.embedders", None, "face embedder"),
+    "estimators": Kind("agebench.faces.estimators", None, "age model"),
+    "losses": Kind("agebench.train.losses", "loss", "loss"),
+    "networks": Kind("agebench.train.networks", "network", "network"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """The names that a kind has here, ours and those of other packages, sorted; nothing is imported."""
+    return sorted(_ours(kind) | _entry_points(kind).keys())
+
+
+def find(kind: str, name: str) -> Any:
+    """The thing of that name: what its module or entry point offers.
+
+    Raises UsageError with the nearest names where there is none, Missing where another package's cannot be loaded.
+    """
+    place = KINDS[kind]
+    if name in _ours(kind):
+        module = importlib.import_module(f"{place.package}.{name.replace('-', '_')}")
+        return getattr(module, place.attribute) if place.attribute else module
+    point = _entry_points(kind).get(name)
+    if point is None:
+        raise UsageError(f"There is no {place.what} '{name}'. {nearest(name, names(kind))}")
+    try:
+        return point.load()
+    except Exception as error:  # a stranger's module may raise what it likes
+        raise Missing(
+            f"The {place.what} '{name}' of {_package(point)} cannot be loaded: {type(error).__name__}: {error}.",
+            "Mend or upgrade that package.",
+        ) from error
+
+
+def first_available(kind: str, home: Path | None = None) -> str | None:
+    """The name that `auto` takes: of those that rank themselves (`RANK`), the lowest whose `available(home)` holds."""
+    ranked = [(thing.RANK, name, thing) for name in names(kind) if hasattr(thing := find(kind, name), "RANK")]
+    return next((name for _, name, thing in sorted(ranked, key=lambda one: one[:2]) if thing.available(home)), None)
+
+
+def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
+    """The settings that a function or class takes as keyword-only parameters, as a model that refuses unknown keys."""
+    hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing, include_extras=True)
+    fields: dict[str, Any] = {
+        name: (hints.get(name, Any), ... if one.default is one.empty else one.default)
+        for name, one in inspect.signature(thing).parameters.items()
+        if one.kind is one.KEYWORD_ONLY
+    }
+    return create_model("Settings", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def listed() -> list[dict[str, str]]:
+    """Every name of every kind: kind, name, package (the one that brings it)."""
+    return [
+        {
+            "kind": kind,
+            "name": name,
+            "package": "agebench" if name in _ours(kind) else _package(_entry_points(kind)[name]),
+        }
+        for kind in KINDS
+        for name in names(kind)
+    ]
+
+
+@cache
+def _ours(kind: str) -> frozenset[str]:
+    folder = Path(__file__).parent.joinpath(*KINDS[kind].package.split(".")[1:])  # importing the package may load torch
+    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]))
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
+    found = importlib.metadata.entry_points(group=f"agebench.{kind}")
+    return {point.name: point for point in found if point.name not in _ours(kind)}
+
+
+def _package(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value.partition(".")[0]

@@ -1,0 +1,233 @@
+"""review list, decide: the queue listed, an answer given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.errors import AgebenchError, DecisionError, UsageError
+from agebench.manifest.places import curate_command, must_be_judged
+from agebench.manifest.store import get_meta, open_manifest
+from agebench.manifest.summary import reasons
+from agebench.manifest.unknown import parts_of, unknown_record
+from agebench.recipes import load_card
+from agebench.review import audit as audits
+from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision
+from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
+from agebench.review.resolution import resolve
+from agebench.review.rows import Subject, answered_records, lines_of, subject_of
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What waits for an answer. rows: see `review.queue.Queue`; left: their number before the limit."""
+
+    left: int
+    rows: pl.DataFrame
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer that is on disk. counts: what all answers about the record come to now (the row of `answers.resolve`);
+    None where none counts. claimed: its claimed age; curate: the command that folds it in."""
+
+    decision: Decision
+    file: Path
+    counts: dict[str, Any] | None
+    claimed: int | None
+    curate: str
+    notes: list[str]
+
+
+def listing(
+    manifest: Path,
+    *,
+    check: str | None = None,
+    ages: tuple[int, int] | None = None,
+    part: str | None = None,
+    subject: str | None = None,
+    limit: int | None = None,
+    by: str | None = None,
+    reviewers: Sequence[str] = (),
+    overlap: float = 0.0,
+    seed: int = 0,
+) -> Listing:
+    """The queue of a manifest, without what is answered since it was judged.
+
+    by: leave out what this reviewer answered, not what others did; with `reviewers` (which must hold the name), only
+    what is assigned to them (see `queue.assigned`), also where the other of two has decided it (`second_looks`). Raises
+    NothingCurated, DecisionError, UsageError.
+    """
+    if reviewers and by not in reviewers:
+        raise UsageError(
+            f"'{by}' is none of the reviewers {', '.join(reviewers)}.", "`--by` names one of `--reviewers`."
+        )
+    with open_manifest(manifest) as con:
+        must_be_judged(con, manifest)
+        parts, checks = parts_of(con), list(reasons(con))
+    if part is not None and part not in parts:
+        raise UsageError(f"{manifest} has no part '{part}'.", f"Its parts: {', '.join(parts)}.")
+    decisions, notes = lines_of(manifest)
+    answers = Answers(decisions)
+    also = second_looks(answers, reviewers, overlap=overlap, seed=seed) if reviewers else []
+    queue = load_queue(manifest, also)
+    if check is not None and check not in (*checks, *OPEN):
+        raise UsageError(f"{manifest} was judged by no check '{check}'.", f"Its checks: {', '.join(checks)}.")
+    rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)
+    if reviewers and by is not None:
+        mine = [
+            by in assigned((p, q), reviewers, overlap=overlap, seed=seed)
+            for p, q in rows.select("part", "path").iter_rows()
+        ]
+        rows = rows.filter(pl.Series(mine, dtype=pl.Boolean))
+    return Listing(len(rows), rows.head(limit) if limit is not None else rows, notes)
+
+
+def decide(
+    manifest: Path,
+    part: str,
+    path: str,
+    *,
+    by: str,
+    answer: Answer | None = None,
+    age: int | None = None,
+    box: Box | None = None,
+    note: str | None = None,
+    audit: bool = False,
+    reading: int = 1,
+    undo: bool = False,
+    settle: bool = False,
+    shown: dict[str, Any] | None = None,
+) -> Answered:
+    """Give an answer about a record, or take the reviewer's latest one about it back; it is on disk when this returns.
+
+    reading: of an audit, which of the reviewer's own readings of the record it is; a later one of the same number takes
+    its place. settle: whether it decides the record against the other answers that stand now.
+    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo or settle; a
+    reading of a record that is in no sample), DecisionError for a file that is damaged or gone, StorageError.
+    """
+    for word, text in (("part", part), ("path", path)):
+        if not text.isascii() and not _is_text(text):
+            raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
+    with open_manifest(manifest) as con:
+        subject = subject_of(con, part, path)
+        if subject is None:
+            raise UsageError(*unknown_record(con, manifest, part, path))
+        records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
+        dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
+    file = decisions_file(manifest)
+    decisions, notes = lines_of(manifest)
+    mine = [d for d in decisions if (d.part, d.path) == (part, path)]
+    kind: Kind = "audit" if audit else "decision"
+    about: dict[str, Any] = {
+        "by": by,
+        "part": part,
+        "path": path,
+        "sha256": subject.sha256,
+        "note": note,
+        "shown": shown,
+    }
+    if undo:
+        last = Answers(mine).latest((part, path), by, kind)
+        if last is None:
+            raise UsageError(
+                f"{by} has no {'audit ' if audit else ''}answer about {part} {path} to undo.",
+                _who(decisions, part, path),
+            )
+        about |= {"kind": "undo", "undoes": last.id}
+    else:
+        must_fit(subject, answer=answer, age=age, box=box, audit=audit)
+        about |= {"kind": kind, "answer": answer, "age": age, "box": box}
+        about["shown"] = {"claimed": subject.age} | (shown or {})
+        if audit:
+            drawn = _drawn(manifest, subject)
+            about["shown"] |= {"age": drawn["age"], "reading": reading}
+            if drawn["sha256"] != subject.sha256:
+                notes.append("The picture has changed since it was drawn, it is left out: the reading does not count.")
+        else:
+            notes += _of_a_test_set(dataset, answer)
+        if settle:
+            others = Answers(mine).standing((part, path))
+            if all(d.by == by for d in others):
+                raise UsageError(f"Nobody else has answered about {part} {path}: there is nothing to settle.")
+            about["shown"]["settles"] = [d.id for d in others]
+    try:
+        decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
+    except DecisionError as error:
+        raise UsageError(error.message, error.next_step) from error
+    notes += append(file, decision)
+    rows = resolve([*mine, decision], records).to_dicts()
+    return Answered(decision, file, rows[0] if rows else None, subject.age, curate, notes)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8
+        return False
+    return True
+
+
+def _drawn(manifest: Path, subject: Subject) -> dict[str, Any]:
+    """The record as the latest audit drew it whose sample holds its present picture, else any picture of it. Raises
+    UsageError where none does."""
+    name = (subject.part, subject.path)
+    drawn = [r for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name]
+    if not drawn:
+        raise UsageError(
+            f"{subject.part} {subject.path} is in no audit's sample, so a reading of it says nothing.",
+            "`agebench review audit` draws a sample and lists what is to be read.",
+        )
+    return next((r for r in drawn if r["sha256"] == subject.sha256), drawn[0])
+
+
+def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
+    """That evaluation keeps the published labels, where that is so and the answer says otherwise."""
+    try:
+        card = load_card(dataset)
+    except AgebenchError:  # its card is not here
+        return []
+    if "train" in card.roles or answer not in ("age", "reject"):
+        return []
+    return [
+        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures whatever is decided."
+    ]
+
+
+def must_fit(
+    subject: Subject, *, answer: Answer | None, age: int | None = None, box: Box | None = None, audit: bool = False
+) -> None:
+    """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
+    as it is, a picture kept that cannot be read, a box whose middle lies outside the picture. `answers.resolve` calls
+    such answers `unfit`."""
+    if age is not None and not 0 <= age <= 99:
+        raise UsageError(
+            f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
+        )
+    if not audit and answer in ("keep", "face") and not 0 <= (-1 if subject.age is None else subject.age) <= 99:
+        raise UsageError(
+            f"The claimed age of {subject.part} {subject.path} is {subject.age}, so it cannot be kept as it is.",
+            "`--age N` says which age is right; `--reject` takes it out.",
+        )
+    if not audit and answer != "reject" and subject.error is not None:
+        raise UsageError(
+            f"The picture of {subject.part} {subject.path} cannot be read ({subject.error}), so it cannot be kept.",
+            "Put the right file there and curate again, or `--reject` it.",
+        )
+    if box is not None and subject.width and subject.height:
+        x, y, w, h = box
+        if not (0 <= x + w / 2 <= subject.width and 0 <= y + h / 2 <= subject.height):
+            raise UsageError(
+                f"The middle of the box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
+                "`agebench explain` lists the faces that were found.",
+            )
+
+
+def _who(decisions: Sequence[Decision], part: str, path: str) -> str:
+    others = sorted({d.by for d in decisions if (d.part, d.path) == (part, path)})
+    return f"Answers are there by {', '.join(others)}." if others else "Nobody has answered about it."

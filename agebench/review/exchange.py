@@ -1,0 +1,113 @@
+"""review export, import, agreement: answers out and in, and how far those of several people agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.errors import Missing, StorageError
+from agebench.manifest.places import curate_command
+from agebench.manifest.store import open_manifest
+from agebench.review.agreement import Agreement, agreement
+from agebench.review.deciding import listing
+from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
+from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
+from agebench.review.resolution import answered_names, resolve
+from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, task_rows
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Answers taken in: how many of the file were new, and the records on which reviewers now disagree. curate: the
+    command that folds them in."""
+
+    file: Path
+    read: int
+    added: int
+    disagreements: list[dict[str, Any]]
+    curate: str
+    notes: list[str]
+
+
+def export_decisions(manifest: Path) -> tuple[bytes, int, list[str]]:
+    """All lines of the file of decisions, sorted by (at, id), and their number. Raises DecisionError."""
+    decisions, notes = lines_of(manifest)
+    lines = merge(decisions, [])
+    return b"".join(d.line() for d in lines), len(lines), notes
+
+
+def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
+    """The queue as Label Studio's tasks (JSON), in the order of the queue, and their number."""
+    found = listing(manifest)
+    with open_manifest(manifest) as con:
+        rows, faces, estimates = task_rows(con, found.rows["record_id"])
+    by_record = {row["record_id"]: row for row in rows.to_dicts()}
+    by_face = _grouped(faces)
+    by_estimate = _grouped(estimates)
+    tasks = [task(by_record[n], by_face.get(n, []), by_estimate.get(n, [])) for n in found.rows["record_id"].to_list()]
+    interface = "Label Studio's labelling interface for them: " + " ".join(LABELLING.split())
+    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface]
+
+
+def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in frame.to_dicts():
+        found.setdefault(row.pop("record_id"), []).append(row)
+    return found
+
+
+def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
+    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
+    cannot be read are told one by one.
+
+    kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError as error:
+        raise Missing(f"There is no file {file}.", "`agebench review export --out FILE` writes one.") from error
+    except OSError as error:
+        raise StorageError(f"Cannot read {file}: {error.strerror or error}.") from error
+    studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
+    theirs, unread = answers_in(data, str(file)) if studio else (parse(data, str(file)), [])
+    with open_manifest(manifest) as con:
+        names = pl.DataFrame(
+            [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
+        ).unique()
+        must_be_there(decisions_file(manifest), lines_folded(con), manifest)
+        curate = curate_command(con, manifest)
+        unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
+    merged, added, notes = write_merged(decisions_file(manifest), theirs)
+    notes += unread
+    if not theirs and not unread:
+        notes.append(f"{file} holds no answer{'; its tasks have no annotations' if studio else ''}.")
+    if unknown:
+        notes.append(
+            f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
+        )
+    records = _answered_in(manifest, merged)
+    found = agreement(merged, records)
+    unfit = len(resolve(merged, records).filter(pl.col("status") == "unfit"))
+    if unfit:
+        notes.append(
+            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
+            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
+        )
+    return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, curate, notes)
+
+
+def agree(manifest: Path) -> tuple[Agreement, list[str]]:
+    """How far the reviewers of a manifest agree (see `review.agreement`). Raises DecisionError."""
+    decisions, notes = lines_of(manifest)
+    return agreement(decisions, _answered_in(manifest, decisions)), notes
+
+
+def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
+    """The records of a manifest that answers are about."""
+    with open_manifest(manifest) as con:
+        return answered_records(con, answered_names(decisions))

@@ -1,0 +1,205 @@
+"""People's answers in and out of the manifest: the records that they are about, the resolved rows, the queue, the
+kept."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from agebench.errors import DecisionError
+from agebench.manifest.store import get_meta, open_manifest, query, set_meta
+from agebench.review.decisions import Decision, decisions_file, read
+
+QUEUE = """
+    WITH per AS (
+        SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
+        FROM meta WHERE starts_with(key, 'plan:')),
+    class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age),
+    asked AS (
+        SELECT record_id, part, path, age, reasons FROM judged WHERE verdict = 'review'
+        UNION ALL
+        SELECT record_id, part, path, claimed_age, fired.reasons
+        FROM judged SEMI JOIN incoming_also USING (part, path) JOIN (
+            SELECT record_id, string_agg("check", ';' ORDER BY position) AS reasons
+            FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) AS fired USING (record_id)
+        WHERE judged.verdict <> 'review')
+    SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
+           len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
+           coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
+           (SELECT per_class FROM per) AS per_class
+    FROM asked j JOIN record r USING (record_id)
+    LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
+    LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
+    LEFT JOIN class ON class.age = j.age
+    ORDER BY j.record_id
+"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels;
+    error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot."""
+
+    record_id: int
+    part: str
+    path: str
+    age: int | None
+    sha256: str | None
+    verdict: str | None
+    width: int | None
+    height: int | None
+    error: str | None = None
+
+
+def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject | None:
+    """The record of that name; None where there is none."""
+    rows = con.execute(
+        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error
+           FROM (SELECT * FROM record WHERE part = ? AND path = ? ORDER BY record_id LIMIT 1) r
+           LEFT JOIN content c ON c.part = r.part AND c.path = r.path LEFT JOIN image i ON i.sha256 = c.sha256
+           LEFT JOIN (SELECT record_id, verdict FROM judged WHERE part = ? AND path = ?) j
+               ON j.record_id = r.record_id""",
+        [part, path, part, path],
+    ).fetchall()
+    return Subject(*rows[0]) if rows else None
+
+
+def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
+    """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked
+    (whether its file was looked at), error (why it could not be read), width, height (pixels). names: part,
+    path, each once."""
+    con.register("incoming_names", names.select("part", "path").to_arrow())
+    try:
+        return query(
+            con,
+            """SELECT record_id, part, path, age, sha256, content.part IS NOT NULL AS looked, error, width, height
+               FROM record SEMI JOIN incoming_names USING (part, path) LEFT JOIN content USING (part, path)
+               LEFT JOIN image USING (sha256)
+               ORDER BY record_id""",
+        )
+    finally:
+        con.unregister("incoming_names")
+
+
+def present_pictures(
+    con: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str | None]:
+    """The sha256 of the pictures of some records, named by part and path, as they are in the manifest (None: not looked
+    at, or not readable); of several with one name the first. Records that are not in the release are left out."""
+    wanted = pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
+    rows = answered_records(con, wanted).reverse().select("part", "path", "sha256")
+    return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
+
+
+def write_decisions(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, made_of: str, facts: dict[str, int]) -> None:
+    """Replace all decisions; rows as `review.answers.resolve` returns them. facts: counts that people are told."""
+    box = [pl.col("box").arr.get(i).alias(f"box_{side}") for i, side in enumerate("xywh")]
+    con.register("incoming_decisions", rows.with_columns(box).drop("box").to_arrow())
+    con.execute("DELETE FROM decision; INSERT INTO decision BY NAME SELECT * FROM incoming_decisions")
+    con.unregister("incoming_decisions")
+    set_meta(con, decisions_made_of=made_of, decisions=json.dumps(facts))
+
+
+def decision_of(con: duckdb.DuckDBPyConnection, record_id: int) -> dict[str, Any] | None:
+    """What people decided about a record when it was judged last: the row of the table `decision`."""
+    rows = query(con, "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", [record_id]).to_dicts()
+    return rows[0] if rows else None
+
+
+def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Counts of the answers that were folded in last: answers, lines, decided, conflict, unfit, claim_changed,
+    changed, gone; empty before any."""
+    return dict(json.loads(get_meta(con, "decisions") or "{}"))
+
+
+def lines_folded(con: duckdb.DuckDBPyConnection) -> int:
+    """How many lines of the file of decisions were folded into the open manifest."""
+    facts = decision_facts(con)
+    return facts.get("lines", facts.get("answers", 0) + facts.get("gone", 0))
+
+
+def must_be_there(file: Path, folded: int, manifest: Path) -> None:
+    """Raises DecisionError where the file of decisions is gone although lines of it were folded in: a new one in its
+    place would pass for all the answers that there are."""
+    if folded and not file.exists():
+        raise DecisionError(
+            f"{file} is not there, but {folded:,} lines of it are folded into {manifest}.",
+            f"Put it back; or, to go on without those answers, make it anew, empty: `touch {shlex.quote(str(file))}`.",
+        )
+
+
+def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] = ()) -> pl.DataFrame:
+    """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
+    sha256, error (why it cannot be read), reasons (joined by `;`), checks (how many fired), label_suspicion,
+    suggested_age, in_class (curated records of that age), largest_class, per_class (what the newest plan wants of a
+    class; NULL without one).
+
+    also: (part, path) of further records, which an answer has decided, if a check has fired on them; their age is the
+    claimed one, not the answer's.
+    """
+    names = pl.DataFrame(list(also), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
+    con.register("incoming_also", names.to_arrow())
+    try:
+        return query(con, QUEUE)
+    finally:
+        con.unregister("incoming_also")
+
+
+def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The kept records of ages 0 to 99, in order: record_id, part, path, age (in force), sha256."""
+    return query(
+        con,
+        """SELECT record_id, kept.part, kept.path, age, sha256
+           FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
+           WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
+    )
+
+
+def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons,
+    details, label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the
+    estimates of the face that is meant (record_id, estimator, age)."""
+    con.register("incoming_ids", pl.DataFrame({"record_id": ids}).to_arrow())
+    try:
+        rows = query(
+            con,
+            """SELECT record_id, part, path, claimed_age AS age, sha256, width, height, reasons,
+                      coalesce(details, '') AS details, label_suspicion, suggested_age
+               FROM judged SEMI JOIN incoming_ids USING (record_id) LEFT JOIN content USING (part, path)
+               LEFT JOIN image USING (sha256) LEFT JOIN suspicion USING (record_id) LEFT JOIN (
+                   SELECT record_id, string_agg(reason, '; ' ORDER BY position) AS details
+                   FROM verdict JOIN recipe_check USING ("check") GROUP BY record_id) USING (record_id)
+               ORDER BY record_id""",
+        )
+        faces = query(
+            con,
+            """SELECT r.record_id, f.x, f.y, f.w, f.h, f.score, coalesce(m.face_no = f.face_no, FALSE) AS meant
+               FROM record r SEMI JOIN incoming_ids USING (record_id) JOIN content USING (part, path)
+               JOIN face_in_force f USING (sha256) LEFT JOIN meant_face m ON m.record_id = r.record_id
+               ORDER BY r.record_id, f.face_no""",
+        )
+        estimates = query(
+            con,
+            """SELECT m.record_id, e.estimator, e.age
+               FROM meant_face m SEMI JOIN incoming_ids USING (record_id)
+               JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+               ORDER BY m.record_id, e.estimator""",
+        )
+    finally:
+        con.unregister("incoming_ids")
+    return rows, faces, estimates
+
+
+def lines_of(manifest: Path) -> tuple[list[Decision], list[str]]:
+    """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
+    file = decisions_file(manifest)
+    with open_manifest(manifest) as con:
+        must_be_there(file, lines_folded(con), manifest)
+    return read(file)

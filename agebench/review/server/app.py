@@ -1,0 +1,328 @@
+"""The server of the review page: pages, records as JSON, pictures by record id, answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, select_autoescape
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from agebench.errors import AgebenchError, ManifestBusy, UsageError
+from agebench.manifest.record_view import Look
+from agebench.review import audit
+from agebench.review.decisions import composed
+from agebench.review.server.charts import age_bars
+from agebench.review.server.desk import Desk
+from agebench.review.server.given import Given, is_readable, seal_of
+from agebench.review.server.guard import Guard, Pass
+from agebench.review.server.pictures import Changed, Pictures
+from agebench.review.server.readings import drawn
+from agebench.review.server.snapshot import Filters
+
+GRID = 30
+
+
+MOST_READINGS = 1000  # that the audit's page is told of at once
+
+
+RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
+
+
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
+
+
+By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
+
+
+class One(BaseModel):
+    """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
+    ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the reviewer's
+    own readings of the record it is, so that one that is sent again is no second one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    record: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    seal: Annotated[str, Field(max_length=100)]
+    answer: Literal["keep", "reject", "age", "face"]
+    age: Annotated[int, Field(ge=0, le=99)] | None = None
+    box: tuple[float, float, float, float] | None = None
+    note: Annotated[str, Field(max_length=2000)] | None = None
+    settles: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
+    reading: Annotated[int, Field(ge=1, le=2)] | None = None
+
+
+class Answering(BaseModel):
+    """What the page sends: answers given in one go. audit: the sample's n and seed, where they are readings of one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Name
+    answers: Annotated[list[One], Field(min_length=1, max_length=100)]
+    audit: tuple[int, int] | None = None
+
+
+class Undoing(BaseModel):
+    """Whose latest answer is taken back; audit: among the readings of that audit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Name
+    audit: tuple[int, int] | None = None
+
+
+def create_app(
+    desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None, curate: str = "agebench curate"
+) -> ASGIApp:
+    """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
+    proposes. curate: the command that folds the answers in."""
+    app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    pictures = Pictures(desk)
+    pages = Environment(
+        loader=PackageLoader("agebench.review.server", "templates"), autoescape=select_autoescape(default=True),
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    static = resources.files("agebench.review.server").joinpath("static")
+    no_picture, other_picture = (static.joinpath(name).read_bytes() for name in ("none.svg", "changed.svg"))
+    app.mount("/static", StaticFiles(directory=str(static)), name="static")
+
+    def page(name: str, **values: Any) -> HTMLResponse:
+        samples = desk.readings.samples()
+        about = {
+            "dataset": desk.manifest.name.removesuffix(".duckdb"),
+            "csrf": pass_.csrf,
+            "curate": curate,
+            "reviewer": reviewer or "",
+            "reviewers": desk.reviewers.names,
+            "samples": samples,
+            "checks": desk.snapshot.checks,
+            "parts": desk.snapshot.parts,
+            "generation": _generation(desk),
+        }
+        return HTMLResponse(pages.get_template(f"{name}.j2").render(**about, **values))
+
+    def refusal(request: Request, status: int, kind: str, message: str, next_step: str | None = None) -> Response:
+        """A sentence: as JSON for the page's own requests, else as a page, which tries again where that can help."""
+        if request.url.path.startswith(("/api/", "/picture/", "/static/")):
+            return JSONResponse({"error": {"kind": kind, "message": message, "next": next_step}}, status)
+        text = pages.get_template("refusal.html.j2").render(
+            message=message, next_step=next_step, busy=kind == ManifestBusy.__name__
+        )
+        return HTMLResponse(text, status)
+
+    @app.exception_handler(AgebenchError)
+    def told(request: Request, error: AgebenchError) -> Response:
+        status = 400 if isinstance(error, UsageError) else 409
+        return refusal(request, status, type(error).__name__, error.message, error.next_step)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(place) for place in first["loc"] if isinstance(place, str | int))
+        return refusal(request, 422, "Refused", f"{where}: {first['msg']}".encode(errors="replace").decode()[:300])
+
+    @app.exception_handler(HTTPException)
+    def missing(request: Request, error: HTTPException) -> Response:
+        return refusal(request, error.status_code, "Refused", str(error.detail))
+
+    @app.get("/")
+    def review() -> HTMLResponse:
+        return page("review.html", audit=None)
+
+    @app.get("/grid")
+    def grid() -> HTMLResponse:
+        return page("grid.html", most=GRID)
+
+    @app.get("/audit/{n}-{seed}")
+    def audit_page(n: int, seed: int) -> HTMLResponse:
+        return page("review.html", audit=_sample(desk, (n, seed)))
+
+    @app.get("/overview")
+    def overview_page() -> HTMLResponse:
+        found, curated = desk.overview()
+        estimates = [(sample, desk.readings.estimate(sample)) for sample in desk.readings.samples()]
+        agreed, counts = desk.people()
+        return page(
+            "overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates,
+            agreed=agreed, counts=counts.to_dicts(),
+        )  # fmt: skip
+
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        return Response(status_code=204)
+
+    @app.get("/api/queue")
+    def queue(
+        by: By = "",
+        check: Annotated[str | None, Query(max_length=200)] = None,
+        ages: Annotated[str | None, Query(pattern=r"^\d{1,2}-\d{1,2}$")] = None,
+        part: Annotated[str | None, Query(max_length=1000)] = None,
+        subject: Annotated[str | None, Query(max_length=200)] = None,
+        after: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+        at: Annotated[int | None, Query(ge=0, le=2**31 - 1)] = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 8,
+        tiles: bool = False,
+    ) -> JSONResponse:
+        low, high = (int(age) for age in ages.split("-")) if ages else (0, 0)
+        filters = Filters(check or None, (low, high) if ages else None, part or None, subject or None)
+        ids, left, total = desk.waiting(by, filters, after=after, at=at, limit=limit)
+        more = {"tiles": as_json(desk.tiles(ids))} if tiles else {}
+        return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(desk)})
+
+    @app.get("/api/audit/{n}-{seed}")
+    def audit_queue(n: int, seed: int, by: By = "") -> JSONResponse:
+        sample = _sample(desk, (n, seed))
+        rows = desk.readings.to_read(sample, by)
+        total = sum(r["readings"] for r in sample.records)
+        shown = rows[:MOST_READINGS]
+        ids, readings = [row["record_id"] for row in shown], [row["reading"] for row in shown]
+        return JSONResponse({"records": ids, "readings": readings, "left": len(rows), "total": total, **_state(desk)})
+
+    @app.get("/api/record/{record_id}")
+    def record(
+        record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
+    ) -> JSONResponse:
+        settles = sample is None and "reviewers_disagree" in desk.reasons(record_id)
+        independent = sample is None and not settles and desk.snapshot.asked_twice(record_id)
+        found = desk.look(record_id, independent=independent)
+        if found is None:
+            return _error(404, f"There is no record {record_id}.")
+        if sample is None:
+            shown = _whole(found) | {"independent": independent}
+        else:
+            n, seed = map(int, sample.split("-"))
+            shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])
+        open_ = settles or (sample is None and not desk.reviewers.names)  # else second answers are independent
+        standing = desk.answers.standing((found.part, found.path)) if open_ else []
+        answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]
+        return JSONResponse(as_json(shown | {"answers": answers, "settles": settles}))
+
+    @app.get("/picture/{record_id}")
+    def picture(
+        record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
+    ) -> Response:
+        if desk.name(record_id) is None:
+            return _error(404, f"There is no record {record_id}.")
+        try:
+            data = pictures.jpeg(record_id, side, face=face)
+        except Changed:
+            return Response(other_picture, media_type="image/svg+xml")
+        if data is None:
+            return Response(no_picture, media_type="image/svg+xml")
+        return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+
+    @app.post("/api/answer")
+    def answer(sent: Answering) -> JSONResponse:
+        sample = _sample(desk, sent.audit) if sent.audit else None
+        given = [
+            Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.reading)
+            for one in sent.answers
+        ]
+        mode = "audit" if sample else "page" if len(given) == 1 else "grid"
+        made = desk.answer(given, by=sent.by, mode=mode, sample=sample)
+        return JSONResponse({"recorded": [decision.id for decision in made]})
+
+    @app.post("/api/undo")
+    def undo(sent: Undoing) -> JSONResponse:
+        taken = desk.undo(sent.by, sample=_sample(desk, sent.audit) if sent.audit else None)
+        if not taken:
+            return JSONResponse({"undone": None})
+        first = taken[0]
+        what = {"answer": first.answer, "age": first.age, "part": first.part, "path": first.path}
+        more = {"records": len(taken), "record_id": desk.record_of(first.part, first.path)}
+        return JSONResponse({"undone": what | more})
+
+    return Guard(app, pass_=pass_, hosts=hosts)
+
+
+def _state(desk: Desk) -> dict[str, Any]:
+    return {"generation": _generation(desk), "trouble": desk.trouble, "notes": desk.notes[-3:]}
+
+
+def _generation(desk: Desk) -> str:
+    """Another one when the records were judged again; it stays when the server is started again."""
+    return str(desk.snapshot.queue.judged_at)
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"kind": "Refused", "message": message, "next": None}}, status)
+
+
+def _sample(desk: Desk, which: tuple[int, int]) -> audit.Sample:
+    for sample in desk.readings.samples():
+        if (sample.n, sample.seed) == which:
+            return sample
+    raise UsageError(
+        f"There is no audit of {which[0]} records with seed {which[1]}.",
+        f"`agebench review audit --n {which[0]} --seed {which[1]}` draws it.",
+    )
+
+
+def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
+    """What both ways of showing a record have: which it is, and these columns of its evidence."""
+    return {
+        "id": look.record_id,
+        "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
+        "part": look.part,
+        "path": look.path,
+        "age": look.age,
+        "readable": is_readable(look),
+    } | {name: look.evidence.get(name) for name in facts}
+
+
+def _blind(look: Look, age: int) -> dict[str, Any]:
+    """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
+    machines made of it but which face is meant."""
+    facts = ("name", "gender", "photo_year", "width", "height")
+    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
+    return _named(look, facts) | {
+        "age": age,
+        "claimed": age,
+        "faces": [face | {"score": None} for face in look.faces if face["meant"]],
+        "reasons": [],
+        "estimates": [],
+        "relatives": relatives,
+        "duplicates": [],
+    }
+
+
+def _beside(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
+
+
+def _whole(look: Look) -> dict[str, Any]:
+    facts = (
+        "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
+        "face_chosen_by",
+    )  # fmt: skip
+    return _named(look, facts) | {
+        "claimed": look.evidence["age"],
+        "verdict": look.verdict,
+        "faces": look.faces,
+        "reasons": look.reasons,
+        "estimates": look.estimates,
+        "relatives": [_beside(row) for row in look.relatives],
+        "duplicates": [_beside(row) for row in look.duplicates],
+        "decision": look.decision,
+    }
+
+
+def as_json(value: Any) -> Any:
+    """Values of a manifest as JSON has them: what is no number is null, dates are ISO texts."""
+    if isinstance(value, dict):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return str(value)

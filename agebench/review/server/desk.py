@@ -1,0 +1,408 @@
+"""What the page works on: a queue and answers in memory, records read when somebody looks at them.
+
+Nobody holds the manifest: it is opened for the milliseconds of a read and closed. Answers go to the file of decisions
+and are on disk before they are acknowledged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
+from agebench.manifest.plans import curated_fingerprint
+from agebench.manifest.record_view import Look, Overview, look_at, overview
+from agebench.manifest.records import folders_of, record_names
+from agebench.manifest.store import open_manifest
+from agebench.review import audit
+from agebench.review.agreement import Agreement, agreement
+from agebench.review.decisions import Decision, Kind, append, decisions_file, new_decision, new_id, read
+from agebench.review.queue import Answers, load_queue, second_looks
+from agebench.review.resolution import answered_names, resolve
+from agebench.review.rows import answered_records, lines_folded, must_be_there
+from agebench.review.server.given import Given, Shown, is_readable, must_fit, seal_of
+from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
+from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
+
+KEPT_LOOKS = 400
+
+
+KEPT_FACES = 20_000
+
+
+POLL_SECONDS = 2.0
+
+
+class Desk:
+    """The queue of one manifest with the answers that are there. Safe to use from several threads.
+
+    Raises as `open_manifest`, and DecisionError where the file of decisions is damaged or gone.
+    """
+
+    def __init__(self, manifest: Path, *, reviewers: Reviewers | None = None) -> None:
+        self.manifest = manifest
+        self.file = decisions_file(manifest)
+        self.reviewers = reviewers or Reviewers()
+        self._lock = threading.RLock()
+        self._looks: OrderedDict[tuple[int, bool], Look] = OrderedDict()  # by record and `independent`
+        self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
+        self._stop = threading.Event()
+        self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
+        self._since: list[Decision] = []  # what was written here since the file began to be read
+        self.trouble: str | None = None
+        self.notes: list[str] = []
+        self.answers = Answers()
+        self.readings = Readings(manifest, lines=self.lines, now=lambda: self.snapshot)
+        self._folded = 0  # lines of the file of decisions that the manifest has
+        self._read_answers()  # first: what one of two reviewers has decided is in the other's queue
+        self.snapshot = self._read(None)
+        self._must_be_there()
+
+    # --- following the files ------------------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Look for a changed manifest or file of decisions now and then, until `close`."""
+        threading.Thread(target=self._follow, name="follow", daemon=True).start()
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read queue and answers again where their files have changed; keep what is there where that fails."""
+        try:
+            self._read_answers()
+            now = self.snapshot
+            if now.queue.changed():
+                snapshot = self._read(now)
+                if snapshot.queue.judged_at is None:
+                    raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
+                with self._lock:
+                    self.snapshot = snapshot
+                    self._looks.clear()
+                    self._faces.clear()
+            self.trouble = None
+        except AgebenchError as error:
+            self.trouble = f"{error.message} {error.next_step or ''}".strip()
+        except OSError as error:
+            self.trouble = f"{error.filename or self.manifest}: {error.strerror or error}."
+
+    def _read(self, before: Snapshot | None) -> Snapshot:
+        shared = self.reviewers
+        with self._lock:
+            also = second_looks(self.answers, shared.names, overlap=shared.overlap, seed=shared.seed)
+        queue = load_queue(self.manifest, also)
+        with open_manifest(self.manifest) as con:
+            names, folders = record_names(con), folders_of(con)
+            self._folded = lines_folded(con)
+        return Snapshot(queue, names, folders, self.reviewers, before)
+
+    def _read_answers(self) -> None:
+        """Read the file of decisions where somebody else wrote to it; answers are taken meanwhile."""
+        with self._lock:
+            self._must_be_there()
+            stamp = self._stamp()
+            if stamp == self._file_stamp:
+                return
+            self._since = []
+        decisions, notes = read(self.file)
+        answers = Answers(decisions)
+        with self._lock:
+            for decision in self._since:
+                answers.add(decision)
+            size = stamp[1] + sum(len(decision.line()) for decision in self._since)
+            now = self._stamp()
+            self.answers, self._file_stamp = answers, now if now[1] == size else stamp
+            self.notes += [note for note in notes if note not in self.notes]
+
+    def _must_be_there(self) -> None:
+        """Raises DecisionError where the file of decisions went away with answers in it: what is here is kept then."""
+        must_be_there(self.file, self._folded, self.manifest)
+        if self.answers.lines and not self.file.exists():
+            raise DecisionError(
+                f"{self.file} is gone, and answers were in it.",
+                "Put it back; or, to go on without those answers, make it anew, empty.",
+            )
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            found = self.file.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
+
+    # --- what waits ---------------------------------------------------------------------------------------------
+
+    def waiting(
+        self, by: str, filters: Filters, *, after: int | None = None, at: int | None = None, limit: int = 8
+    ) -> tuple[list[int], int, int]:
+        """(ids of the next records, how many wait, how many the filters leave in all).
+
+        after: the record whose place they follow, that one left out; at: the record that comes first, if it waits.
+        From the end the order goes on at the beginning. Raises UsageError where `by` is none of the reviewers.
+        """
+        self._must_be_known(by)
+        with self._lock:
+            now = self.snapshot
+            chosen = now.choose(filters)
+            if self.reviewers.names:
+                chosen = chosen & now.mine[by]
+            places = np.flatnonzero(chosen & ~self._done(now, by))
+            behind = int(np.searchsorted(places, now.start(after, at)))
+            ordered = np.concatenate([places[behind : behind + limit], places[: min(behind, limit)]])[:limit]
+            ids = [int(now.ids[place]) for place in ordered]
+            return [one for one in ids if at is not None or one != after], len(places), int(chosen.sum())
+
+    def left(self, by: str | None = None) -> int:
+        """How many records wait: for one of the reviewers, or for anybody."""
+        with self._lock:
+            now = self.snapshot
+            done = self._done(now, by or "")
+            return int((now.mine[by] & ~done if by else ~done).sum())
+
+    def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
+        now = self.snapshot
+        found = []
+        for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
+            row = now.queue.rows.row(place, named=True)
+            found.append({
+                "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
+                "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
+                "readable": row["sha256"] is not None and row["error"] is None,
+            })  # fmt: skip
+        return found
+
+    def reasons(self, record_id: int) -> list[str]:
+        """Why a record is in the queue; empty where it is not."""
+        now = self.snapshot
+        place = now.place.get(record_id)
+        return [] if place is None else list(now.queue.rows.row(place, named=True)["reasons"] or [])
+
+    def _must_be_known(self, by: str) -> None:
+        names = self.reviewers.names
+        if names and by not in names:
+            raise UsageError("This page is shared among " + ", ".join(names) + ".", "Choose your name above.")
+
+    def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
+        """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
+        who = by if by in self.reviewers.names else ""
+        if now.done_by is not self.answers:  # the file of decisions was read again
+            now.done, now.done_by = {}, self.answers
+        if who not in now.done:
+            if len(now.done) > 50:
+                now.done.clear()
+            answered = self.answers.answered(now.queue, who or None)
+            mask = np.zeros(len(now.ids), bool)
+            if answered:
+                names = pl.DataFrame(list(answered), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
+                mask[now.queue.rows.join(names, on=["part", "path"], how="semi")["place"].to_numpy()] = True
+            now.done[who] = mask
+        return now.done[who]
+
+    # --- one record ---------------------------------------------------------------------------------------------
+
+    def name(self, record_id: int) -> tuple[str, str] | None:
+        """(part, path) of a record of the manifest; None where there is none."""
+        names = self.snapshot.names
+        if not 0 <= record_id < len(names):
+            return None
+        part, path = names.row(record_id)
+        return str(part), str(path)
+
+    def look(self, record_id: int, *, independent: bool = False) -> Look | None:
+        """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
+        people have answered. Raises as `open_manifest`."""
+        key = record_id, independent
+        with self._lock:
+            if key in self._looks:
+                self._looks.move_to_end(key)
+                return self._looks[key]
+            number = self.snapshot.number
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
+            found = look_at(con, record_id, answered=not independent)
+        if found is not None:
+            with self._lock:
+                if number == self.snapshot.number:
+                    self._looks[key] = found
+                    if len(self._faces) > KEPT_FACES:
+                        self._faces.clear()
+                    self._faces |= {row["record_id"]: row["face"] for row in (*found.relatives, *found.duplicates)}
+                    while len(self._looks) > KEPT_LOOKS:
+                        self._looks.popitem(last=False)
+        return found
+
+    def content(self, record_id: int) -> str | None:
+        """The sha256 that a record's evidence is about; None where it has none, and where it is not in memory."""
+        now = self.snapshot
+        place = now.place.get(record_id)
+        if place is not None:
+            return now.queue.rows["sha256"][place]
+        with self._lock:
+            look = self._looks.get((record_id, False))
+        return None if look is None else look.evidence.get("sha256")
+
+    def face(self, record_id: int) -> list[float] | None:
+        """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
+        Raises as `open_manifest`."""
+        with self._lock:
+            if record_id in self._faces:
+                return self._faces[record_id]
+        look = self.look(record_id)
+        if look is None or not look.evidence.get("face_w"):
+            return None
+        return [float(look.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
+
+    def overview(self) -> tuple[Overview, str]:
+        """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""
+        now = self.snapshot
+        if now.overview is None:
+            with open_manifest(self.manifest, wait=PATIENCE) as con:
+                now.overview = overview(con), curated_fingerprint(con)
+        return now.overview
+
+    def people(self) -> tuple[Agreement, pl.DataFrame]:
+        """How far reviewers agree, and how many records their answers come to what about: status, answer, records.
+        Raises as `open_manifest`."""
+        decisions = self.lines()
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
+            records = answered_records(con, answered_names(decisions))
+        counts = resolve(decisions, records).group_by("status", "answer").agg(records=pl.len())
+        return agreement(decisions, records), counts.sort("status", "answer", descending=[True, False])
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    def answer(
+        self, given: Sequence[Given], *, by: str, mode: str = "page", sample: audit.Sample | None = None
+    ) -> list[Decision]:
+        """Record answers given in one go; when this returns all are on disk, or none is. sample: they are readings of
+        that audit.
+
+        Raises UsageError (the answer does not fit, or the record is no longer what was shown), StorageError, and as
+        `open_manifest` for a record that is not in the queue.
+        """
+        self._must_be_known(by)
+        kind: Kind = "audit" if sample else "decision"
+        subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
+        unnumbered = sample if any(one.reading is None for one in given) else None
+        present = self.readings.present(unnumbered) if unnumbered else {}
+        shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
+        with self._lock:
+            made = []
+            numbers = self.readings.numbers(unnumbered, by, present) if unnumbered else {}
+            for one, subject in zip(given, subjects, strict=True):
+                must_fit(one, subject, audit=sample is not None)
+                if one.record_id in self.snapshot.changed and one.answer != "reject":
+                    raise UsageError(
+                        f"The file of {subject.part} {subject.path} has changed since it was looked at.",
+                        "Skip it; `agebench curate` looks at it again.",
+                    )
+                name = subject.part, subject.path
+                about: dict[str, Any] = shown | {"claimed": subject.claimed}
+                if sample is not None:
+                    age = must_be_as_drawn(sample, *name, subject.sha256)["age"]
+                    about |= {"age": age, "reading": one.reading or numbers.get(name, 1)}
+                else:
+                    about |= {"suggested_age": subject.suggested_age, "reasons": subject.reasons}
+                    if one.settles:
+                        known = {d.id for d in self.answers.standing(name)}
+                        about["settles"] = [answer for answer in one.settles if answer in known]
+                values = {"part": subject.part, "path": subject.path, "sha256": subject.sha256}
+                said = {"answer": one.answer, "age": one.age, "box": one.box, "note": one.note, "shown": about}
+                made.append(_decision(self.answers.latest(name, by, kind), by=by, kind=kind, **values, **said))
+            self._write(made)
+            for one, decision in zip(given, made, strict=True):
+                self._mark(decision, one.record_id)
+            return made
+
+    def undo(self, by: str, *, sample: audit.Sample | None = None) -> list[Decision]:
+        """Take back what the reviewer answered last, all that was given in one go; what was taken back, empty where
+        there is nothing. sample: only readings of that audit; else no readings."""
+        self._must_be_known(by)
+        among = {(r["part"], r["path"]) for r in sample.records} if sample else None
+        with self._lock:
+            taken = self.answers.latest_of(by, "audit" if sample else "decision", among)
+            if taken:
+                self._write([
+                    _decision(d, by=by, kind="undo", part=d.part, path=d.path, sha256=d.sha256, undoes=d.id)
+                    for d in taken
+                ])  # fmt: skip
+                for decision in taken:
+                    self._mark(decision, self.record_of(decision.part, decision.path))
+            return taken
+
+    def record_of(self, part: str, path: str) -> int | None:
+        """The record_id of a record, by its name."""
+        named = (pl.col("part") == part) & (pl.col("path") == path)
+        rows = self.snapshot.queue.rows.filter(named)
+        if rows.is_empty():
+            rows = self.snapshot.names.with_row_index("record_id").filter(named)
+        return None if rows.is_empty() else int(rows["record_id"][0])
+
+    def _subject(self, record_id: int) -> Shown:
+        now = self.snapshot
+        place = now.place.get(record_id)
+        if place is not None:  # without the manifest, which somebody may be writing
+            row = now.queue.rows.row(place, named=True)
+            return Shown(
+                row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
+                row["suggested_age"], row["reasons"] or [],
+            )  # fmt: skip
+        found = self.look(record_id)
+        if found is None:
+            raise UsageError(f"There is no record {record_id}.", "Load the page again.")
+        known = found.evidence
+        return Shown(
+            found.part, found.path, known["sha256"], known["age"], is_readable(found), known.get("suggested_age"),
+            [reason["check"] for reason in found.reasons],
+        )  # fmt: skip
+
+    def _write(self, made: list[Decision]) -> None:
+        """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where
+        the file went away."""
+        self._must_be_there()
+        self.notes += append(self.file, *made)
+        self._since += made
+        for decision in made:
+            self.answers.add(decision)
+        now = self._stamp()
+        if self._file_stamp and now[1] == self._file_stamp[1] + sum(len(decision.line()) for decision in made):
+            self._file_stamp = now
+
+    def _mark(self, decision: Decision, record_id: int | None) -> None:
+        """Let a record drop out of the queue, or come back, as its answers now are."""
+        now = self.snapshot
+        place = now.place.get(-1 if record_id is None else record_id)
+        if place is None:
+            return
+        row = now.queue.rows.row(place, named=True)
+        if (row["part"], row["path"]) != (decision.part, decision.path):  # numbered anew since it was shown
+            now.done.clear()
+            return
+        for who, mask in now.done.items():
+            mask[place] = self.answers.drops_out(
+                (decision.part, decision.path), row["sha256"], row["reasons"], judged_at=now.queue.judged_at,
+                by=who or None,
+            )  # fmt: skip
+
+    def lines(self) -> list[Decision]:
+        """Every line of the file of decisions, those of the file that was read last and those written here since."""
+        with self._lock:
+            return [line for lines in self.answers.lines.values() for line in lines]
+
+
+def _decision(after: Decision | None, **values: Any) -> Decision:
+    try:
+        return new_decision(after=after, **values)
+    except DecisionError as error:
+        raise UsageError(error.message, error.next_step) from error

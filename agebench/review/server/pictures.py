@@ -1,0 +1,106 @@
+"""Pictures for the page: by record, never by path, decoded and encoded anew, so that no byte of a file goes out."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agebench.errors import RemoteError
+from agebench.pictures import Locator, decode, read_bytes
+from agebench.review.server.desk import Desk
+
+AT_ONCE = 3  # pictures that are decoded at the same time: a large one takes hundreds of megabytes
+
+
+KEPT_BYTES = 48 * 2**20
+
+
+MARGIN = 0.6  # sides of the face that are shown around it
+
+
+QUALITY = 88
+
+
+class Changed(Exception):
+    """The file of a record holds other bytes than those that its evidence is about."""
+
+
+class Pictures:
+    """JPEGs of a desk's records, the latest of them kept."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._room = threading.Semaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, int, int, bool], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def jpeg(self, record_id: int, side: int, *, face: bool = False) -> bytes | None:
+        """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none.
+
+        Raises Changed where the record's content is at hand (see `Desk.content`) and the file has another by now.
+        """
+        now = self.desk.snapshot
+        key = (now.number, record_id, side, face)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        name = self.desk.name(record_id)
+        if name is None:
+            return None
+        file, fault = Locator(now.folders).find(*name)
+        if file is None or fault is not None:
+            return None
+        box = self._box(record_id) if face else None
+        enough = side if box is None else int(side * max(box[4:]) / max(box[2:4]))
+        expected = self.desk.content(record_id)
+        with self._room:
+            try:
+                data, fault = read_bytes(file)
+            except RemoteError:
+                return None
+            if fault is not None:
+                return None
+            if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+                now.changed.add(record_id)
+                raise Changed
+            picture, _ = decode(data, at_least=enough)
+            if picture is None:
+                return None
+            encoded = _encoded(picture.rgb, picture.scale, side, box[:4] if box else None)
+        with self._lock:
+            self._bytes += len(encoded) - len(self._kept.pop(key, b""))  # another thread may have been as fast
+            self._kept[key] = encoded
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return encoded
+
+    def _box(self, record_id: int) -> tuple[float, ...] | None:
+        """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
+        found = self.desk.face(record_id)
+        if found is None:
+            return None
+        x, y, w, h, *size = found
+        return x - MARGIN * w, y - MARGIN * h, w * (1 + 2 * MARGIN), h * (1 + 2 * MARGIN), *size
+
+
+def _encoded(rgb: NDArray[np.uint8], scale: float, side: int, box: tuple[float, ...] | None) -> bytes:
+    if box is not None:
+        height, width = rgb.shape[:2]
+        x, y, w, h = (value * scale for value in box)
+        left, top = max(0, int(x)), max(0, int(y))
+        part = rgb[top : min(height, int(y + h) + 1), left : min(width, int(x + w) + 1)]
+        rgb = part if part.size else rgb
+    height, width = rgb.shape[:2]
+    zoom = side / max(height, width)
+    if zoom < 1:
+        size = max(1, round(width * zoom)), max(1, round(height * zoom))
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return data.tobytes()

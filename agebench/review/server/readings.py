@@ -1,0 +1,88 @@
+"""The audits of a desk: what of their samples is to be read by whom, and what the readings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.errors import UsageError
+from agebench.manifest.store import open_manifest
+from agebench.review import audit
+from agebench.review.decisions import Decision
+from agebench.review.rows import present_pictures
+from agebench.review.server.snapshot import Snapshot
+
+PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
+
+
+Names = tuple[str, str]  # part, path
+
+
+class Readings:
+    """The samples that lie beside a manifest. lines: every answer that there is; now: the latest snapshot."""
+
+    def __init__(self, manifest: Path, *, lines: Callable[[], list[Decision]], now: Callable[[], Snapshot]) -> None:
+        self.manifest, self.lines, self.now = manifest, lines, now
+
+    def samples(self) -> list[audit.Sample]:
+        """The latest first."""
+        return audit.samples_of(self.manifest)
+
+    def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
+        """What is still to be read by this reviewer (see `audit.to_read`), in order, with `record_id`."""
+        present = self.present(sample)
+        rows = audit.to_read(sample, self.lines(), by, present)
+        names = pl.DataFrame(
+            {"part": [r["part"] for r in rows], "path": [r["path"] for r in rows]},
+            schema={"part": pl.Utf8, "path": pl.Utf8},
+        )
+        numbered = names.join(
+            self.now().names.with_row_index("record_id").unique(["part", "path"], keep="first"),
+            on=["part", "path"], how="left", maintain_order="left",
+        )  # fmt: skip
+        return [
+            row | {"record_id": record_id}
+            for row, record_id in zip(rows, numbered["record_id"].to_list(), strict=True)
+            if record_id is not None
+        ]
+
+    def estimate(self, sample: audit.Sample) -> audit.Estimate:
+        present = self.present(sample)
+        return audit.estimate(sample, self.lines(), present)
+
+    def numbers(self, sample: audit.Sample, by: str, present: dict[Names, str | None]) -> dict[Names, int]:
+        """Which of the reviewer's own readings the next one of each record is."""
+        found: dict[Names, int] = {}
+        for row in audit.to_read(sample, self.lines(), by, present):
+            found.setdefault((row["part"], row["path"]), row["reading"])
+        return found
+
+    def present(self, sample: audit.Sample) -> dict[Names, str | None]:
+        """The pictures of a sample as they are now. Raises as `open_manifest`."""
+        now = self.now()
+        which = sample.n, sample.seed
+        if which not in now.present:
+            with open_manifest(self.manifest, wait=PATIENCE) as con:
+                now.present[which] = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
+        return now.present[which]
+
+
+def drawn(sample: audit.Sample, part: str, path: str) -> dict[str, Any]:
+    """A record as a sample holds it. Raises UsageError where it does not."""
+    for record in sample.records:
+        if (record["part"], record["path"]) == (part, path):
+            return record
+    raise UsageError(f"{part} {path} is not in the audit's sample.", "Load the page again.")
+
+
+def must_be_as_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> dict[str, Any]:
+    """As `drawn`. Raises UsageError also where the sample holds another picture of the record."""
+    record = drawn(sample, part, path)
+    if record["sha256"] != sha256:
+        raise UsageError(
+            f"The picture of {part} {path} has changed since the audit was drawn.", "Skip it; another seed draws anew."
+        )
+    return record

@@ -1,0 +1,34 @@
+"""Networks by name: a function `network(*, …settings)` a file, or an entry point of the group `agebench.networks`.
+
+A network is a module that takes normalised pictures (B, 3, S, S) and gives raw scores (B, 100), class k = age k in
+years; its keyword-only parameters are the settings that a recipe's table `[network]` may give. Here is also what stands
+at both of its ends: pictures in, an age out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from agebench import registry
+from agebench.recipes import Named
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """`(x − 127.5) / 128` of the paper.
+
+    pictures: (B, H, W, 3) RGB, uint8 or floating 0..255. Returns (B, 3, H, W) float32, −1..1, channels last in memory.
+    """
+    values = pictures.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+    return (values - 127.5).div_(128)
+
+
+def expected_age(logits: Tensor) -> Tensor:
+    """The expected age `Σ k p_k` in years (eq. 6). logits: (B, K) raw scores. Returns (B,) float32."""
+    years = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
+    return logits.float().softmax(1) @ years
+
+
+def make_network(recipe: Named) -> nn.Module:
+    """The network that a recipe names, with new weights."""
+    made: nn.Module = registry.find("networks", recipe.name)(**recipe.settings)
+    return made

@@ -1,0 +1,175 @@
+"""The queue and the answers in memory, beside others who write to the same files."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from agebench.errors import UsageError
+from agebench.manifest.store import open_manifest
+from agebench.review.audit import read_sample
+from agebench.review.decisions import append, decisions_file, new_decision, read
+from agebench.review.server.desk import Desk
+from agebench.review.server.given import Given, seal_of
+from agebench.review.server.snapshot import Filters, Reviewers
+
+MANIFEST = "manifests/imdb-wiki.duckdb"
+ALL = Filters()
+
+
+def given(desk: Desk, record: int, answer: str = "reject") -> Given:
+    shown = desk._subject(record)
+    return Given(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
+
+
+def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:
+    manifest = office / MANIFEST
+    desk = Desk(manifest)
+    ids, total, _ = desk.waiting("anna", ALL, limit=100)
+    others = [desk.name(record) for record in ids[30:50]]
+    stop = threading.Event()
+
+    def elsewhere() -> None:
+        for part, path in filter(None, others):
+            line = new_decision(by="otto", kind="decision", part=part, path=path, sha256=None, answer="reject")
+            append(decisions_file(manifest), line)
+
+    def following() -> None:
+        while not stop.is_set():
+            desk.refresh()
+
+    threads = [threading.Thread(target=elsewhere), threading.Thread(target=following)]
+    for thread in threads:
+        thread.start()
+    for record in ids[:30]:
+        desk.answer([given(desk, record)], by="anna")
+        assert record not in desk.waiting("anna", ALL, limit=100)[0]
+    threads[0].join()
+    stop.set()
+    threads[1].join()
+    desk.refresh()
+    lines, _ = read(decisions_file(manifest))
+    assert len(lines) == 50
+    known = [line for found in desk.answers.lines.values() for line in found]
+    assert {line.id for line in known} == {line.id for line in lines}
+    assert desk._file_stamp == desk._stamp()  # nothing is read again until somebody writes
+    assert not set(ids[:30]) & set(desk.waiting("anna", ALL, limit=100)[0])
+    assert desk.waiting("anna", ALL)[1] <= total - 30
+
+
+def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    ids, total, _ = desk.waiting("anna", ALL, limit=100)
+    desk.answer([given(desk, ids[0])], by="anna")
+    desk.answer([given(desk, record) for record in ids[1:6]], by="anna", mode="grid")
+    desk.answer([given(desk, ids[6])], by="otto")
+    assert [desk.record_of(d.part, d.path) for d in desk.undo("anna")] == ids[1:6]
+    assert desk.waiting("anna", ALL, limit=100)[0] == ids[1:6] + ids[7:]
+    assert [desk.record_of(d.part, d.path) for d in desk.undo("anna")] == ids[:1]
+    assert desk.undo("anna") == []
+    assert desk.waiting("anna", ALL)[1] == total - 1
+    fresh = Desk(office / MANIFEST)
+    assert fresh.waiting("anna", ALL, limit=100)[0] == desk.waiting("anna", ALL, limit=100)[0]
+
+
+def test_a_place_survives_that_its_record_leaves_the_queue(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    ids, *_ = desk.waiting("anna", ALL, limit=100)
+    rows = desk.snapshot.queue.rows.filter(~pl.col("record_id").is_in(ids[3:6])).drop("place").with_row_index("place")
+    queue = type(desk.snapshot.queue)(office / MANIFEST, "later", (), rows)
+    desk.snapshot = type(desk.snapshot)(queue, desk.snapshot.names, {}, desk.reviewers, desk.snapshot)
+    assert desk.waiting("anna", ALL, after=ids[4], limit=3)[0] == ids[6:9]
+    assert desk.waiting("anna", ALL, at=ids[5], limit=3)[0] == ids[6:9]
+    assert desk.waiting("anna", ALL, after=ids[1], limit=3)[0] == [ids[2], ids[6], ids[7]]
+
+
+def test_shares_leave_nothing_out_and_strangers_are_told(office: Path) -> None:
+    whole = Desk(office / MANIFEST).waiting("", ALL, limit=100)[0]
+    desk = Desk(office / MANIFEST, reviewers=Reviewers(("anna", "otto", "zoe"), 0.2, 4))
+    shares = [desk.waiting(name, ALL, limit=100)[0] for name in ("anna", "otto", "zoe")]
+    assert set().union(*shares) == set(whole)
+    assert len(whole) < sum(map(len, shares)) < 1.5 * len(whole)
+    desk.answer([given(desk, shares[0][0])], by="anna")
+    assert desk.left("anna") == len(shares[0]) - 1
+    assert desk.left() == len(whole) - 1
+    with pytest.raises(UsageError, match="shared among anna, otto, zoe"):
+        desk.waiting("", ALL)
+
+
+def test_an_age_that_is_none_cannot_be_kept(office: Path) -> None:
+    desk = Desk(office / MANIFEST)
+    rows = desk.snapshot.queue.rows.filter(~pl.col("age").is_between(0, 99).fill_null(False))
+    record = int(rows["record_id"][0])
+    with pytest.raises(UsageError, match="cannot be kept as it is"):
+        desk.answer([given(desk, record, "keep")], by="anna")
+    assert desk.answer([Given(record, "age", given(desk, record).seal, 30)], by="anna")
+
+
+def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
+    with open_manifest(office / MANIFEST) as con:
+        [(record,)] = con.execute(
+            "SELECT record_id FROM record JOIN content USING (part, path) WHERE error = 'truncated'"
+        ).fetchall()
+    desk = Desk(office / MANIFEST)
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
+        desk.answer([given(desk, record, "keep")], by="anna")
+    assert desk.answer([given(desk, record)], by="anna")
+
+
+def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_since(
+    office: Path, agebench: Any, serve: Any
+) -> None:
+    recipe = office / "pipelines/everything.toml"
+    recipe.write_text(recipe.read_text().replace('review = "TRUE"', 'review = "FALSE"'))
+    curate = ("curate", "imdb-wiki", "--recipe", "everything")
+    assert agebench(*curate, cwd=office).status == 0
+    assert agebench("review", "audit", "--n", 5, "--seed", 2, cwd=office).status == 0
+    one = read_sample(office / "manifests/imdb-wiki.audit-5-2.json").records[0]
+    other = (one["age"] + 20) % 100
+    assert agebench("review", "decide", one["part"], one["path"], "--age", other, cwd=office).status == 0
+    assert agebench(*curate, cwd=office).status == 0
+    client = serve().client()
+    record = client.get("/api/audit/5-2", by="anna")["records"][0]
+    assert client.get(f"/api/record/{record}")["age"] == other
+    blind = client.get(f"/api/record/{record}", sample="5-2")
+    assert (blind["path"], blind["claimed"], blind["age"]) == (one["path"], one["age"], one["age"])
+    body = {"by": "anna", "answers": [{"record": record, "seal": blind["seal"], "answer": "keep"}], "audit": [5, 2]}
+    assert client.post("/api/answer", body).status_code == 200
+    assert client.server.lines()[-1]["shown"]["age"] == one["age"]
+    left = client.get("/api/audit/5-2", by="anna")["left"]
+    for _ in range(2):  # sent again, as after a lost reply: it takes the place of the first
+        body["answers"][0]["reading"] = 1
+        assert client.post("/api/answer", body).status_code == 200
+        assert client.get("/api/audit/5-2", by="anna")["left"] == left
+    assert client.http.get(f"/api/record/{record}", params={"sample": "5-3"}).status_code == 400
+
+
+def test_a_second_answer_is_asked_for_although_the_first_was_folded_in(office: Path, agebench: Any, serve: Any) -> None:
+    shared = ("--reviewers", "anna,otto", "--overlap", "1")
+    client = serve(*shared).client()
+    one, two, *_ = client.queue("otto")
+    before = client.get("/api/queue", by="otto")["generation"]
+    assert client.answer(one, "reject", by="anna").status_code == 200
+    assert client.answer(two, "age", by="anna", age=33).status_code == 200
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    for page in (client, serve(*shared).client()):  # the page that was open, and one that is opened now
+        for _ in range(100):
+            if page.get("/api/queue", by="otto")["generation"] != before:
+                break
+            time.sleep(0.1)
+        assert {one, two} <= set(page.queue("otto"))
+        assert not {one, two} & set(page.queue("anna"))
+        assert page.get(f"/api/record/{two}")["claimed"] != 33
+        assert page.get(f"/api/record/{two}")["answers"] == []
+    found = json.loads(agebench("review", "list", *shared, "--by", "otto", "--limit", 100, "--json", cwd=office).out)
+    assert found["left"] == len(client.queue("otto"))
+    assert client.answer(one, "reject", by="otto").status_code == 200
+    assert one not in client.queue("otto")
+    alone = json.loads(agebench("review", "list", "--limit", 100, "--json", cwd=office).out)
+    assert alone["left"] == found["left"] - 2  # nobody asks again where the work is not shared
