@@ -10,6 +10,7 @@ import polars as pl
 
 from agebench.errors import NothingCurated, UsageError
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, now, write_plan
+from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, open_manifest, query
 
 MANY_COPIES = 50
@@ -53,7 +54,7 @@ def plan_balance(
         raise UsageError(f"--thin-ages is {low}-{high}; expected two ages between 0 and 99, the smaller first.")
     with open_manifest(manifest, write=not dry_run) as con:
         rows = draw_plan(con, per_class=per_class, thin_ages=thin_ages, seed=seed)
-        if rows.is_empty() and get_meta(con, "judged_at") is None:
+        if rows.is_empty() and not is_judged(con):
             raise NothingCurated(f"The curation of {manifest} was not finished.", "Run `agebench curate` again.")
         if rows.is_empty():
             raise NothingCurated(

@@ -16,20 +16,24 @@ from agebench.errors import NothingCurated, UsageError
 from agebench.manifest.export import plan_rows
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.records import write_records
-from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.manifest.renewal import mark_made
+from agebench.manifest.store import create, open_manifest, set_meta
 from agebench.train.rows import training_rows
 
 
 def manifest_of(path: Path, ages: list[int | None], *, judged: bool = True) -> Path:
     """A manifest that keeps every record."""
-    create_or_open(path, "fg-net")
+    if not path.exists():
+        create(path, "fg-net")
     frame = pl.DataFrame({"part": "p", "path": [f"{i:05d}" for i in range(len(ages))],
                           "age": pl.Series(ages, dtype=pl.Int32)})  # fmt: skip
     frame = frame.select(pl.col(k).cast(t) if k in frame.columns else pl.lit(None, t).alias(k) for k, t in
                          SCHEMA.items())  # fmt: skip
     with open_manifest(path, write=True) as con:
         write_records(con, frame, {})
-        set_meta(con, judged_at="now" if judged else None, recipe="none")
+        set_meta(con, recipe="none")
+        if judged:
+            mark_made(con, "verdicts", "test")
     return path
 
 

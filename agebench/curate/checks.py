@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 
 from agebench import resources
-from agebench.curate.verdicts import CompiledCheck, dry_run
+from agebench.curate.compiled import CompiledCheck, dry_run
 from agebench.errors import RecipeError, nearest
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS, Observer
 from agebench.recipes import Check, CurationRecipe, mistaken, read_curation_recipe

@@ -1,18 +1,22 @@
 """Near duplicates: the same photograph rescaled, recompressed, brighter, darker or slightly cropped.
 
 Candidates are perceptual hashes a few bits apart, of which one may be of the inner part of its picture; a second hash
-confirms them. A group is a picture with its direct duplicates, so likeness does not creep from picture to picture.
+confirms them. A group is a picture with its direct duplicates, because similarity is not transitive.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
 
 Ints = NDArray[np.int64]
 
@@ -92,7 +96,7 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
     """Groups of near duplicates, one row a record that is in one, by `record_id`.
 
     records: record_id, part, path, sha256, bytes, age, width, height, sharpness, phash, inset_phash (list of 4), edges
-    (list of 20, see `observe.measures.copy_hashes`); records without hashes and flat pictures are left out.
+    (list of 20, see `measures.copy_hashes`); records without hashes and flat pictures are left out.
     Records with the same bytes count as one picture, in near_copies and in near_rank.
 
     near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the one that stays: an
@@ -369,4 +373,21 @@ def _table(
         )
         .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
         .sort("record_id")
+    )
+
+
+def derive_copies(manifest: Path, request: object) -> Derived:
+    """Which records of a manifest show the same photograph."""
+    with open_manifest(manifest) as con:
+        pictures = picture_rows(con)
+    return Derived({"near_copy": near_duplicates(pictures)})
+
+
+def picture_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Every record whose picture was measured, in order: record_id, part, path, age, sha256, bytes and the
+    columns of the table `image`."""
+    return query(
+        con,
+        "SELECT record_id, part, path, age, bytes, image.* FROM record JOIN content USING (part, path) "
+        "JOIN image USING (sha256) ORDER BY record_id",
     )

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import numpy as np
 import polars as pl
 
-from agebench.manifest.store import query
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
 
 
-def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
-    """Give every record its group, the connected component over "same subject", "same name and birth date" and
-    "same bytes or photograph"; their number.
+def derive_groups(manifest: Path, request: object) -> Derived:
+    """The group of every record of a manifest."""
+    with open_manifest(manifest) as con:
+        keys = group_keys(con)
+    return Derived({"record_group": connect_groups(keys)})
+
+
+def connect_groups(keys: pl.DataFrame) -> pl.DataFrame:
+    """Every record's group, the connected component over "same subject", "same name and birth date" and "same bytes or
+    photograph": record_id, group_id. keys: as `group_keys` gives them.
 
     A group is named by its smallest `record_id`, so the same release gives the same groups.
     """
     from scipy.sparse import coo_array  # a sixth of a second that judging again does not need
     from scipy.sparse.csgraph import connected_components
 
-    keys = group_keys(con)
     n = len(keys)
     if n == 0:
-        write_groups(con, pl.DataFrame(schema={"record_id": pl.Int32, "group_id": pl.Int32}))
-        return 0
+        return pl.DataFrame(schema={"record_id": pl.Int32, "group_id": pl.Int32})
     edges, size = [], n
     for name in ("subject_id", "person", "sha256", "near_group"):
         codes = keys.select("record_id", code=pl.col(name).rank("dense")).drop_nulls().to_numpy().astype(np.int64)
@@ -33,9 +41,7 @@ def connect_groups(con: duckdb.DuckDBPyConnection) -> int:
     graph = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(size, size))
     _, component = connected_components(graph, directed=False)
     frame = pl.DataFrame({"record_id": keys["record_id"], "component": component[:n]})
-    grouped = frame.with_columns(group_id=pl.col("record_id").min().over("component"))
-    write_groups(con, grouped.select("record_id", "group_id"))
-    return int(grouped["group_id"].n_unique())
+    return frame.select("record_id", group_id=pl.col("record_id").min().over("component"))
 
 
 def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -50,10 +56,3 @@ def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
             FROM record LEFT JOIN content USING (part, path) LEFT JOIN near_copy USING (record_id)
             ORDER BY record_id""",
     )
-
-
-def write_groups(con: duckdb.DuckDBPyConnection, groups: pl.DataFrame) -> None:
-    """Replace all groups; columns record_id, group_id."""
-    con.register("incoming_groups", groups.to_arrow())
-    con.execute("DELETE FROM record_group; INSERT INTO record_group SELECT record_id, group_id FROM incoming_groups")
-    con.unregister("incoming_groups")

@@ -2,17 +2,23 @@
 
 A subject's pictures show the subject, and whoever else stood there. The face that returns from picture to picture is
 taken for the subject's. What would mislead: the same photograph saved twice returns without being evidence; a partner
-returns too, so a picture's say is shared among its faces and a close second leaves the subject undecided; chains of
-ever so similar faces join strangers, so a cluster is what lies about one middle.
+returns too, so the weight of a picture is shared among its faces and a close second leaves the subject undecided;
+single-linkage chaining would merge different people, so a cluster is what lies about one centre.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from agebench.curate.settings import Request
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
 
 MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
 
@@ -284,4 +290,33 @@ def age_offsets(estimates: pl.DataFrame) -> pl.DataFrame:
         .with_columns(age_offset_residual=pl.col("offset") - pl.col("subject_age_offset"))
         .select("record_id", "subject_age_offset", "subject_age_spread", "subject_age_pictures", "age_offset_residual")
         .sort("record_id")
+    )
+
+
+def derive_identities(manifest: Path, request: Request) -> Derived | None:
+    """Which face is the subject's, of subjects who were recognised in several pictures and of pictures with a face that
+    can be told from others; None where no faces are embedded."""
+    embedder = request.observers.embedder
+    if embedder is None:
+        return None
+    with open_manifest(manifest) as con:
+        faces = embedding_rows(con, embedder.name)
+    found = find_identities(faces, same_person=embedder.same_person)
+    rows = found.filter((pl.col("identity_pictures") > 0) & (pl.col("identity_faces") > 0)).select(
+        "record_id", "identity_face_no", "identity_distance", "identity_bound", "identity_pictures",
+        identity_face=pl.col("identity_face_no").is_not_null(),
+    )  # fmt: skip
+    return Derived({"identity": rows})
+
+
+def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
+    """Every embedded face of every record that names its subject: subject_id, record_id, sha256, face_no, size
+    (pixels), vector."""
+    return query(
+        con,
+        """SELECT subject_id, record_id, sha256, face_no, sqrt(f.w * f.h) AS size, vector
+           FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
+           JOIN embedding e USING (sha256, face_no)
+           WHERE subject_id IS NOT NULL AND e.model = ? ORDER BY record_id, face_no""",
+        [model],
     )

@@ -7,12 +7,20 @@ no claim needs to be known to be right, and a probability of 0.9 means the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from agebench.curate.identities import age_offsets
+from agebench.curate.settings import Request
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
 
 Floats = NDArray[np.float64]
 
@@ -165,7 +173,7 @@ class _Errors:
         self.usual = float(np.median(known)) if len(known) else 1.0
 
     def width(self, view: _View) -> Floats:
-        """How uncertain the estimator itself is of each record, (N,), 1 as a rule; its word is taken by half."""
+        """The outlier weight of each record, (N,): the square root of the estimator's own spread over its usual one."""
         return np.sqrt(np.nan_to_num(view.spread / self.usual, nan=1.0).clip(0.2, 5.0))
 
     def fit(self, claims: Ints, view: _View, right: Floats) -> None:
@@ -287,3 +295,37 @@ def _median(posterior: Floats) -> Floats:
     inside = posterior[rows, year]
     below = up_to[rows, year] - inside
     return np.asarray((year - 0.5 + (0.5 - below) / inside).clip(0, CLASSES - 1))
+
+
+def derive_ages(manifest: Path, request: Request) -> Derived | None:
+    """How suspect each claimed age is, by all estimators together, and how a subject's pictures agree; None where
+    nothing estimates ages."""
+    if not request.estimator_names:
+        return None
+    with open_manifest(manifest) as con:
+        rows = estimate_rows(con, request.estimator_names)
+    suspect = label_suspicion(rows)
+    recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
+    offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="suggested_age"), on="record_id"))
+    return Derived({"suspicion": suspect, "age_offset": offsets})
+
+
+def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
+    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
+    age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, where the estimator
+    tells), recognised (whether the face is known to be the subject's by their other pictures), sure (whether nothing
+    tells that it may be somebody else's)."""
+    return query(
+        con,
+        """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
+                  probabilities, coalesce(i.identity_face_no = m.face_no, FALSE) AS recognised,
+                  CASE WHEN i.record_id IS NULL THEN m.face_chosen_by = 'release box' OR f.faces = 1
+                       ELSE coalesce(i.identity_face_no = m.face_no, FALSE) END AS sure
+           FROM record JOIN meant_face m USING (record_id)
+           JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+           JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = m.sha256
+           LEFT JOIN record_group USING (record_id) LEFT JOIN identity i USING (record_id)
+           WHERE list_contains($estimators, estimator) AND e.age IS NOT NULL
+           ORDER BY record_id, estimator""",
+        {"estimators": list(estimators)},
+    )

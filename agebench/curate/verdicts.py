@@ -2,94 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from pathlib import Path
 
 import duckdb
 import polars as pl
 
+from agebench.curate.checks import compile_recipe
+from agebench.curate.compiled import CompiledCheck
+from agebench.curate.settings import Request
 from agebench.errors import RecipeError
-from agebench.manifest.store import CONFIG, get_meta, query, schema_sql, set_meta
+from agebench.manifest.evidence import observers_run
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query, set_meta
+from agebench.recipes import digest
 
 JUDGING_SECONDS = 120.0
 
 
-EVIDENCE = 2  # raise when the view `evidence` says something else
-
-
-@dataclass(frozen=True)
-class CompiledCheck:
-    """A check ready to run: all three are scalar SQL expressions over `evidence`, validated before."""
-
-    name: str
-    verdict: str
-    predicate: str
-    reason_sql: str
-    value_sql: str
-    observers: frozenset[str]  # whose facts it reads
-    runs: bool  # False: one of them has not run, so it says nothing
-
-    # The line breaks keep a comment at an expression's end from swallowing what follows it.
-    @property
-    def condition_sql(self) -> str:
-        return f"({self.predicate}\n)"
-
-    @property
-    def number_sql(self) -> str:
-        return f"try_cast(({self.value_sql}\n) AS DOUBLE)"
-
-
-def dry_run(check: CompiledCheck) -> str | None:
-    """What DuckDB finds wrong with a check whose names are valid, such as the square root of a word; else None."""
-    sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
-    try:
-        _no_evidence().execute(sql)
-        kind = _no_evidence().sql(f"SELECT {check.condition_sql} FROM no_evidence").types[0]
-    except duckdb.Error as error:
-        return str(error).splitlines()[0]
-    # NULL, such as a comparison with nothing, is a condition that never holds
-    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is no condition but a value of type {kind}."
-
-
-@cache
-def _no_evidence() -> duckdb.DuckDBPyConnection:
-    """An empty manifest in memory that can reach nothing, to bind checks against."""
-    con = duckdb.connect(config=CONFIG)
-    con.execute(schema_sql())
-    con.execute("CREATE TABLE no_evidence AS SELECT * FROM evidence")
-    return con
-
-
-def keep_evidence(con: duckdb.DuckDBPyConnection) -> None:
-    """Store the evidence as it is now, where what it is made of has changed, so that judging again is cheap."""
-    parts = con.execute(
-        "SELECT key, value FROM meta WHERE key IN ('records_digest', 'content_digest', 'detector', 'embedder') "
-        "OR (starts_with(key, 'derived:') AND key <> 'derived:evidence') ORDER BY key"
-    ).fetchall()
-    made_of = hashlib.sha256(repr((EVIDENCE, parts, _answers_about_copies(con))).encode()).hexdigest()
-    stored = con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'kept_evidence'").fetchall()
-    if get_meta(con, "picture_fingerprint") is None or get_meta(con, "derived:evidence") != made_of or not stored:
-        con.execute("CREATE OR REPLACE TABLE kept_evidence AS SELECT * FROM evidence ORDER BY record_id")
-        set_meta(con, **{"derived:evidence": made_of})
-
-
-def _answers_about_copies(con: duckdb.DuckDBPyConnection) -> str | None:
-    """A hash over the decisions on which the ranks of copies depend; None where there is none."""
-    if not con.execute("SELECT 1 FROM decision LIMIT 1").fetchall():
-        return None
+def derive_copy_answers(manifest: Path, request: object) -> Derived:
+    """Those decisions on which the ranks of copies depend, as one hash."""
     sql = """SELECT md5(string_agg(concat_ws(' ', record_id, status, answer, decision.age), chr(10)
                                        ORDER BY record_id))
              FROM decision JOIN record USING (record_id) LEFT JOIN content USING (part, path)
              WHERE record_id IN (SELECT record_id FROM near_copy)
                 OR sha256 IN (SELECT sha256 FROM record JOIN content USING (part, path) GROUP BY sha256
                               HAVING count(*) > 1)"""
-    found = con.execute(sql).fetchall()[0][0]
-    return None if found is None else str(found)
+    with open_manifest(manifest) as con:
+        any_decision = con.execute("SELECT 1 FROM decision LIMIT 1").fetchall()
+        found = con.execute(sql).fetchall()[0][0] if any_decision else None
+    return Derived(result=str(found))
+
+
+def derive_evidence(manifest: Path, request: object) -> Derived:
+    """The view `evidence` as a table, so that judging again is cheap."""
+    return Derived(write=store_evidence)
+
+
+def store_evidence(con: duckdb.DuckDBPyConnection) -> None:
+    """Store the evidence as it is now."""
+    con.execute("CREATE OR REPLACE TABLE kept_evidence AS SELECT * FROM evidence ORDER BY record_id")
+
+
+def derive_verdicts(manifest: Path, request: Request) -> Derived:
+    """The verdicts of the recipe's checks. Raises RecipeError."""
+
+    def write(con: duckdb.DuckDBPyConnection) -> None:
+        checks = compile_recipe(request.recipe, str(request.recipe_file), observers_run(con))
+        judge(con, checks, recipe=request.recipe.name, recipe_digest=digest(request.recipe))
+
+    return Derived(write=write)
 
 
 @contextmanager
@@ -104,7 +68,7 @@ def _in_time(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 @contextmanager
-def _told(recipe: str, check: str) -> Iterator[None]:
+def _as_recipe_error(recipe: str, check: str) -> Iterator[None]:
     """What DuckDB finds wrong with a check on the data becomes a RecipeError."""
     try:
         yield
@@ -120,7 +84,7 @@ def _told(recipe: str, check: str) -> Iterator[None]:
 
 
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
-    """Replace all verdicts by those of `checks`, read from what `keep_evidence` stored. Decisions are another table.
+    """Replace all verdicts by those of `checks`, read from what `store_evidence` stored. Decisions are another table.
 
     Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
     """
@@ -134,13 +98,13 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
             )
             if not check.runs:
                 continue
-            with _told(recipe, check.name):
+            with _as_recipe_error(recipe, check.name):
                 con.execute(
                     f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, {check.number_sql} "
                     f"FROM kept_evidence WHERE {check.condition_sql} ORDER BY record_id",
                     [check.name, check.verdict],
                 )
-        set_meta(con, recipe=recipe, recipe_digest=recipe_digest, judged_at=datetime.now(UTC).isoformat())
+        set_meta(con, recipe=recipe, recipe_digest=recipe_digest)
 
 
 def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str) -> pl.DataFrame:
@@ -156,7 +120,7 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, 
         for position, check in enumerate(checks):
             if not check.runs:
                 continue
-            with _told(recipe, check.name):
+            with _as_recipe_error(recipe, check.name):
                 con.execute(
                     f"INSERT INTO fired SELECT record_id, ?, ?, ? FROM kept_evidence WHERE {check.condition_sql}",
                     [position, check.name, check.verdict],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 
+from agebench.manifest.derivations import EVIDENCE_TABLES
 from agebench.manifest.store import get_meta
 
-Observer = Literal["release", "files", "image", "faces", "copies", "ages", "identities"]
+Observer = str  # release, files, image, faces, or a derivation
 
 
 class Column(NamedTuple):
@@ -69,34 +70,19 @@ COLUMNS: dict[str, Column] = {
     "copy_rank": Column("files", "1 for the one of them that stays, then 2, 3, …"),
     "copy_of": Column("files", "part/path of the one that stays"),
     "copies_age_gap": Column("files", "largest difference of their claimed ages", "years"),
-    "near_copies": Column("copies", "different contents that show the same photograph, this one included"),
-    "near_rank": Column("copies", "1 for the best of them, which stays, then 2, 3, …"),
-    "near_of": Column("copies", "part/path of the one that stays"),
-    "near_age_gap": Column("copies", "largest difference of their claimed ages", "years"),
-    "estimates": Column("ages", "age estimators that looked at the face that is meant"),
-    "suggested_age": Column("ages", "median of what they say together, their bias taken out", "years"),
-    "age_gap": Column("ages", "suggested less claimed age", "years"),
-    "label_suspicion": Column("ages", "probability that the claimed age is wrong", "0 to 1"),
-    "identity_distance": Column("identities", "distance of the nearest face to the subject's on other photographs"),
-    "identity_bound": Column("identities", "how far the subject's faces reach, in the same distance"),
-    "identity_pictures": Column("identities", "different photographs in which the subject was recognised"),
-    "identity_face": Column(
-        "identities", "whether a face of the picture is the subject's; NULL where it cannot be told"
-    ),
-    "subject_age_offset": Column(
-        "identities", "median of estimated less claimed age over the subject's recognised pictures", "years"
-    ),
-    "subject_age_spread": Column("identities", "median distance of their offsets from it", "years"),
-    "subject_age_pictures": Column("identities", "how many pictures that median is over"),
-    "age_offset_residual": Column("identities", "this picture's offset less the subject's median", "years"),
 }
-
+COLUMNS |= {
+    column.name: Column(table.observer, column.meaning, column.unit)
+    for table in EVIDENCE_TABLES
+    for column in table.columns
+    if column.meaning
+}
 
 # Columns that no predicate's value can be.
 NOT_NUMBERS = {
     "part", "path", "subject_id", "name", "gender", "dob", "file_error", "sha256", "format", "grayscale", "phash",
-    "detector", "detector_error", "face_chosen_by", "copy_of", "near_of", "identity_face",
-}  # fmt: skip
+    "detector", "detector_error", "face_chosen_by", "copy_of",
+} | {c.name for t in EVIDENCE_TABLES for c in t.columns if c.type.split()[0] in ("VARCHAR", "BOOLEAN")}  # fmt: skip
 
 
 def observers_run(con: duckdb.DuckDBPyConnection) -> set[Observer]:
@@ -109,7 +95,5 @@ def observers_run(con: duckdb.DuckDBPyConnection) -> set[Observer]:
     detector = get_meta(con, "detector")
     if detector and con.execute("SELECT 1 FROM observed WHERE observer = ? LIMIT 1", [f"faces:{detector}"]).fetchall():
         run.add("faces")
-    for observer in ("copies", "ages", "identities"):
-        if get_meta(con, f"derived:{observer}") is not None:
-            run.add(observer)
-    return run
+    there = con.execute("SELECT name FROM derivation WHERE there").fetchall()
+    return run | ({table.observer for table in EVIDENCE_TABLES} & {name for (name,) in there})

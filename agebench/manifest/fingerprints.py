@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import duckdb
 import polars as pl
+
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest
 
 
 def label_fingerprint(records: pl.DataFrame) -> str:
@@ -28,6 +31,12 @@ def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     rows = con.execute("SELECT path, sha256 FROM record LEFT JOIN content USING (part, path)").fetchall()
     lines = sorted(f"{_stem(path)}\t{sha256 or ''}" for path, sha256 in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def derive_contents(manifest: Path, request: object) -> Derived:
+    """The contents of all records, as one hash that changes only where a content does."""
+    with open_manifest(manifest) as con:
+        return Derived(meta={"picture_fingerprint": picture_fingerprint(con)}, result=content_digest(con))
 
 
 def content_digest(con: duckdb.DuckDBPyConnection) -> str:

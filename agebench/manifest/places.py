@@ -11,6 +11,7 @@ import duckdb
 from agebench import resources
 from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, NothingCurated, UsageError, nearest
 from agebench.manifest.plans import PlanFacts
+from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, peek
 from agebench.recipes import Card, load_card
 
@@ -60,7 +61,7 @@ def find_manifest(given: str | None, *, training: bool = True) -> Path:
 
 def must_be_judged(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Raises NothingCurated where a manifest's curation was stopped before its records had verdicts."""
-    if get_meta(con, "judged_at") is None:
+    if not is_judged(con):
         raise NothingCurated(f"The curation of {path} was not finished.", f"`{curate_command(con, path)}` finishes it.")
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
 import polars as pl
-
-from agebench.manifest.store import set_meta
 
 AGES = (0, 99)  # the age classes, inclusive
 
@@ -43,25 +40,24 @@ def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
 
 def outdate_plans(con: duckdb.DuckDBPyConnection) -> None:
     """Plans name records by number: once these are others, no plan fits them, whatever is kept."""
-    for facts in plans(con):
-        set_meta(con, **{f"plan:{facts.plan}": json.dumps(asdict(replace(facts, curated="")))})
+    con.execute("UPDATE plan_made SET curated = ''")
 
 
 def write_plan(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, facts: PlanFacts) -> None:
     """Store a plan under its name, in place of an older one of that name."""
-    con.execute("DELETE FROM plan WHERE plan = ?", [facts.plan])
+    for table in ("plan", "plan_made"):
+        con.execute(f"DELETE FROM {table} WHERE plan = ?", [facts.plan])
     con.register("incoming_plan", rows.select("record_id", "copies").to_arrow())
     con.execute("INSERT INTO plan SELECT ?, record_id, copies FROM incoming_plan", [facts.plan])
     con.unregister("incoming_plan")
-    set_meta(con, **{f"plan:{facts.plan}": json.dumps(asdict(facts))})
+    values = [facts.plan, facts.per_class, *facts.thin_ages, facts.seed, facts.made_at, facts.curated]
+    con.execute("INSERT INTO plan_made VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def plans(con: duckdb.DuckDBPyConnection) -> list[PlanFacts]:
     """All plans of a manifest, the newest first."""
-    rows = con.execute("SELECT value FROM meta WHERE starts_with(key, 'plan:')").fetchall()
-    found = [json.loads(value) for (value,) in rows]
-    facts = [PlanFacts(**(f | {"thin_ages": tuple(f["thin_ages"])})) for f in found]
-    return sorted(facts, key=lambda f: f.made_at, reverse=True)
+    rows = con.execute("SELECT * FROM plan_made ORDER BY made_at DESC").fetchall()
+    return [PlanFacts(plan, per, (low, high), seed, at, curated) for plan, per, low, high, seed, at, curated in rows]
 
 
 def now() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from agebench.manifest.renewal import made_at
 from agebench.manifest.store import query
 
 EXAMPLES = 8  # of each check
@@ -152,7 +153,7 @@ def overview(con: duckdb.DuckDBPyConnection) -> Overview:
            GROUP BY c."check", c.verdict, c.predicate, c.status, c.position ORDER BY c.position""",
     )
     checks = checks.with_columns(examples=pl.col("fired").list.head(EXAMPLES)).drop("fired")
-    meta = dict(con.execute("SELECT key, value FROM meta").fetchall())
+    meta = dict(con.execute("SELECT key, value FROM meta").fetchall()) | {"judged_at": made_at(con, "verdicts") or ""}
     funnel = query(con, "SELECT * FROM funnel ORDER BY position").to_dicts()
     return Overview(meta, funnel, ages, checks.to_dicts())
 

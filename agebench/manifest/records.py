@@ -9,8 +9,10 @@ from collections.abc import Mapping
 import duckdb
 import polars as pl
 
+from agebench.manifest.derivations import DERIVATIONS
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.manifest.plans import outdate_plans
+from agebench.manifest.renewal import derivations_made, forget, mark_made
 from agebench.manifest.store import get_meta, query, set_meta
 from agebench.remote import Folder, as_folder
 
@@ -20,43 +22,34 @@ RECORD_COLUMNS = (
 )  # fmt: skip
 
 
-DERIVED = ("near_copy", "identity", "suspicion", "age_offset")  # tables whose rows belong to these very records
-
-
 def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Folder]) -> bool:
     """Replace all records by those of a release read now; True where they differ from the ones that were there.
 
     Verdicts of other records are dropped with them; what was observed stays, keyed by content.
     """
     frame = records.select(RECORD_COLUMNS).with_columns(pl.col(pl.Float64).fill_nan(None))  # NaN > 0.4 is true in SQL
-    digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
     places = json.dumps({part: str(folder.absolute()) for part, folder in sorted(folders.items())})
-    changed = get_meta(con, "records_digest") != digest
     set_meta(con, folders=places)
-    if not changed:
+    digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
+    known = derivations_made(con).get("records")
+    if known is not None and known.made_of == digest:
         return False
     con.register("incoming", frame.with_row_index("record_id").to_arrow())
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")
-    for table in ("verdict", "record_group", "recipe_check", "plan", "decision", *DERIVED):
-        con.execute(f"DELETE FROM {table}")
-    con.execute("DELETE FROM meta WHERE starts_with(key, 'derived:') AND key <> 'derived:cross-fit'")
-    outdate_plans(con)
     con.unregister("incoming")
-    set_meta(
-        con, records_digest=digest, label_fingerprint=label_fingerprint(frame), judged_at=None,
-        picture_fingerprint=None, content_digest=None, decisions_made_of=None,
-    )  # fmt: skip
+    derived = [table.name for derivation in DERIVATIONS for table in derivation.tables]
+    for table in ("verdict", "recipe_check", "plan", *derived):
+        con.execute(f"DELETE FROM {table}")
+    forget(con, [derivation.name for derivation in DERIVATIONS])
+    outdate_plans(con)
+    mark_made(con, "records", digest)
+    set_meta(con, label_fingerprint=label_fingerprint(frame), picture_fingerprint=None)
     return True
 
 
 def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Folder]:
     """Part → the folder that the paths of its records are relative to, as `curate` last saw it."""
     return {part: as_folder(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
-
-
-def pictures_known(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether any picture was ever read."""
-    return bool(con.execute("SELECT 1 FROM content WHERE sha256 IS NOT NULL LIMIT 1").fetchall())
 
 
 def record_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

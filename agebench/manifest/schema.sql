@@ -10,7 +10,6 @@ CREATE TABLE IF NOT EXISTS record (
     face_score DOUBLE, second_face_score DOUBLE,
     box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE
 );
-CREATE TABLE IF NOT EXISTS record_group (record_id INTEGER NOT NULL, group_id INTEGER NOT NULL);
 
 -- One row a file that was looked at; `mtime` in nanoseconds since 1970; `error` is one of agebench.pictures.FAULTS.
 CREATE TABLE IF NOT EXISTS content (
@@ -35,22 +34,11 @@ CREATE TABLE IF NOT EXISTS age_estimate (
 CREATE TABLE IF NOT EXISTS embedding (sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, model VARCHAR NOT NULL, vector FLOAT[]);
 CREATE TABLE IF NOT EXISTS observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
 
--- What is derived from observations of many records together; each is made anew whenever what it is made of changes.
--- near_copy: records whose pictures show the same photograph. identity: which face of the picture is the subject's (NULL:
--- none), of subjects who were recognised in several pictures and of pictures with a face that can be told. suspicion: what the age estimators say of the claim.
-CREATE TABLE IF NOT EXISTS near_copy (
-    record_id INTEGER NOT NULL, near_group INTEGER NOT NULL, near_copies INTEGER NOT NULL, near_rank INTEGER NOT NULL,
-    near_of VARCHAR NOT NULL, near_age_gap INTEGER
-);
-CREATE TABLE IF NOT EXISTS identity (
-    record_id INTEGER NOT NULL, face_no INTEGER, distance DOUBLE, bound DOUBLE, pictures INTEGER
-);
-CREATE TABLE IF NOT EXISTS suspicion (
-    record_id INTEGER NOT NULL, estimates INTEGER NOT NULL, suggested_age DOUBLE, age_gap DOUBLE, label_suspicion DOUBLE
-);
-CREATE TABLE IF NOT EXISTS age_offset (
-    record_id INTEGER NOT NULL, subject_age_offset DOUBLE, subject_age_spread DOUBLE, subject_age_pictures INTEGER,
-    age_offset_residual DOUBLE
+-- Derived tables are declared in manifest/derivations.py. Here is what each derivation was made of when it was made last.
+-- made_of: a hash of its inputs and version; result: of what it gave, where equal results change nothing further;
+-- there: whether there was anything to derive. Facts from outside (records, observations) are remembered alike.
+CREATE TABLE IF NOT EXISTS derivation (
+    name VARCHAR NOT NULL, made_of VARCHAR NOT NULL, result VARCHAR, there BOOLEAN NOT NULL, "at" VARCHAR NOT NULL
 );
 
 -- What the recipe in force says. `status` of a check is `ran` or `not run` (its observer has not run).
@@ -62,15 +50,16 @@ CREATE TABLE IF NOT EXISTS verdict (
     record_id INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, reason VARCHAR NOT NULL, value DOUBLE
 );
 
--- What people answered, resolved from the file of decisions whenever records are judged: one row a record that has
+-- The derived table `decision` holds what people answered, resolved from the file of decisions: one row a record that has
 -- answers. status: decided; conflict (reviewers disagree); unfit (the answer cannot be meant so); claim_changed and changed
--- (the answers are about another claimed age, another picture). answer: keep, reject or age; NULL where nothing is decided. `by`: reviewers, joined by `;`.
-CREATE TABLE IF NOT EXISTS decision (
-    record_id INTEGER NOT NULL, status VARCHAR NOT NULL, answer VARCHAR, age INTEGER,
-    box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE, -- the face that is meant, in pixels
-    "by" VARCHAR NOT NULL, "at" VARCHAR NOT NULL, note VARCHAR, answers INTEGER NOT NULL
-);
+-- (the answers are about another claimed age, another picture). answer: keep, reject or age; NULL where nothing is decided.
+-- `by`: reviewers, joined by `;`. box_…: the face that is meant, in pixels.
 
+-- Balance plans: how each was made, from which curated records (a fingerprint), and its rows.
+CREATE TABLE IF NOT EXISTS plan_made (
+    plan VARCHAR NOT NULL, per_class INTEGER NOT NULL, thin_from INTEGER NOT NULL, thin_to INTEGER NOT NULL,
+    seed BIGINT NOT NULL, made_at VARCHAR NOT NULL, curated VARCHAR NOT NULL
+);
 CREATE TABLE IF NOT EXISTS plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NULL, copies INTEGER NOT NULL);
 
 -- --- views ---------------------------------------------------------------------------------------------------------
@@ -107,7 +96,7 @@ WITH candidate AS (
            shared / (f.w * f.h + e.w * e.h - shared) AS overlap,
            2 * sqrt(pow(f.x + f.w / 2 - e.x - e.w / 2, 2) + pow(f.y + f.h / 2 - e.y - e.h / 2, 2)) / (e.w + e.h)
                AS offset_,
-           coalesce(i.face_no = f.face_no, FALSE) AS agrees
+           coalesce(i.identity_face_no = f.face_no, FALSE) AS agrees
     FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
     LEFT JOIN expected_face e USING (record_id)
     LEFT JOIN identity i USING (record_id)
@@ -143,7 +132,7 @@ SELECT record_id,
        max(plausible) OVER same - min(plausible) OVER same AS copies_age_gap
 FROM copy_claim JOIN content USING (part, path) LEFT JOIN identity USING (record_id)
 WHERE sha256 IS NOT NULL
-WINDOW same AS (PARTITION BY sha256, coalesce(identity.face_no, -1));
+WINDOW same AS (PARTITION BY sha256, coalesce(identity_face_no, -1));
 
 -- Near copies as they were derived, with what people have said since.
 CREATE OR REPLACE VIEW near_copy_now AS
@@ -153,7 +142,8 @@ SELECT record_id, near_copies,
        max(plausible) OVER (PARTITION BY near_group) - min(plausible) OVER (PARTITION BY near_group) AS near_age_gap
 FROM near_copy JOIN copy_claim USING (record_id);
 
-CREATE OR REPLACE VIEW evidence AS
+-- The columns of `evidence` that are not derived (see manifest/derivations.py).
+CREATE OR REPLACE VIEW observed_evidence AS
 SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob, dob_day,
        photo_year, age, face_score, second_face_score, box_x, box_y, box_w, box_h,
        content.error AS file_error, content.bytes, content.sha256,
@@ -165,12 +155,7 @@ SELECT record.record_id, record.part, record.path, subject_id, name, gender, dob
        m.face_no, m.face_chosen_by, m.x AS face_x, m.y AS face_y, m.w AS face_w, m.h AS face_h,
        sqrt(m.w * m.h) AS face_size, m.h / height AS face_share, m.score AS detection_score,
        m.sharpness AS face_sharpness, f.second_face_ratio, m.box_overlap, m.box_offset,
-       copies, copy_rank, copy_of, copies_age_gap, near_copies, near_rank, near_of, near_age_gap,
-       estimates, suggested_age, age_gap, label_suspicion,
-       identity.distance AS identity_distance, identity.bound AS identity_bound,
-       identity.pictures AS identity_pictures,
-       CASE WHEN identity.record_id IS NOT NULL THEN identity.face_no IS NOT NULL END AS identity_face,
-       subject_age_offset, subject_age_spread, subject_age_pictures, age_offset_residual
+       copies, copy_rank, copy_of, copies_age_gap
 FROM record
 LEFT JOIN content USING (part, path)
 LEFT JOIN image USING (sha256)
@@ -182,11 +167,7 @@ LEFT JOIN (
            sqrt((max(w * h, 2)[2]) / max(w * h)) AS second_face_ratio
     FROM face_in_force GROUP BY sha256
 ) AS f ON f.sha256 = content.sha256
-LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id
-LEFT JOIN near_copy_now ON near_copy_now.record_id = record.record_id
-LEFT JOIN suspicion ON suspicion.record_id = record.record_id
-LEFT JOIN identity ON identity.record_id = record.record_id
-LEFT JOIN age_offset ON age_offset.record_id = record.record_id;
+LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id;
 
 -- One row a record with its final verdict, after decisions: a human's answer beats every check. age: the one in force.
 -- Reasons are in the recipe's order; before them `decision` where a human rejected the record, `reviewers_disagree`,
@@ -216,7 +197,7 @@ LEFT JOIN (
               ELSE CASE WHEN answer = 'reject' THEN 'decision' END END AS said
     FROM decision
 ) AS d USING (record_id)
-WHERE EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+WHERE EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
 -- How many records each check takes, in order, and then the decisions; a record is counted once: where a human answered,
 -- at the decision; else at the first check that rejects it, or, where none does, at the first that sends it to review.
@@ -244,7 +225,7 @@ SELECT record_id, part, path, coalesce(d.age, record.age) AS age, subject_id
 FROM record LEFT JOIN decision AS d USING (record_id)
 WHERE CASE WHEN d.status IS NULL THEN record_id NOT IN (SELECT record_id FROM verdict)
            ELSE d.status = 'decided' AND d.answer <> 'reject' END
-      AND EXISTS (SELECT 1 FROM meta WHERE key = 'judged_at');
+      AND EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
 -- The face that a human's box means: the detected one that overlaps it most (at least a fifth of their union); where none
 -- does, the box itself, with a number below -1 and landmarks where a face seen from the front has them.
@@ -274,14 +255,18 @@ SELECT b.record_id, b.sha256,
 FROM boxed b LEFT JOIN candidate c USING (record_id)
 LEFT JOIN face_in_force f ON f.sha256 = b.sha256 AND f.face_no = c.face_no;
 
+-- What a training elsewhere needs. file: where the picture lies, as `curate` last saw it.
 CREATE OR REPLACE VIEW curated AS
-SELECT record.record_id, record.part, record.path, record.age, record.subject_id, record_group.group_id,
+SELECT k.record_id, k.part, k.path, k.age, k.subject_id, record_group.group_id,
        content.sha256, coalesce(d.face_no, m.face_no) AS face_no, coalesce(d.x, m.x) AS face_x,
        coalesce(d.y, m.y) AS face_y, coalesce(d.w, m.w) AS face_w, coalesce(d.h, m.h) AS face_h,
-       CASE WHEN d.face_no IS NULL THEN m.landmarks ELSE d.landmarks END AS landmarks
-FROM kept AS record
+       CASE WHEN d.face_no IS NULL THEN m.landmarks ELSE d.landmarks END AS landmarks,
+       (SELECT value::JSON FROM meta WHERE key = 'folders') ->> k.part || '/' || k.path AS file,
+       record.name, record.gender, record.dob, record.photo_year
+FROM kept AS k
+JOIN record USING (record_id)
 LEFT JOIN record_group USING (record_id)
-LEFT JOIN content ON content.part = record.part AND content.path = record.path
-LEFT JOIN meant_face AS m ON m.record_id = record.record_id
-LEFT JOIN decided_face AS d ON d.record_id = record.record_id
-ORDER BY record.record_id;
+LEFT JOIN content ON content.part = k.part AND content.path = k.path
+LEFT JOIN meant_face AS m ON m.record_id = k.record_id
+LEFT JOIN decided_face AS d ON d.record_id = k.record_id
+ORDER BY k.record_id;

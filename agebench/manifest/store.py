@@ -18,23 +18,9 @@ import duckdb
 import polars as pl
 
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
+from agebench.manifest.derivations import derived_tables_sql, evidence_sql
 
-SCHEMA_VERSION = 4
-
-
-# From a version to the next; then all views are made anew.
-MIGRATIONS = {
-    "1": """
-        ALTER TABLE content RENAME COLUMN mtime_ns TO mtime;
-        ALTER TABLE age_estimate ADD COLUMN probabilities FLOAT[];
-        ALTER TABLE image ADD COLUMN inset_phash UBIGINT[];
-        ALTER TABLE image ADD COLUMN edges UBIGINT[];
-    """,
-    "2": "SELECT 1",  # only a new table and views
-    "3": "SELECT 1",  # only views
-}
-
-
+SCHEMA_VERSION = 5
 WAIT_SECONDS = 5.0
 
 
@@ -51,11 +37,11 @@ CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalExc
 
 @contextmanager
 def open_manifest(
-    path: Path, *, write: bool = False, older: bool = False, wait: float = WAIT_SECONDS
+    path: Path, *, write: bool = False, wait: float = WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to an existing manifest; with `write`, one transaction that is committed if the block ends well.
 
-    older: whether one of an older schema is opened too. Raises ManifestNotFound, ManifestError (no manifest, another
+    Raises ManifestNotFound, ManifestError (no manifest, another
     schema), ManifestBusy where another process holds it for longer than `wait` seconds, StorageError.
     """
     if path.is_dir():
@@ -64,7 +50,7 @@ def open_manifest(
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
     con = _connect(path, read_only=not write, wait=wait)
     try:
-        _check_version(con, path, older)
+        _check_version(con, path)
         if not write:
             with _damage(path):
                 yield con
@@ -77,19 +63,12 @@ def open_manifest(
         con.close()
 
 
-def create_or_open(path: Path, dataset: str) -> list[str]:
-    """Make an empty manifest for `dataset`, or check that the one there is of that dataset and readable.
-
-    One of an older schema is brought to this one; returns sentences that say so. Raises ManifestError where it belongs
-    to another dataset, is newer, or is no manifest.
-    """
-    if path.exists():
-        must_be_of(path, dataset)
-        return _migrate(path)
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True)
+def create(path: Path, dataset: str) -> None:
+    """Make an empty manifest for `dataset`. Raises StorageError."""
     beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
     con = _connect(beside, read_only=False)
     try:
         with storage_errors(path):
@@ -98,37 +77,20 @@ def create_or_open(path: Path, dataset: str) -> list[str]:
     finally:
         con.close()
     beside.rename(path)
-    return []
 
 
-def must_be_of(path: Path, dataset: str) -> None:
-    """Raises ManifestError where a manifest belongs to another dataset, is newer, or is none."""
-    with open_manifest(path, older=True) as con:
-        found = get_meta(con, "dataset")
+def must_be_of(path: Path, found: str | None, dataset: str) -> None:
+    """Raises ManifestError where a manifest belongs to another dataset than it should."""
     if found != dataset:
         raise ManifestError(
             f"{path} is the manifest of '{found}', not of '{dataset}'.", "Name another file with `--manifest`."
         )
 
 
-def _migrate(path: Path) -> list[str]:
-    with open_manifest(path, older=True) as con:
-        found = get_meta(con, "schema_version") or "0"
-    if found == str(SCHEMA_VERSION):
-        return []
-    with open_manifest(path, write=True, older=True) as con:
-        for (view,) in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
-            con.execute(f'DROP VIEW "{view}"')
-        for version in range(int(found), SCHEMA_VERSION):
-            con.execute(MIGRATIONS[str(version)])
-        con.execute(schema_sql())
-        set_meta(con, schema_version=str(SCHEMA_VERSION), judged_at=None, picture_fingerprint=None)
-    return [f"{path} was brought from schema version {found} to {SCHEMA_VERSION}; what was observed is kept."]
-
-
 def schema_sql() -> str:
     """The tables and views of a manifest."""
-    return resources.files("agebench.manifest").joinpath("schema.sql").read_text(encoding="utf-8")
+    own = resources.files("agebench.manifest").joinpath("schema.sql").read_text(encoding="utf-8")
+    return f"{derived_tables_sql()}\n{own}\n{evidence_sql()}"
 
 
 def query(
@@ -153,9 +115,9 @@ def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
             con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
 
 
-def peek(path: Path, *, older: bool = False) -> dict[str, str]:
+def peek(path: Path) -> dict[str, str]:
     """All of `meta`, for listings. Raises as `open_manifest`."""
-    with open_manifest(path, older=older) as con:
+    with open_manifest(path) as con:
         return dict(con.execute("SELECT key, value FROM meta").fetchall())
 
 
@@ -233,7 +195,7 @@ def _holder(text: str) -> str:
     return f"process {match[1]}{command}"
 
 
-def _check_version(con: duckdb.DuckDBPyConnection, path: Path, older: bool) -> None:
+def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
         tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         version = (get_meta(con, "schema_version") or "0") if {"meta", "record"} <= tables else None
@@ -241,16 +203,12 @@ def _check_version(con: duckdb.DuckDBPyConnection, path: Path, older: bool) -> N
         version = None
     if version is None:
         raise ManifestError(f"{path} is a DuckDB file but no manifest.", "Name another with `--manifest`.")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+    if version.isdigit() and int(version) < SCHEMA_VERSION:
+        raise ManifestError(
+            f"{path} has schema version {version}, of an agebench that was never released.",
+            "Move it away and run `agebench curate` again; the file of decisions beside it stays.",
+        )
+    if version != str(SCHEMA_VERSION):
         raise ManifestError(
             f"{path} has schema version {version}; this agebench reads up to {SCHEMA_VERSION}.", "Upgrade agebench."
-        )
-    if int(version) < SCHEMA_VERSION and version not in MIGRATIONS:
-        raise ManifestError(
-            f"{path} has the unknown schema version {version}.", "Move it away and run `agebench curate` again."
-        )
-    if int(version) < SCHEMA_VERSION and not older:
-        raise ManifestError(
-            f"{path} has the old schema version {version}.",
-            "`agebench curate` brings it to the present one and keeps what was observed.",
         )

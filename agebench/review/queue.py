@@ -9,7 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.manifest.store import get_meta, open_manifest
+from agebench.manifest.renewal import made_at
+from agebench.manifest.store import open_manifest
 from agebench.review.decisions import Decision, Kind
 from agebench.review.resolution import standing
 from agebench.review.rows import queue_rows
@@ -39,7 +40,7 @@ class Queue:
         if _stamp(self.manifest) == self.stamp:
             return False
         with open_manifest(self.manifest) as con:
-            return get_meta(con, "judged_at") != self.judged_at
+            return made_at(con, "verdicts") != self.judged_at
 
     def left(
         self,
@@ -74,7 +75,7 @@ def load_queue(manifest: Path, also: Iterable[Record] = ()) -> Queue:
     `open_manifest`."""
     stamp = _stamp(manifest)
     with open_manifest(manifest) as con:
-        judged_at = get_meta(con, "judged_at")
+        judged_at = made_at(con, "verdicts")
         rows = queue_rows(con, also)
     return Queue(manifest, judged_at, stamp, in_order(rows))
 

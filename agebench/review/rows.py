@@ -14,13 +14,11 @@ import duckdb
 import polars as pl
 
 from agebench.errors import DecisionError
-from agebench.manifest.store import get_meta, open_manifest, query, set_meta
+from agebench.manifest.store import get_meta, open_manifest, query
 from agebench.review.decisions import Decision, decisions_file, read
 
 QUEUE = """
-    WITH per AS (
-        SELECT CAST(arg_max(value::JSON ->> 'per_class', value::JSON ->> 'made_at') AS INTEGER) AS per_class
-        FROM meta WHERE starts_with(key, 'plan:')),
+    WITH per AS (SELECT arg_max(per_class, made_at) AS per_class FROM plan_made),
     class AS (SELECT age, count(*) AS in_class FROM kept GROUP BY age),
     asked AS (
         SELECT record_id, part, path, age, reasons FROM judged WHERE verdict = 'review'
@@ -98,31 +96,16 @@ def present_pictures(
     return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
 
 
-def write_decisions(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, made_of: str, facts: dict[str, int]) -> None:
-    """Replace all decisions; rows as `review.answers.resolve` returns them. facts: counts that people are told."""
-    box = [pl.col("box").arr.get(i).alias(f"box_{side}") for i, side in enumerate("xywh")]
-    con.register("incoming_decisions", rows.with_columns(box).drop("box").to_arrow())
-    con.execute("DELETE FROM decision; INSERT INTO decision BY NAME SELECT * FROM incoming_decisions")
-    con.unregister("incoming_decisions")
-    set_meta(con, decisions_made_of=made_of, decisions=json.dumps(facts))
-
-
 def decision_of(con: duckdb.DuckDBPyConnection, record_id: int) -> dict[str, Any] | None:
     """What people decided about a record when it was judged last: the row of the table `decision`."""
     rows = query(con, "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", [record_id]).to_dicts()
     return rows[0] if rows else None
 
 
-def decision_facts(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Counts of the answers that were folded in last: answers, lines, decided, conflict, unfit, claim_changed,
-    changed, gone; empty before any."""
-    return dict(json.loads(get_meta(con, "decisions") or "{}"))
-
-
 def lines_folded(con: duckdb.DuckDBPyConnection) -> int:
     """How many lines of the file of decisions were folded into the open manifest."""
-    facts = decision_facts(con)
-    return facts.get("lines", facts.get("answers", 0) + facts.get("gone", 0))
+    facts = json.loads(get_meta(con, "decisions") or "{}")
+    return int(facts.get("lines", 0))
 
 
 def must_be_there(file: Path, folded: int, manifest: Path) -> None:

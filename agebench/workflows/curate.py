@@ -17,23 +17,22 @@ import polars as pl
 
 import agebench
 from agebench import recipes
-from agebench.curate import verdicts
-from agebench.curate.checks import compile_recipe
-from agebench.curate.derive import Stage, derive, fingerprint_pictures
-from agebench.curate.observing.engine import Look, Progress, look_here, observe, pending_files
+from agebench.curate.observing.engine import ObserveFiles, Progress, observe, observe_here, pending_files
 from agebench.curate.observing.observers import File, Observers
 from agebench.curate.observing.parts import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
-from agebench.curate.observing.ray_engine import check_ray, look_on_ray
+from agebench.curate.observing.ray_engine import check_ray, observe_on_ray
 from agebench.curate.observing.worker import seconds_per_picture, set_up
-from agebench.curate.settings import Setting, settle
+from agebench.curate.settings import CurateSettings, Stage, resolve_settings
 from agebench.manifest import summary
-from agebench.manifest.evidence import observers_run
 from agebench.manifest.records import known_files, record_names, seen_content, write_records
-from agebench.manifest.store import create_or_open, get_meta, must_be_of, open_manifest, set_meta
+from agebench.manifest.renewal import Made, derivations_made, forget, renew
+from agebench.manifest.store import create, get_meta, open_manifest, set_meta
 from agebench.pool import Crashed, run_batches
 from agebench.remote import Folder
-from agebench.review import folding as decisions
+from agebench.review.decisions import decisions_file
+from agebench.review.folding import answers_key, check_answers, describe_answers
 
+OF_LABELS = ("contents", "decisions", "copy_answers", "evidence", "verdicts")  # derived where no picture is looked at
 Engine = Literal["local", "ray"]
 
 
@@ -92,40 +91,45 @@ def curate(
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    root: folder of the release, or its URL (`s3://bucket/imdb-wiki`). estimators: what doubts the claimed ages, in
-    place of the recipe's own list (see `recipes.Observe`). engine: what observes, this machine's processes or Ray Data
-    (see `look_on_ray`); the rows are the same. on_stage names what comes after observing and gives its progress.
-    Costly work is done once: pictures whose content was seen by the same observers are not looked at again.
-    Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, Missing, Interrupted.
+    dataset: the name of a card, or its file. root: folder of the release, or its URL (`s3://bucket/imdb-wiki`).
+    manifest: the file to build, `manifests/<dataset>.duckdb` by default. recipe: a curation recipe, by name or file.
+    detector: a name of the registry, `auto` or `none`; by default the one that the manifest was observed with.
+    estimators: what doubts the claimed ages, in place of the recipe's own list (see `recipes.Observe`). engine: what
+    observes, this machine's processes or Ray Data; the rows are the same. workers: processes, one a core by default.
+    on_progress is told of observing; on_stage names what comes after it and gives its progress.
+    Costly work is done once: pictures whose content was seen by the same observers are not looked at again, and what is
+    derived of them is made anew only where its inputs changed.
+    Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, DecisionError, Missing,
+    Interrupted.
     """
     began = time.monotonic()
-    look = _look(engine, ray_address)
-    s = settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
-    s.notes.extend(create_or_open(s.manifest, s.card.name))
-    decisions.check(s.manifest)
+    observe_files = _engine(engine, ray_address)
+    s = resolve_settings(
+        dataset,
+        root=root,
+        manifest=manifest,
+        recipe=recipe,
+        detector=detector,
+        detector_model=detector_model,
+        estimators=estimators,
+    )
+    answers = answers_key(s.manifest)
+    if s.before is None:
+        create(s.manifest, s.card.name)
+    else:
+        check_answers(s.manifest, s.before, answers)
     with one_at_a_time(s.manifest):
-        observed, reused = _observe(s, look, workers, on_progress)
-        fingerprint_pictures(s.manifest)
-        if s.observers is not None:
-            derive(
-                s.manifest,
-                s.observers,
-                s.runs,
-                cross_fit=s.cross_fit,
-                workers=workers or os.cpu_count() or 1,
-                on_stage=on_stage,
-            )
-        answers = decisions.gather(s.manifest)
-        s.notes.extend(answers.notes)
-        with open_manifest(s.manifest, write=True) as con:
-            decisions.write(con, answers)
-        with open_manifest(s.manifest, write=True) as con:
-            verdicts.keep_evidence(con)
-        with open_manifest(s.manifest, write=True) as con:
-            checks = compile_recipe(s.recipe, str(s.recipe_file), observers_run(con))
-            verdicts.judge(con, checks, recipe=s.recipe.name, recipe_digest=recipes.digest(s.recipe))
+        observed, reused, made = _observe(s, observe_files, workers, on_progress)
+        renew(
+            s.manifest,
+            s.request(workers or os.cpu_count() or 1, on_stage),
+            s.facts() | {"answers": answers},
+            names=None if s.observers else OF_LABELS,
+            made=made,
+        )
     with open_manifest(s.manifest) as con:
         counts = summary.counts(con)
+        s.notes.extend(describe_answers(json.loads(get_meta(con, "decisions") or "{}"), decisions_file(s.manifest)))
         report = CurateReport(
             dataset=s.card.name,
             manifest=s.manifest,
@@ -154,12 +158,12 @@ def curate(
 
 
 def _observe(
-    s: Setting, look: Look, workers: int | None, on_progress: Callable[[Progress], None] | None
-) -> tuple[int, int]:
-    """Read the release and look at what was not seen; (pictures looked at, records whose picture was known).
+    s: CurateSettings, observe_files: ObserveFiles, workers: int | None, on_progress: Callable[[Progress], None] | None
+) -> tuple[int, int, dict[str, Made] | None]:
+    """Write the release's records and look at what was not seen; (pictures looked at, records whose picture was known,
+    the derivations as they were made, where nothing was looked at).
 
-    Every step reads what an earlier transaction committed: DuckDB 2.0 was seen to miss rows (over 122,880 in one
-    insert) that its own open transaction had written.
+    Every step reads what an earlier transaction committed (see `manifest.renewal.renew`).
     """
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
@@ -174,26 +178,24 @@ def _observe(
         set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place, estimators_asked=s.estimators_asked)
         if s.observers:  # where there are none, the detector of an earlier run stays remembered
             _put_in_force(con, s.observers)
-        if leftover:
-            set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, leftover)
-    if s.observers is None:
-        return 0, 0
     with open_manifest(s.manifest) as con:
+        made = derivations_made(con)
+        if s.observers is None:
+            return 0, 0, made
         files, reused = pending_files(known_files(con), s.release.folders, _seen(con, s.observers))
         faces = known_faces(con, files.drop_nulls("sha256"))
-        files = files.drop("faces").join(faces, on="sha256", how="left", maintain_order="left").select(File._fields)
-    if len(files):
-        observe(
-            files, s.release.folders, s.manifest, observers=s.observers, workers=workers, look=look,
-            on_progress=on_progress,
-        )  # fmt: skip
+    if files.is_empty():
+        return 0, reused, made
+    files = files.drop("faces").join(faces, on="sha256", how="left", maintain_order="left").select(File._fields)
+    observe(
+        files, s.release.folders, s.manifest, observers=s.observers, workers=workers, observe_files=observe_files,
+        on_progress=on_progress,
+    )  # fmt: skip
     with open_manifest(s.manifest, write=True) as con:
         folded = fold_parts(con, s.manifest)
-        if folded:
-            set_meta(con, judged_at=None, picture_fingerprint=None)
     remove_parts(s.manifest, folded)
-    return len(files), reused
+    return len(files), reused, None
 
 
 def forecast(
@@ -210,13 +212,20 @@ def forecast(
     workers: int | None = None,
 ) -> CurateForecast:
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
-    _look(engine, ray_address)
-    s = settle(dataset, root, manifest, recipe, detector, detector_model, estimators)
+    _engine(engine, ray_address)
+    s = resolve_settings(
+        dataset,
+        root=root,
+        manifest=manifest,
+        recipe=recipe,
+        detector=detector,
+        detector_model=detector_model,
+        estimators=estimators,
+    )
     records = s.release.records
     observers = s.observers or Observers()
     if s.manifest.exists():
-        must_be_of(s.manifest, s.card.name)
-        with open_manifest(s.manifest, older=True) as con:
+        with open_manifest(s.manifest) as con:
             known = known_files(con).drop("known").unique(["part", "path"])
             seen = _seen(con, observers)
         known = records.select("part", "path").join(known, on=["part", "path"], how="left", maintain_order="left")
@@ -251,11 +260,11 @@ def forecast(
     )
 
 
-def _look(engine: Engine, ray_address: str | None) -> Look:
+def _engine(engine: Engine, ray_address: str | None) -> ObserveFiles:
     if engine == "local":
-        return look_here
+        return observe_here
     check_ray()
-    return partial(look_on_ray, address=ray_address)
+    return partial(observe_on_ray, address=ray_address)
 
 
 def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:
@@ -263,7 +272,7 @@ def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:
     detector = observers.detector
     name = detector.name if detector else None
     if get_meta(con, "detector") != name:
-        set_meta(con, judged_at=None)
+        forget(con, ["verdicts"])
     set_meta(con, detector=name, detector_choice=json.dumps(dataclasses.asdict(detector) if detector else None))
     set_meta(con, embedder=observers.embedder.name if observers.embedder else None)
 

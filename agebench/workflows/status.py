@@ -13,9 +13,10 @@ from agebench.errors import AgebenchError
 from agebench.manifest import summary
 from agebench.manifest.places import MANIFESTS, curate_command, manifest_of
 from agebench.manifest.plans import curated_fingerprint, plans
+from agebench.manifest.renewal import ManifestState, derivations_made, is_judged
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import load_card, load_curation_recipe
-from agebench.review import folding as decisions
+from agebench.review import folding
 from agebench.train.run_cards import RUNS, resume_command
 from agebench.train.runs import Listed, list_runs
 
@@ -104,8 +105,9 @@ def _manifest(path: Path) -> ManifestStatus:
             recipe, digest = get_meta(con, "recipe"), get_meta(con, "recipe_digest")
             place, again = get_meta(con, "recipe_place"), curate_command(con, path)
             card_digest, detector = get_meta(con, "card_digest"), get_meta(con, "detector")
-            judged = get_meta(con, "judged_at") is not None
-            answers_wait = judged and decisions.wait(con, path)
+            judged = is_judged(con)
+            state = ManifestState(dict(con.execute("SELECT key, value FROM meta").fetchall()), derivations_made(con))
+        answers_wait = judged and folding.answers_wait(path, state)
     except AgebenchError as error:
         return ManifestStatus(path, path.stem, problems=[error.message], curating=process)
     problems = [

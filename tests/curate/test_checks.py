@@ -19,7 +19,8 @@ from agebench.manifest import summary
 from agebench.manifest.evidence import COLUMNS, observers_run
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.records import write_records
-from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.manifest.renewal import mark_made
+from agebench.manifest.store import create, open_manifest, set_meta
 from agebench.recipes import Check, CurationRecipe, load_curation_recipe
 
 ALL = {column.observer for column in COLUMNS.values()}
@@ -33,7 +34,7 @@ def recipe(*checks: dict[str, Any]) -> CurationRecipe:
 
 def manifest_of(folder: Path, n: int, **columns: Any) -> Path:
     path = folder / "a.duckdb"
-    create_or_open(path, "fg-net")
+    create(path, "fg-net")
     frame = pl.DataFrame({"part": ["p"] * n, "path": [f"{i:03d}" for i in range(n)]} | columns, strict=False)
     frame = frame.select(pl.col(k).cast(t) if k in frame.columns else pl.lit(None, t).alias(k) for k, t in
                          SCHEMA.items())  # fmt: skip
@@ -46,8 +47,9 @@ def judged(path: Path, made: CurationRecipe) -> dict[str, tuple[str, str, str]]:
     """path → (verdict, checks, reasons in words)."""
     with open_manifest(path, write=True) as con:
         checks = compile_recipe(made, "mine.toml", observers_run(con))
-        verdicts.keep_evidence(con)
+        verdicts.store_evidence(con)
         verdicts.judge(con, checks, recipe="mine", recipe_digest="x")
+        mark_made(con, "verdicts", "test")
     with open_manifest(path) as con:
         rows = verdict_rows(con).select("path", "verdict", "reasons", "details").iter_rows()
         return {name: (verdict, reasons, details) for name, verdict, reasons, details in rows}
@@ -64,8 +66,9 @@ def test_every_shipped_recipe_compiles_and_runs_dry(name: str, tmp_path: Path) -
     assert all(c.runs for c in checks)
     path = manifest_of(tmp_path, 3, age=[3, None, 200])
     with open_manifest(path, write=True) as con:
-        verdicts.keep_evidence(con)
+        verdicts.store_evidence(con)
         verdicts.judge(con, checks, recipe=name, recipe_digest="x")
+        mark_made(con, "verdicts", "test")
     with open_manifest(path) as con:
         assert sum(summary.counts(con).values()) == 3
 

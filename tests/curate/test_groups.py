@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.curate.groups import connect_groups
-from agebench.manifest.store import create_or_open, open_manifest
+from agebench.curate.groups import derive_groups
+from agebench.manifest.store import create, open_manifest
 
 Key = tuple[int | None, int | None]
 
@@ -23,16 +23,11 @@ def groups(path: Path, keys: list[Key]) -> list[int]:
                         [i, str(i), None if subject is None else f"s{subject}"])  # fmt: skip
             con.execute("INSERT INTO content (part, path, sha256) VALUES ('p', ?, ?)",
                         [str(i), None if content is None else f"c{content}"])  # fmt: skip
-    with open_manifest(path, write=True) as con:
-        count = connect_groups(con)
-    with open_manifest(path) as con:
-        found = [g for (g,) in con.execute("SELECT group_id FROM record_group ORDER BY record_id").fetchall()]
-    assert count == len(set(found))
-    return found
+    return derive_groups(path, None).tables["record_group"]["group_id"].to_list()
 
 
 def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
-    create_or_open(tmp_path / "a.duckdb", "imdb-wiki")
+    create(tmp_path / "a.duckdb", "imdb-wiki")
     people = [
         ("celeb:1", "Ana  Núñez", "1970-01-02"), ("ana nunez|1970-01-02", "ana nunez", "1970-01-02"),
         ("celeb:2", "Ana Núñez", "1971-01-02"), ("celeb:3", None, "1970-01-02"),
@@ -41,11 +36,8 @@ def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
         for i, (subject, name, dob) in enumerate(people):
             con.execute("INSERT INTO record (record_id, part, path, subject_id, name, dob) VALUES (?, 'p', ?, ?, ?, ?)",
                         [i, str(i), subject, name, dob])  # fmt: skip
-    with open_manifest(tmp_path / "a.duckdb", write=True) as con:
-        connect_groups(con)
-    with open_manifest(tmp_path / "a.duckdb") as con:
-        found = con.execute("SELECT group_id FROM record_group ORDER BY record_id").fetchall()
-    assert found == [(0,), (0,), (2,), (3,)]
+    found = derive_groups(tmp_path / "a.duckdb", None).tables["record_group"]
+    assert found["group_id"].to_list() == [0, 0, 2, 3]
 
 
 def plain_union_find(keys: list[Key]) -> list[int]:
@@ -69,7 +61,7 @@ def plain_union_find(keys: list[Key]) -> list[int]:
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("groups") / "a.duckdb"
-    create_or_open(path, "fg-net")
+    create(path, "fg-net")
     return path
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from agebench.datasets.records import SCHEMA
 from agebench.manifest.records import write_records
-from agebench.manifest.store import create_or_open, open_manifest
+from agebench.manifest.store import create, open_manifest
 
 Build = Callable[..., Path]
 
@@ -31,7 +31,8 @@ def build(tmp_path: Path) -> Build:
 
     def made(n: int = 5, name: str = "a.duckdb", dataset: str = "fg-net", **columns: Any) -> Path:
         path = tmp_path / name
-        create_or_open(path, dataset)
+        if not path.exists():
+            create(path, dataset)
         with open_manifest(path, write=True) as con:
             write_records(con, records(n, **columns), {"p": tmp_path})
         return path

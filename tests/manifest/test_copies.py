@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from agebench.curate.verdicts import CompiledCheck, judge, keep_evidence
+from agebench.curate.compiled import CompiledCheck
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.store import open_manifest
-from agebench.review import folding as decisions
 from agebench.review.decisions import append, decisions_file, new_decision
 
+from .judging import judge_by
 from .test_evidence import fold, part, seen
 
 Build = Callable[..., Path]
@@ -33,13 +33,7 @@ def say(file: Path, number: int, answer: str, **values: Any) -> None:
 
 def judged(file: Path) -> list[tuple[str, str]]:
     """(verdict, reasons in words) of every record, judged as `curate` does."""
-    found = decisions.gather(file)
-    with open_manifest(file, write=True) as con:
-        decisions.write(con, found)
-    with open_manifest(file, write=True) as con:
-        keep_evidence(con)
-    with open_manifest(file, write=True) as con:
-        judge(con, CHECKS, recipe="r", recipe_digest="x")
+    judge_by(file, CHECKS)
     with open_manifest(file) as con:
         return list(verdict_rows(con).select("verdict", "details").iter_rows())
 

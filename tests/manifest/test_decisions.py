@@ -6,21 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 import pytest
 
-from agebench.curate.verdicts import CompiledCheck, judge, judge_apart, keep_evidence
+from agebench.curate.compiled import CompiledCheck
+from agebench.curate.verdicts import judge_apart
 from agebench.errors import DecisionError
 from agebench.manifest.export import plan_rows, verdict_rows
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan
 from agebench.manifest.record_view import look_at
-from agebench.manifest.store import SCHEMA_VERSION, create_or_open, get_meta, open_manifest, query
+from agebench.manifest.renewal import made_at, read_state
+from agebench.manifest.store import open_manifest, query
 from agebench.manifest.summary import counts, funnel
-from agebench.review import folding as decisions
 from agebench.review.decisions import Decision, append, decisions_file, new_decision
+from agebench.review.folding import answers_key, check_answers
 from agebench.review.rows import decision_of, kept_rows, queue_rows, subject_of
 
+from .judging import facts_of, fold_answers, judge_by
 from .test_evidence import face, fold, part, seen
 
 Build = Callable[..., Path]
@@ -37,12 +39,7 @@ def say(file: Path, number: int, answer: str, by: str = "anna", **values: Any) -
 
 
 def judged(file: Path, checks: list[CompiledCheck] = CHECKS) -> list[dict[str, Any]]:
-    with open_manifest(file, write=True) as con:
-        keep_evidence(con)
-    found = decisions.gather(file)
-    with open_manifest(file, write=True) as con:
-        decisions.write(con, found)
-        judge(con, checks, recipe="r", recipe_digest="x")
+    judge_by(file, checks)
     with open_manifest(file) as con:
         return verdict_rows(con).to_dicts()
 
@@ -86,11 +83,11 @@ def test_disagreement_and_a_changed_picture_leave_a_record_in_review(build: Buil
     assert [r["verdict"] for r in rows] == ["keep", "review", "review", "review"]
     assert [r["reasons"] for r in rows] == ["", "odd", "reviewers_disagree", "picture_changed;odd"]
     assert [r["decided_by"] for r in rows] == [None] * 4
-    found = decisions.gather(path)
-    assert found.facts == {"answers": 3, "decided": 0, "conflict": 1, "unfit": 0, "claim_changed": 0, "changed": 1,
+    assert facts_of(path) == {"answers": 3, "decided": 0, "conflict": 1, "unfit": 0, "claim_changed": 0, "changed": 1,
                            "gone": 1, "lines": 4}  # fmt: skip
-    assert "1 on which reviewers disagree, 1 whose picture has changed" in found.notes[0]
-    assert "1 records that are not in this release" in found.notes[1]
+    notes = fold_answers(path)
+    assert "1 on which reviewers disagree, 1 whose picture has changed" in notes[0]
+    assert "1 records that are not in this release" in notes[1]
     with open_manifest(path) as con:
         assert [(r["record_id"], r["checks"]) for r in queue_rows(con).to_dicts()] == [(1, 1), (2, 1), (3, 2)]
         assert funnel(con)["records"].sum() == 2 * 4
@@ -100,9 +97,11 @@ def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) 
     path = build(3)
     say(path, 1, "keep")
     judged(path)
-    again = decisions.gather(path)
-    assert (again.rows, again.facts["decided"]) == (None, 1)
-    assert again.notes == [f"Answers folded in from {decisions_file(path)}: 1 (records: 1)."]
+    with open_manifest(path) as con:
+        before = made_at(con, "decisions")
+    assert fold_answers(path) == [f"Answers folded in from {decisions_file(path)}: 1 (records: 1)."]
+    with open_manifest(path) as con:
+        assert made_at(con, "decisions") == before
     decisions_file(path).write_bytes(b"")
     assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
     say(path, 1, "keep")
@@ -124,9 +123,9 @@ def test_answers_that_cannot_be_taken_say_why(build: Build) -> None:
     with open_manifest(path) as con:
         assert query(con, "SELECT * FROM curated").is_empty()
         assert queue_rows(con)["record_id"].to_list() == [0, 2]
-    found = decisions.gather(path)
-    assert "3 (records: 4)" in found.notes[0]
-    assert "1 whose answer cannot be meant so, 1 whose claimed age has changed" in found.notes[0]
+    note = fold_answers(path)[0]
+    assert "3 (records: 4)" in note
+    assert "1 whose answer cannot be meant so, 1 whose claimed age has changed" in note
 
 
 def test_a_file_of_answers_that_has_gone_stops_and_a_shorter_one_is_told(build: Build) -> None:
@@ -137,20 +136,20 @@ def test_a_file_of_answers_that_has_gone_stops_and_a_shorter_one_is_told(build: 
     file = decisions_file(path)
     lines = file.read_bytes()
     file.unlink()
-    for act in (decisions.gather, decisions.check):
+    for act in (fold_answers, lambda path: check_answers(path, read_state(path), answers_key(path))):
         with pytest.raises(DecisionError, match="is not there, but 2 lines of it are folded into") as error:
             act(path)
         assert "touch" in error.value.next_step
     file.write_bytes(lines)
     assert judged(path) == before
     file.write_bytes(lines.splitlines(keepends=True)[0])
-    assert "1 of the 2 lines" in decisions.gather(path).notes[0]
+    assert "1 of the 2 lines" in fold_answers(path)[0]
     judged(path)
-    assert not any("gone from it" in note for note in decisions.gather(path).notes)
+    assert not any("gone from it" in note for note in fold_answers(path))
     file.write_bytes(b"")
     assert [r["verdict"] for r in judged(path)] == ["keep", "review", "keep"]
     file.unlink()  # nothing is folded in from it any more
-    assert decisions.gather(path).notes == []
+    assert fold_answers(path) == []
 
 
 def test_decisions_make_a_plan_stale_and_its_ages_are_those_in_force(build: Build) -> None:
@@ -193,22 +192,6 @@ def test_a_box_means_the_face_that_it_overlaps_most_else_itself(build: Build) ->
     assert -32_002 < own["face_no"] < -1
     assert all(150 < x < 180 for x in own["landmarks"][::2])
     assert all(50 < y < 90 for y in own["landmarks"][1::2])
-
-
-def test_a_manifest_from_before_decisions_is_brought_to_this_schema(build: Build) -> None:
-    path = build(3)
-    judged(path)
-    con = duckdb.connect(str(path))
-    for (view,) in con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall():
-        con.execute(f"DROP VIEW {view}")
-    con.execute("DROP TABLE decision; UPDATE meta SET value = '2' WHERE key = 'schema_version'")
-    con.close()
-    [note] = create_or_open(path, "fg-net")
-    assert f"from schema version 2 to {SCHEMA_VERSION}" in note
-    with open_manifest(path) as con:
-        assert get_meta(con, "judged_at") is None
-    say(path, 1, "keep")
-    assert [r["verdict"] for r in judged(path)] == ["keep", "keep", "keep"]
 
 
 def test_the_record_that_is_answered_about(build: Build) -> None:

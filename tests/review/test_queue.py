@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.manifest.renewal import mark_made
+from agebench.manifest.store import create, open_manifest, set_meta
 from agebench.review.decisions import Decision, new_decision
 from agebench.review.queue import Answers, Queue, assigned, in_order, load_queue
 
@@ -156,9 +157,9 @@ def test_half_a_million_records_are_in_order_in_about_a_second() -> None:
 
 def test_a_snapshot_knows_when_the_manifest_was_judged_again(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
-    create_or_open(path, "fg-net")
+    create(path, "fg-net")
     with open_manifest(path, write=True) as con:
-        set_meta(con, judged_at="1")
+        mark_made(con, "verdicts", "1")
     found = load_queue(path)
     assert found.rows.is_empty()
     assert not found.changed()
@@ -166,5 +167,5 @@ def test_a_snapshot_knows_when_the_manifest_was_judged_again(tmp_path: Path) -> 
         set_meta(con, other="x")
     assert not found.changed()
     with open_manifest(path, write=True) as con:
-        set_meta(con, judged_at="2")
+        mark_made(con, "verdicts", "2")
     assert found.changed()

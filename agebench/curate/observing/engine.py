@@ -73,7 +73,7 @@ def pending_files(
     return files, int(frame.select((~needed).sum()).item())
 
 
-class Look(Protocol):
+class ObserveFiles(Protocol):
     """An engine: looks at files and yields the tables of `PART_SCHEMA` as they are done, in any order."""
 
     def __call__(
@@ -81,7 +81,7 @@ class Look(Protocol):
     ) -> Generator[pa.Table, None, None]: ...
 
 
-def look_here(
+def observe_here(
     files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
 ) -> Generator[pa.Table, None, None]:
     """The local engine: worker processes on this machine, one a core where `workers` is None."""
@@ -100,19 +100,20 @@ def observe(
     *,
     observers: Observers,
     workers: int | None = None,
-    look: Look = look_here,
+    observe_files: ObserveFiles = observe_here,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> int:
-    """Look at `files` (of `pending_files`, perhaps with `faces`) and write part files beside the manifest; how many.
+    """Look at `files` (of `pending_files`, perhaps with `faces`) and write part files beside the manifest; how
+    many.
 
-    Raises Interrupted on Ctrl-C, after writing what was finished, StorageError on a full disk, and what `look` raises.
-    """
+    Raises Interrupted on Ctrl-C, after writing what was finished, StorageError on a full disk, and what `observe_files`
+    raises."""
     began = time.monotonic()
     done = 0
     writer = PartWriter(manifest)
     hopeless = files.filter(pl.col("fault").is_not_null())  # faults known from the file system need no worker
     readable = files.filter(pl.col("fault").is_null())
-    results = look(readable, folders, observers, workers)
+    results = observe_files(readable, folders, observers, workers)
     try:
         if len(hopeless):
             writer.write(_faulty([File(*row) for row in hopeless.iter_rows()]))

@@ -6,6 +6,7 @@ fold takes them. Folding the same part twice changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -21,6 +22,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from agebench.errors import ManifestBusy
+from agebench.manifest.renewal import derivations_made, forget, mark_made
 from agebench.manifest.store import query, storage_errors
 
 IMAGE_FIELDS = [
@@ -203,7 +205,8 @@ def write_part(manifest: Path, rows: pa.Table) -> Path:
 
 
 def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
-    """Fold all part files into the open (writing) manifest; the files that were folded, to be removed after commit.
+    """Fold all part files into the open (writing) manifest, whose verdicts fall where there are any; the files that
+    were folded, to be removed after commit.
 
     Of a part file that was cut off, what was written whole counts; the rest is observed again.
     """
@@ -213,6 +216,10 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
         con.register("parts", pa.concat_tables(tables))
         con.execute(FOLD)
         con.unregister("parts")
+        before = derivations_made(con).get("observations")
+        names = ",".join(path.name for path in folded)
+        mark_made(con, "observations", hashlib.sha256(f"{before and before.made_of} {names}".encode()).hexdigest())
+        forget(con, ["verdicts"])
     return folded
 
 

@@ -69,7 +69,7 @@ FACES = pa.list_(
 )  # fmt: skip
 
 
-def look_on_ray(
+def observe_on_ray(
     files: pl.DataFrame,
     folders: Mapping[str, Folder],
     observers: Observers,
@@ -77,7 +77,7 @@ def look_on_ray(
     *,
     address: str | None = None,
 ) -> Generator[pa.Table, None, None]:
-    """An engine for `observe`: yields tables of `PART_SCHEMA` with the same rows as `look_here`'s.
+    """An engine for `observe`: yields tables of `PART_SCHEMA` with the same rows as `observe_here`'s.
 
     workers: actors, of one core each; None: one a core. address: of a cluster, as `ray.init` takes it; None starts a
     Ray on this machine and ends it again. A Ray that this process has joined before is used and left as it is.

@@ -22,7 +22,7 @@ from PIL import Image
 from agebench.curate.observing.engine import Progress, observe
 from agebench.curate.observing.observers import File, Observers
 from agebench.curate.observing.parts import parts_folder
-from agebench.curate.observing.ray_engine import look_on_ray
+from agebench.curate.observing.ray_engine import observe_on_ray
 from agebench.demo.releases import draw_releases
 from agebench.errors import Interrupted, Missing
 from agebench.faces.detectors import DetectorChoice, choose_detector
@@ -217,7 +217,7 @@ def test_a_picture_that_ends_the_process_is_that_records_fault(trap: ModuleType,
     folders = {"good": tmp_path / "good", "bad": trap.Trap(tmp_path / "bad")}
     manifest = tmp_path / "a.duckdb"
     observers = Observers(choose_detector(detector))
-    assert observe(files, folders, manifest, observers=observers, workers=2, look=look_on_ray) == 12
+    assert observe(files, folders, manifest, observers=observers, workers=2, look=observe_on_ray) == 12
     [part] = parts_folder(manifest).glob("*.arrows")
     found = pa.ipc.open_stream(part).read_all().to_pylist()
     errors = {(row["part"], row["path"]): row["error"] for row in found}
@@ -232,9 +232,9 @@ def test_workers_without_the_weights_or_the_pictures_are_told_apart_from_broken_
     (tmp_path / "a.png").write_bytes(b"x")
     blind = Observers(DetectorChoice("insightface", "gone-1", "1", str(tmp_path / "gone.onnx")))
     with pytest.raises(Missing, match=r"Ray's workers lack something: The detector's weights .*gone\.onnx are gone"):
-        list(look_on_ray(frame([("p", "a.png")]), {"p": tmp_path}, blind, 1))
+        list(observe_on_ray(frame([("p", "a.png")]), {"p": tmp_path}, blind, 1))
     with pytest.raises(Missing, match=r"lack something: .* holds no picture b\.png there"):
-        list(look_on_ray(frame([("p", "b.png")]), {"p": tmp_path}, Observers(), 1))
+        list(observe_on_ray(frame([("p", "b.png")]), {"p": tmp_path}, Observers(), 1))
 
 
 def test_a_lost_node_of_a_cluster_costs_nothing_and_the_cluster_is_left_running(

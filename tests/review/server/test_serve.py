@@ -53,7 +53,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(office: Path, agebench: Any
     told(serve(), 1, f"{DECISIONS}, line 1")
     (office / DECISIONS).unlink()
     with open_manifest(office / "manifests/imdb-wiki.duckdb", write=True) as con:
-        con.execute("DELETE FROM meta WHERE key = 'judged_at'")
+        con.execute("DELETE FROM derivation WHERE name = 'verdicts'")
     told(serve(), 1, "agebench curate")
 
 

@@ -1,0 +1,53 @@
+"""A check ready to run, and how it is tried on empty evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import duckdb
+
+from agebench.manifest.store import CONFIG, schema_sql
+
+
+@dataclass(frozen=True)
+class CompiledCheck:
+    """A check ready to run: all three are scalar SQL expressions over `evidence`, validated before."""
+
+    name: str
+    verdict: str
+    predicate: str
+    reason_sql: str
+    value_sql: str
+    observers: frozenset[str]  # whose facts it reads
+    runs: bool  # False: one of them has not run, so it says nothing
+
+    # The line breaks keep a comment at an expression's end from swallowing what follows it.
+    @property
+    def condition_sql(self) -> str:
+        return f"({self.predicate}\n)"
+
+    @property
+    def number_sql(self) -> str:
+        return f"try_cast(({self.value_sql}\n) AS DOUBLE)"
+
+
+def dry_run(check: CompiledCheck) -> str | None:
+    """What DuckDB finds wrong with a check whose names are valid, such as the square root of a word; else None."""
+    sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
+    try:
+        _no_evidence().execute(sql)
+        kind = _no_evidence().sql(f"SELECT {check.condition_sql} FROM no_evidence").types[0]
+    except duckdb.Error as error:
+        return str(error).splitlines()[0]
+    # NULL, such as a comparison with nothing, is a condition that never holds
+    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is no condition but a value of type {kind}."
+
+
+@cache
+def _no_evidence() -> duckdb.DuckDBPyConnection:
+    """An empty manifest in memory that can reach nothing, to bind checks against."""
+    con = duckdb.connect(config=CONFIG)
+    con.execute(schema_sql())
+    con.execute("CREATE TABLE no_evidence AS SELECT * FROM evidence")
+    return con

@@ -1,0 +1,165 @@
+"""What is made of what: every derivation of a manifest with its inputs, version, function and columns.
+
+`manifest.renewal` walks them, inputs first, and calls the function of each whose inputs, or whose version, are others
+than when it was last made. To add a derived column, declare it here and return it from the function; `evidence` and its
+documentation take it from the declaration. Copies of the same bytes need no derivation: the view `exact_copy` finds
+them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A column of a derived table. meaning: of the column of `evidence` with its name; empty where there is none."""
+
+    name: str
+    type: str
+    meaning: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A derived table, keyed by record_id. observer: who `evidence` says fills its columns. view: what evidence reads
+    them from, where that is not the table itself."""
+
+    name: str
+    columns: tuple[Column, ...]
+    observer: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """inputs: other derivations, and facts from outside (see `renewal.renew`). version: to be raised when the function
+    gives something else. function: `module:name`, called with (manifest, request), which returns a `Derived`, or None
+    where there is nothing to derive."""
+
+    name: str
+    inputs: tuple[str, ...]
+    version: int
+    function: str
+    tables: tuple[Table, ...] = ()
+
+
+NEAR_COPY = Table(
+    "near_copy",
+    (
+        Column("near_group", "INTEGER NOT NULL"),
+        Column(
+            "near_copies", "INTEGER NOT NULL", "different contents that show the same photograph, this one included"
+        ),
+        Column("near_rank", "INTEGER NOT NULL", "1 for the best of them, which stays, then 2, 3, …"),
+        Column("near_of", "VARCHAR NOT NULL", "part/path of the one that stays"),
+        Column("near_age_gap", "INTEGER", "largest difference of their claimed ages", "years"),
+    ),
+    observer="copies",
+    view="near_copy_now",
+)
+SUSPICION = Table(
+    "suspicion",
+    (
+        Column("estimates", "INTEGER NOT NULL", "age estimators that looked at the face that is meant"),
+        Column("suggested_age", "DOUBLE", "median of what they say together, their bias taken out", "years"),
+        Column("age_gap", "DOUBLE", "suggested less claimed age", "years"),
+        Column("label_suspicion", "DOUBLE", "probability that the claimed age is wrong", "0 to 1"),
+    ),
+    observer="ages",
+)
+IDENTITY = Table(
+    "identity",
+    (
+        Column("identity_face_no", "INTEGER"),
+        Column("identity_distance", "DOUBLE", "distance of the nearest face to the subject's on other photographs"),
+        Column("identity_bound", "DOUBLE", "how far the subject's faces reach, in the same distance"),
+        Column("identity_pictures", "INTEGER", "different photographs in which the subject was recognised"),
+        Column(
+            "identity_face", "BOOLEAN", "whether a face of the picture is the subject's; NULL where it cannot be told"
+        ),
+    ),
+    observer="identities",
+)
+AGE_OFFSET = Table(
+    "age_offset",
+    (
+        Column(
+            "subject_age_offset",
+            "DOUBLE",
+            "median of estimated less claimed age over the subject's recognised pictures",
+            "years",
+        ),
+        Column("subject_age_spread", "DOUBLE", "median distance of their offsets from it", "years"),
+        Column("subject_age_pictures", "INTEGER", "how many pictures that median is over"),
+        Column("age_offset_residual", "DOUBLE", "this picture's offset less the subject's median", "years"),
+    ),
+    observer="identities",
+)
+DECISION = Table(
+    "decision",
+    (
+        Column("status", "VARCHAR NOT NULL"),
+        Column("answer", "VARCHAR"),
+        Column("age", "INTEGER"),
+        *(Column(f"box_{side}", "DOUBLE") for side in "xywh"),
+        Column('"by"', "VARCHAR NOT NULL"),
+        Column('"at"', "VARCHAR NOT NULL"),
+        Column("note", "VARCHAR"),
+        Column("answers", "INTEGER NOT NULL"),
+    ),
+)
+
+CURATE, REVIEW = "agebench.curate", "agebench.review"
+DERIVATIONS = (
+    Derivation("contents", ("records", "observations"), 1, "agebench.manifest.fingerprints:derive_contents"),
+    Derivation("copies", ("records", "contents", "measures"), 7, f"{CURATE}.duplicates:derive_copies", (NEAR_COPY,)),
+    Derivation(
+        "groups", ("records", "contents", "copies"), 1, f"{CURATE}.groups:derive_groups",
+        (Table("record_group", (Column("group_id", "INTEGER NOT NULL"),)),),
+    ),
+    Derivation(
+        "identities", ("records", "contents", "detector", "embedder"), 7, f"{CURATE}.identities:derive_identities",
+        (IDENTITY,),
+    ),
+    Derivation(
+        "estimates", ("records", "contents", "detector", "groups", "identities", "estimators"), 1,
+        f"{CURATE}.estimates:derive_estimates",
+    ),
+    Derivation(
+        "ages", ("records", "contents", "detector", "identities", "estimates"), 7, f"{CURATE}.suspicion:derive_ages",
+        (SUSPICION, AGE_OFFSET),
+    ),
+    Derivation("decisions", ("records", "contents", "answers"), 3, f"{REVIEW}.folding:derive_decisions", (DECISION,)),
+    Derivation("copy_answers", ("decisions", "copies", "contents"), 1, f"{CURATE}.verdicts:derive_copy_answers"),
+    Derivation(
+        "evidence", ("observations", "detector", "embedder", "copies", "identities", "ages", "copy_answers"), 2,
+        f"{CURATE}.verdicts:derive_evidence",
+    ),
+    Derivation("verdicts", ("evidence", "decisions", "recipe"), 1, f"{CURATE}.verdicts:derive_verdicts"),
+)  # fmt: skip
+# A plan is made when people ask for it (`agebench balance`), under the name `plan:NAME`, of the curated records.
+PLANS = "plan:"
+
+# In the order in which evidence has their columns.
+EVIDENCE_TABLES = (NEAR_COPY, SUSPICION, IDENTITY, AGE_OFFSET)
+
+
+def derived_tables_sql() -> str:
+    """The derived tables."""
+    tables = [table for derivation in DERIVATIONS for table in derivation.tables]
+    return "\n".join(
+        f"CREATE TABLE IF NOT EXISTS {t.name} (record_id INTEGER NOT NULL, "
+        + ", ".join(f"{column.name} {column.type}" for column in t.columns)
+        + ");"
+        for t in tables
+    )
+
+
+def evidence_sql() -> str:
+    """The view `evidence`: the columns of `observed_evidence` and every derived column that has a meaning."""
+    columns = [f"{t.name}_.{c.name}" for t in EVIDENCE_TABLES for c in t.columns if c.meaning]
+    joins = "\n".join(
+        f"LEFT JOIN {t.view or t.name} AS {t.name}_ ON {t.name}_.record_id = o.record_id" for t in EVIDENCE_TABLES
+    )
+    return f"CREATE OR REPLACE VIEW evidence AS SELECT o.*, {', '.join(columns)}\nFROM observed_evidence AS o\n{joins};"

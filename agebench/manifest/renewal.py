@@ -1,0 +1,163 @@
+"""Making anew what is not made of its present inputs: one walk over `manifest.derivations`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from agebench.manifest.derivations import DERIVATIONS, Derivation
+from agebench.manifest.store import open_manifest
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a derivation made. tables: its rows by table, which replace those there. meta: values for people. result:
+    what what is made of this depends on, where equal results of other inputs should change nothing. write: what is done
+    besides, in the same transaction."""
+
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    meta: Mapping[str, str | None] = field(default_factory=dict)
+    result: str | None = None
+    write: Callable[[duckdb.DuckDBPyConnection], None] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A derivation as it was made last. made_of: the hash of its inputs and version; there: False where there was
+    nothing to derive; key: what others depend on."""
+
+    made_of: str
+    result: str | None
+    there: bool
+    at: str
+
+    @property
+    def key(self) -> str:
+        return self.result or self.made_of
+
+
+def derivations_made(con: duckdb.DuckDBPyConnection) -> dict[str, Made]:
+    """Name → how it was made last, of all derivations and outside facts that the manifest remembers."""
+    rows = con.execute('SELECT name, made_of, result, there, "at" FROM derivation').fetchall()
+    return {name: Made(*rest) for name, *rest in rows}
+
+
+@dataclass(frozen=True)
+class ManifestState:
+    """What a manifest remembers, read at one opening. meta: the table `meta`; made: see `derivations_made`; pictures:
+    whether any picture was ever read."""
+
+    meta: dict[str, str] = field(default_factory=dict)
+    made: dict[str, Made] = field(default_factory=dict)
+    pictures: bool = False
+
+
+def read_state(manifest: Path) -> ManifestState:
+    """The state of a manifest. Raises as `open_manifest`."""
+    with open_manifest(manifest) as con:
+        meta = dict(con.execute("SELECT key, value FROM meta").fetchall())
+        pictures = bool(con.execute("SELECT 1 FROM content WHERE sha256 IS NOT NULL LIMIT 1").fetchall())
+        return ManifestState(meta, derivations_made(con), pictures)
+
+
+def made_at(con: duckdb.DuckDBPyConnection, name: str) -> str | None:
+    """When a derivation was made last (ISO 8601, UTC); None where it is not there."""
+    rows = con.execute('SELECT "at" FROM derivation WHERE name = ? AND there', [name]).fetchall()
+    return str(rows[0][0]) if rows else None
+
+
+def is_judged(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the records have verdicts."""
+    return made_at(con, "verdicts") is not None
+
+
+def mark_made(
+    con: duckdb.DuckDBPyConnection, name: str, made_of: str, *, result: str | None = None, there: bool = True
+) -> Made:
+    """Remember what a derivation, or a fact from outside, was made of."""
+    made = Made(made_of, result, there, datetime.now(UTC).isoformat())
+    forget(con, [name])
+    con.execute("INSERT INTO derivation VALUES (?, ?, ?, ?, ?)", [name, made_of, result, there, made.at])
+    return made
+
+
+def forget(con: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Let derivations be made anew by the next `renew`; their rows stay until then."""
+    con.execute("DELETE FROM derivation WHERE list_contains(?, name)", [list(names)])
+
+
+def renew(
+    manifest: Path,
+    request: Any,
+    facts: Mapping[str, str | None],
+    *,
+    names: Iterable[str] | None = None,
+    made: Mapping[str, Made] | None = None,
+) -> dict[str, Made]:
+    """Make anew what is not made of its present inputs; all derivations of the manifest as they are then.
+
+    facts: the keys of what comes from outside, such as the name of the detector in force; `records` and `observations`
+    are the manifest's own. request: what the functions are called with. names: which derivations (None: all); what they
+    are made of is taken as it is. made: what `derivations_made` says now, where the caller has just read it. Nobody
+    holds the manifest while a function computes, and each derivation is written in a transaction of its own: DuckDB 2.0
+    was seen to miss rows (over 122,880 in one insert) that its own open transaction had written. Raises what the
+    functions raise and `open_manifest` raises."""
+    if made is None:
+        with open_manifest(manifest) as con:
+            made = derivations_made(con)
+    made = dict(made)
+    for derivation in DERIVATIONS:
+        if names is not None and derivation.name not in names:
+            continue
+        made_of = _made_of(derivation, made, facts)
+        before = made.get(derivation.name)
+        if before is not None and before.made_of == made_of:
+            continue
+        derived = _function(derivation)(manifest, request)
+        with open_manifest(manifest, write=True) as con:
+            made[derivation.name] = _write(con, derivation, derived, made_of)
+    return made
+
+
+def is_current(name: str, made: Mapping[str, Made], facts: Mapping[str, str | None]) -> bool:
+    """Whether a derivation was made of its present inputs; facts: as `renew` takes them."""
+    derivation = next(one for one in DERIVATIONS if one.name == name)
+    return name in made and made[name].made_of == _made_of(derivation, made, facts)
+
+
+def _made_of(derivation: Derivation, made: Mapping[str, Made], facts: Mapping[str, str | None]) -> str:
+    keys = [facts[name] if name in facts else made[name].key if name in made else None for name in derivation.inputs]
+    return hashlib.sha256(repr((derivation.version, keys)).encode()).hexdigest()
+
+
+def _function(derivation: Derivation) -> Callable[[Path, Any], Derived | None]:
+    module, _, name = derivation.function.partition(":")
+    function: Callable[[Path, Any], Derived | None] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _write(con: duckdb.DuckDBPyConnection, derivation: Derivation, derived: Derived | None, made_of: str) -> Made:
+    for table in derivation.tables:
+        rows = derived.tables.get(table.name) if derived else None
+        con.execute(f"DELETE FROM {table.name}")
+        if rows is not None and len(rows):
+            con.register("incoming_derived", rows.to_arrow())
+            con.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM incoming_derived")
+            con.unregister("incoming_derived")
+    for key, value in (derived.meta if derived else {}).items():
+        con.execute("DELETE FROM meta WHERE key = ?", [key])
+        if value is not None:
+            con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
+    if derived and derived.write:
+        derived.write(con)
+    return mark_made(
+        con, derivation.name, made_of, result=derived.result if derived else None, there=derived is not None
+    )
