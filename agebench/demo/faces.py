@@ -1,4 +1,4 @@
-"""Drawn photographs of made-up people: shaded cartoon faces whose look follows age.
+"""Drawn photographs of made-up people: simple cartoon faces whose look follows age.
 
 Nothing here is traced from a real picture. A face is found by the detectors that agebench uses, so that a synthetic
 release can go the whole way.
@@ -10,25 +10,21 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from agebench.demo.canvas import Canvas, Floats, Pose, curve, ellipse
-from agebench.demo.features import draw_brows, draw_eyes, draw_glasses, draw_mouth, draw_nose
-from agebench.demo.hair import draw_beard, draw_hair, hair_colour
 from agebench.demo.people import Look, Person, look_at_age
-from agebench.demo.scenery import background
-from agebench.demo.shape import Shape, landmarks, shape_of
-from agebench.demo.skin import draw_cheeks, draw_wrinkles, skin_colour
+from agebench.demo.sketch import Floats, Pixels, Points, Pose, Sketch, background, curve, ellipse, soft
 
-SUPERSAMPLE = 2
+CANVAS = 480  # pixels; every photograph is drawn at this size, then reduced
+GREY, WHITE, DARK = np.array([[206.0, 204, 200], [246, 242, 238], [38, 24, 22]])
+MIRROR = np.array([-1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class Photograph:
     """pixels: (H, W, 3) RGB. points: (68, 2), FG-NET's landmarks, in pixels. box: left, top, width, height."""
 
-    pixels: NDArray[np.uint8]
-    points: NDArray[np.float64]
+    pixels: Pixels
+    points: Floats
     box: tuple[float, float, float, float]
 
 
@@ -36,104 +32,209 @@ def photograph(
     person: Person, age: float, rng: np.random.Generator, size: int = 200, tight: bool = False
 ) -> Photograph:
     """A picture of `size` pixels square. tight: the face fills it, as in aligned chips; else it has 40 % around it."""
-    big = size * SUPERSAMPLE
-    fill = 0.44 if tight else 0.315
-    pose = Pose(
-        x=big * (0.5 + float(rng.normal(0, 0.012))),
-        y=big * ((0.47 if tight else 0.49) + float(rng.normal(0, 0.012))),
-        scale=big * fill * float(rng.uniform(0.94, 1.05)),
-        roll=float(np.clip(rng.normal(0, 0.07), -0.2, 0.2)),
-        yaw=float(np.clip(rng.normal(0, 0.16), -0.34, 0.34)),
-        pitch=float(np.clip(rng.normal(0, 0.07), -0.14, 0.14)),
-    )
+    roll, yaw, pitch = (rng.normal(0, 1, 3).clip(-2, 2) * (0.07, 0.15, 0.07)).tolist()
+    x, y = (CANVAS * (rng.normal(0, 0.012, 2) + (0.5, 0.47 if tight else 0.49))).tolist()
+    scale = CANVAS * (0.44 if tight else 0.315) * float(rng.uniform(0.94, 1.05))
+    pose = Pose(x, y, scale, roll, yaw, pitch)
     look = look_at_age(person, age)
-    shape = shape_of(person, look)
-    canvas = Canvas(background(rng, big, big), pose)
-    _body(canvas, person, look, shape, rng)
-    _head(canvas, person, look, shape, rng)
-    points = landmarks(shape, pose) / SUPERSAMPLE
+    face = landmarks(person, look, smile=float(rng.uniform(0, 0.06)))
+    hair = mix(np.asarray(person.hair) * (1 + 0.25 * look.child), GREY, look.grey)
+    picture = background(rng, CANVAS)
+    _draw_behind(Sketch(picture, pose), person, look, face, hair, rng)
+    _draw_face(picture, pose, person, look, face, hair, rng)
+    _draw_before(Sketch(picture, pose), person, look, face, hair, rng)
+    points = pose.pixels(face) * (size / CANVAS)
     left, top = points.min(axis=0).tolist()
     right, bottom = points.max(axis=0).tolist()
-    pixels = _developed(canvas.picture, size, rng)
-    return Photograph(pixels, points, (left, top, right - left, bottom - top))
+    return Photograph(_developed(picture, size, rng), points, (left, top, right - left, bottom - top))
 
 
-def _body(canvas: Canvas, person: Person, look: Look, shape: Shape, rng: np.random.Generator) -> None:
-    """Long hair behind, neck, shoulders, ears."""
-    skin = skin_colour(person, look)
-    hair = hair_colour(person, look)
-    if person.long_hair > 0.72 and look.age > 3 and look.bald < 0.3:
-        length = 0.75 + 0.9 * (person.long_hair - 0.72) / 0.28
-        w = shape.width * 1.2
-        back = [
-            (-w, -0.35),
-            (-w * 1.05, length * 0.6),
-            (-w * 0.95, length),
-            (w * 0.95, length),
-            (w * 1.05, length * 0.6),
-            (w, -0.35),
-        ]
-        canvas.fill(np.concatenate([curve(*back[:3]), curve(*back[3:])]), hair * 0.72, blur=0.02, flat=True)
-    neck = shape.width * (0.56 + (0.10 if person.gender == "male" else 0.0)) * (1 - 0.2 * look.child)
-    canvas.fill([(-neck, 0.5), (neck, 0.5), (neck * 1.1, 1.7), (-neck * 1.1, 1.7)], skin * 0.80, blur=0.012, flat=True)
+def mix(first: Floats, second: Floats, share: float) -> Floats:
+    """The colour between two colours."""
+    return first + (second - first) * share
+
+
+def landmarks(person: Person, look: Look, smile: float) -> Floats:
+    """FG-NET's 68 points in face coordinates.
+
+    0-14 outline, 15-26 brows, 27-36 eyes (31 and 36 the pupils), 37-47 nose, 48-66 mouth, 67 the tip of the nose; what
+    comes twice begins on the picture's left.
+    """
+    child, sag = look.child, look.sag
+    width = person.width * (0.745 + 0.10 * child)
+    eye_u, eye_v = width * 0.425 * person.eye_gap, 0.15 * child
+    eye_a = 0.145 * person.eye_size * (1 + 0.25 * child)
+    eye_b = eye_a * (0.55 + 0.22 * child - 0.14 * sag)
+    brow_v, brow = eye_v - 0.2 - 0.02 * child, 0.05 * person.brow * (1 - 0.4 * child)
+    nose_a, nose_v = 0.135 * person.nose * (1 - 0.2 * child + 0.15 * sag), eye_v + 0.37 - 0.13 * child + 0.03 * sag
+    mouth_a, mouth_v = 0.265 * person.mouth * (1 - 0.25 * child), nose_v + 0.22 - 0.06 * child
+    turn = np.linspace(np.pi, 0, 15)
+    middle = 0.02 + 0.16 * child
+    jaw = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** (0.75 if person.gender == "male" else 0.9)
+    outline = np.stack([width * jaw, middle + (1 - middle) * np.sin(turn)], axis=1)
+    one_brow = np.array([(1.3, 0.05), (0.2, -0.05), (-0.95, 0.0), (-0.95, brow), (0.2, brow - 0.05), (1.3, 0.05)])
+    one_brow = one_brow * (eye_a, 1) + (eye_u, brow_v)
+    one_eye = np.array([(1, 0.3 * sag), (0, -1), (-1, 0.1), (0, 1), (0, 0)]) * (eye_a, eye_b) + (eye_u, eye_v)
+    side = np.array([(-0.3, eye_v), (-0.5, nose_v - 0.15), (-1, nose_v - 0.05), (-0.7, nose_v + 0.02)]) * (nose_a, 1)
+    nose = [*side, (0.0, nose_v + 0.03), *(side * MIRROR)[::-1], (-0.45 * nose_a, nose_v), (0.45 * nose_a, nose_v)]
+    turn = np.linspace(np.pi, 3 * np.pi, 12, endpoint=False)
+    lips = 0.06 * person.lips * (1 - 0.35 * sag) * np.sin(turn) * np.where(np.sin(turn) > 0, 1.3, 1)
+    u = mouth_a * np.concatenate([np.cos(turn), np.linspace(-0.7, 0.7, 7)])
+    mouth = np.stack([u, mouth_v + np.concatenate([lips, np.zeros(7)]) - smile * ((u / mouth_a) ** 2 - 0.5)], axis=1)
+    paired = [one_brow * MIRROR, one_brow, one_eye * MIRROR, one_eye]
+    return np.concatenate([outline, *paired, nose, mouth, [(0.0, nose_v - 0.03)]])
+
+
+def _draw_behind(
+    sketch: Sketch, person: Person, look: Look, face: Floats, hair: Floats, rng: np.random.Generator
+) -> None:
+    """Hair behind the head, neck, shirt, ears."""
+    skin, width = skin_colour(person, look), face[14, 0]
+    if look.bald > 0.7:  # hair at the sides only
+        sketch.fill(ellipse(0, -0.1, width + 0.09, 0.42), hair)
+    elif look.age > 0.8:
+        thick = min(0.04 + 0.03 * look.age, 0.12) * (1 - 0.5 * look.bald)
+        low = 0.15 + max(0, 1.6 * (person.hair_length - 0.3)) * min(look.age / 8, 1)
+        side = [(width + thick, low), (width + thick + 0.04, -0.2), (0.75 * width, -0.85 - thick), (0, -1 - thick)]
+        half = curve([*side, *(np.array(side[:3]) * MIRROR)[::-1]])
+        sketch.fill(half, hair * 0.8)
+    neck = width * (0.55 + (0.1 if person.gender == "male" else 0)) * (1 - 0.2 * look.child)
+    sketch.fill([(-neck, 0.5), (neck, 0.5), (neck, 1.6), (-neck, 1.6)], skin * 0.72)
+    shoulder = 1.75 - 0.3 * look.child
+    collar = curve([(-neck, 1.2), (0, 1.45), (neck, 1.2)])
     shirt = np.clip(rng.uniform(30, 225) + rng.normal(0, 38, 3), 8, 245)
-    slope = 1.32 - 0.07 * look.child
-    wide = 1.55 - 0.25 * look.child
-    body = np.concatenate(
-        [curve((-wide - 0.3, 2.6), (-wide, slope + 0.25), (-neck * 1.1, slope - 0.1)),
-         curve((-neck, slope), (0.0, slope + 0.42), (neck, slope)),
-         curve((neck * 1.1, slope - 0.1), (wide, slope + 0.25), (wide + 0.3, 2.6))]
-    )  # fmt: skip
-    canvas.fill(body, shirt, blur=0.008, flat=True)
-    canvas.fill(ellipse(0, 1.06, neck, 0.16), skin * 0.55, 0.55, 0.06, flat=True)  # the chin's shadow
-    for i in range(int(5 * look.sag)):  # lines of the neck
-        v = 1.1 + 0.07 * i
-        canvas.stroke(curve((-neck * 0.7, v), (0, v + 0.06), (neck * 0.7, v)), 0.02, skin * 0.5, 0.4, 0.01, flat=True)
-    ear = 0.145 * (1 + 0.3 * look.sag - 0.05 * look.child)
+    sketch.fill([*collar, (0.9 * shoulder, 1.4), (shoulder, 2.6), (-shoulder, 2.6), (-0.9 * shoulder, 1.4)], shirt)
     for sign in (-1, 1):
-        u = sign * shape.width * 1.0
-        lift = shape.eye_v + 0.12
-        canvas.fill(ellipse(u, lift, ear * 0.62, ear * 1.35), skin * 0.88, blur=0.008, flat=True)
-        canvas.fill(ellipse(u + sign * 0.01, lift, ear * 0.32, ear * 0.85), skin * 0.62, 0.6, 0.02, flat=True)
+        sketch.fill(ellipse(sign * width, face[31, 1] + 0.1, 0.1, 0.19 + 0.05 * look.sag), skin * 0.85)
 
 
-def _head(canvas: Canvas, person: Person, look: Look, shape: Shape, rng: np.random.Generator) -> None:
-    skin = skin_colour(person, look)
-    height, width = canvas.picture.shape[:2]
-    u, v = canvas.pose.face_grid(height, width, 4)  # light changes slowly: a quarter of the pixels will do
-    light_u, light_v = float(rng.normal(0, 0.38)), float(rng.uniform(-0.55, -0.1))
-    across = np.clip(u / (shape.width * 1.03) - 0.35 * canvas.pose.yaw, -1, 1)
-    bulge = np.sqrt(np.clip(1 - 0.82 * across**2 - 0.28 * np.clip(v, -1, 1) ** 2, 0.03, 1))
-    shade = 0.60 + 0.44 * (bulge - 0.34 * light_u * across + 0.16 * light_v * v)
-    noise = rng.normal(0, 1, (24, 24)).astype(np.float32)
-    blotches = cv2.resize(noise, (u.shape[1], u.shape[0]), interpolation=cv2.INTER_CUBIC)
-    shade = shade + blotches * np.float32(0.006 + 0.017 * look.lines)
-    tinted = np.asarray(skin * shade[:, :, None], dtype=np.float32)
-    tinted = np.asarray(cv2.resize(tinted, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    canvas.fill(shape.outline, tinted, blur=0.010, flat=True)
-    face = canvas.mask(shape.outline, 0.012, flat=True)
-    draw_cheeks(canvas, look, shape, skin, face, rng)
-    draw_wrinkles(canvas, look, shape, skin, face, rng)
-    if look.beard > 0:
-        draw_beard(canvas, person, look, shape, skin, face, rng)
-    draw_eyes(canvas, person, look, shape, skin, rng)
-    draw_nose(canvas, look, shape, skin)
-    draw_mouth(canvas, person, look, shape, skin, rng)
-    draw_hair(canvas, person, look, shape, rng)
-    draw_brows(canvas, person, look, shape)
-    if look.age > 4 and person.glasses < 0.06 + 0.34 * float(np.clip((look.age - 35) / 35, 0, 1)) + 0.04 * (
-        look.age > 8
-    ):
-        draw_glasses(canvas, person, look, shape)
+def skin_colour(person: Person, look: Look) -> Floats:
+    """The skin's colour: rosier in children, duller with age."""
+    skin = np.asarray(person.skin) * mix(np.ones(3), np.array([1.03, 0.98, 0.97]), look.child)
+    return np.clip(skin * mix(np.ones(3), np.array([0.95, 0.93, 0.89]), look.lines), 0, 255)
 
 
-def _developed(picture: Floats, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """From the painted canvas to the photograph: reduced, with a colour cast, uneven light, exposure and grain."""
-    small = np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
-    turn, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.16)
-    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
-    small *= (1 + np.float32(strength) * (x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))))[:, :, None]
-    small *= np.asarray(rng.normal(1, 0.03, 3), np.float32) * np.float32(rng.uniform(0.86, 1.1))
-    small = (small - 128) * np.float32(rng.uniform(0.9, 1.12)) + 128
-    small += rng.normal(0, rng.uniform(0.5, 3.0), small.shape).astype(np.float32)
+def _draw_face(
+    picture: Pixels, pose: Pose, person: Person, look: Look, face: Floats, hair: Floats, rng: np.random.Generator
+) -> None:
+    """All that lies within the outline of the face."""
+    skin, width = skin_colour(person, look), face[14, 0]
+    layer = np.empty_like(picture)
+    layer[:] = skin
+    sketch = Sketch(layer, pose)
+    _draw_shades(sketch, look, face, skin)
+    layer[:] = soft(layer, 0.09 * pose.scale)
+    _draw_wrinkles(sketch, look, face, skin, rng)
+    _draw_features(sketch, person, look, face, skin, hair, rng)
+    mask = np.zeros_like(picture)
+    top = np.linspace(0, np.pi, 30)
+    above = np.stack([width * np.cos(top), face[14, 1] - (1 + face[14, 1]) * np.sin(top)], axis=1)
+    Sketch(mask, pose).fill([*curve(face[:15]), *above], (255, 255, 255))
+    inside = soft(mask, 0.35 * pose.scale) / 255  # less at the edges, where the face turns away
+    light = np.linspace(1, 1 + rng.normal(0, 0.12), CANVAS)[None, :, None]
+    lit = np.clip(layer * (0.68 + 0.36 * inside) * light, 0, 255)
+    np.copyto(picture, (picture + (lit - picture) * (mask / 255)).astype(np.uint8))
+
+
+def _draw_shades(sketch: Sketch, look: Look, face: Floats, skin: Floats) -> None:
+    """Blush, hollows, eye sockets, the side of the nose: to be blurred."""
+    nose_v, mouth_v = face[41, 1], face[63, 1]
+    sketch.fill(ellipse(0, -0.42, 0.32, 0.14), np.minimum(skin * 1.08, 255))
+    for sign, eye in ((-1, face[31]), (1, face[36])):
+        sketch.fill(ellipse(sign * 0.4, (nose_v + mouth_v) / 2 - 0.08, 0.17, 0.13), skin * (1, 0.86 - 0.1 * look.child, 0.86))
+        sketch.fill(ellipse(eye[0], eye[1] - 0.04, 0.2, 0.13), skin * (0.84, 0.78, 0.77))
+        hollow = curve([(sign * 0.62, mouth_v - 0.3), (sign * 0.52, mouth_v - 0.05), (sign * 0.44, mouth_v + 0.1)])
+        sketch.line(hollow, 0.12, skin * (1 - 0.25 * look.lines))
+    side = 1 if sketch.pose.yaw < 0 else -1
+    sketch.line([(side * 0.06, face[31, 1]), (side * 0.1, nose_v - 0.03)], 0.08, skin * 0.84)
+    sketch.line([(0, face[31, 1]), (0, nose_v - 0.08)], 0.06, np.minimum(skin * 1.1, 255))
+    sketch.fill(ellipse(0, face[57, 1] + 0.07, 0.14, 0.03), skin * 0.78)
+
+
+def _draw_wrinkles(sketch: Sketch, look: Look, face: Floats, skin: Floats, rng: np.random.Generator) -> None:
+    """Lines of the forehead, at the eyes, from nose to mouth and below it; spots of old skin."""
+    lines = look.lines
+    colour = mix(skin, skin * 0.5, min(0.15 + 0.75 * lines, 1))
+    brow_v, mouth = face[16, 1], face[54]
+    for i in range(round(4 * lines)):
+        v, reach = brow_v - 0.09 - 0.09 * i, (0.45 - 0.05 * i)
+        sketch.line(curve([(-reach, v + 0.03), (0, v + rng.normal(0, 0.01)), (reach, v + 0.03)]), 0.02, colour)
+    for sign, (u, v) in ((-1, face[31]), (1, face[36])):
+        for k in range(-1, round(3 * lines) - 1):
+            sketch.line([(u + sign * 0.2, v + 0.05 * k), (u + sign * (0.24 + 0.08 * lines), v + 0.09 * k)], 0.016, colour)
+        if lines > 0.1:
+            sketch.line(curve([(u - 0.12, v + 0.13), (u, v + 0.17 + 0.04 * look.sag), (u + 0.12, v + 0.13)]), 0.02, colour)
+            fold = [(sign * face[43, 0] * 1.2, face[41, 1] - 0.05), (sign * (mouth[0] + 0.06), face[41, 1] + 0.1)]
+            sketch.line(curve([*fold, (sign * (mouth[0] + 0.09), mouth[1] + 0.1 * lines)]), 0.024, colour)
+        if lines > 0.45:
+            sketch.line([(sign * mouth[0] * 1.1, mouth[1] + 0.06), (sign * mouth[0] * 1.15, mouth[1] + 0.2)], 0.022, colour)
+            sketch.line([(sign * 0.045, brow_v), (sign * 0.045, brow_v + 0.1)], 0.02, colour)
+    for u, v in rng.uniform((-0.55, -0.6), (0.55, 0.5), (round(14 * max(0, lines - 0.5)), 2)):
+        sketch.fill(ellipse(u, v, 0.022, 0.018), skin * (0.8, 0.72, 0.68))
+
+
+def _draw_features(
+    sketch: Sketch, person: Person, look: Look, face: Floats, skin: Floats, hair: Floats, rng: np.random.Generator
+) -> None:
+    """Beard, brows, eyes, nose and mouth."""
+    mouth, nose_v = face[48:60], face[41, 1]
+    if look.beard and person.beard > 0.7 and look.age > 22:
+        chin = [(-0.8, face[31, 1] + 0.3), (-0.45, mouth[0, 1] - 0.1), (0, nose_v + 0.08)]
+        sketch.fill([*curve([*chin, *(np.array(chin[:2]) * MIRROR)[::-1]]), (0.8, 1.1), (-0.8, 1.1)], hair * 0.85)
+    for brow in (face[15:21], face[21:27]):
+        sketch.fill(curve(brow[:5], closed=True), mix(skin, hair * 0.75, 0.9 - 0.4 * look.child))
+    gaze = float(rng.normal(0, 0.015))
+    for eye in (face[27:32], face[32:37]):
+        (u, v), (a, b) = eye[4], np.ptp(eye[:4], axis=0) / 2
+        lids = curve(eye[:4], closed=True)
+        sketch.fill(lids, mix(WHITE, skin, 0.15 * look.lines))
+        for share, colour in ((0.6, np.asarray(person.eyes) * 0.5), (0.5, np.asarray(person.eyes)), (0.28, DARK * 0.4)):
+            disc = ellipse(u + gaze, v, share * a, share * a)
+            sketch.fill(np.clip(disc, (-1, v - 0.95 * b), (1, v + 0.95 * b)), colour)
+        sketch.fill(ellipse(u + gaze - 0.03, v - 0.035, 0.022, 0.022), (255, 255, 255))
+        sketch.line(lids[:20], 0.032, mix(DARK, skin, 0.3 * look.lines))
+        sketch.line(lids[20:], 0.012, skin * 0.55)
+        sketch.line(lids[:20] - (0, 0.05), 0.014, skin * 0.6)
+    sketch.line(curve(face[[39, 40, 41, 42, 43]]), 0.024, skin * 0.58)
+    for u, v in face[46:48]:
+        sketch.fill(ellipse(u, v + 0.015, 0.035, 0.02), (46, 26, 24))
+    lips = mix(skin * (0.92, 0.58, 0.57), skin, 0.3 * look.lines)
+    inner = curve(face[60:67])
+    sketch.fill(curve(mouth, closed=True), lips)
+    if rng.random() < 0.4:
+        sketch.fill([*inner, *(inner + (0, 0.04))[::-1]], WHITE if look.age > 1 else lips * 0.5)
+    sketch.line(inner, 0.022, lips * 0.45)
+
+
+def _draw_before(
+    sketch: Sketch, person: Person, look: Look, face: Floats, hair: Floats, rng: np.random.Generator
+) -> None:
+    """Hair before the head, and glasses."""
+    width, brow_v = face[14, 0], face[16, 1]
+    if look.bald < 0.7:
+        fringe = person.fringe > 0.65 and 2 < look.age and look.bald < 0.1
+        line = brow_v - 0.08 if fringe else -0.58 - 0.12 * look.child - 0.3 * look.bald
+        temple = line + (0 if fringe else 0.12 - 0.3 * look.bald)
+        low = face[31, 1] + 0.05
+        top = np.linspace(0, np.pi, 30)
+        over = np.stack([1.03 * width * np.cos(top), low - (1.04 + low) * np.sin(top)], axis=1)
+        hairline = [(-0.93 * width, low), (-0.88 * width, -0.3), (-0.6 * width, temple), (0.3 * width * (person.fringe - 0.5), line)]
+        right = (np.array(hairline[:3]) * MIRROR)[::-1]
+        colour = mix(skin_colour(person, look), hair, min(0.35 + 0.3 * look.age, 1))
+        sketch.fill([*over, *curve([*hairline, *right])], colour)
+        shine = curve([(-0.5 * width, -0.82), (0, -0.96), (0.5 * width, -0.82)])
+        sketch.line(shine, 0.03, np.minimum(colour * 1.25, 255))
+    if look.age > 4 and person.glasses < 0.1 + 0.3 * look.lines:
+        frame = (34, 30, 32) if person.fringe < 0.6 else (120, 92, 60)
+        for sign, (u, v) in ((-1, face[31]), (1, face[36])):
+            sketch.line(ellipse(u, v + 0.02, 0.22, 0.17), 0.03, frame)
+            sketch.line([(u + sign * 0.22, v), (sign * width, v - 0.03)], 0.03, frame)
+        sketch.line(curve([(face[31, 0] + 0.22, v), (0, v - 0.04), (face[36, 0] - 0.22, v)]), 0.03, frame)
+
+
+def _developed(picture: Pixels, size: int, rng: np.random.Generator) -> Pixels:
+    """From the drawing to the photograph: reduced, with a colour cast, exposure, contrast and grain."""
+    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small *= rng.normal(1, 0.03, 3) * rng.uniform(0.86, 1.1)
+    small = (small - 128) * rng.uniform(0.9, 1.1) + 128 + rng.normal(0, rng.uniform(0.5, 3), small.shape)
     return np.clip(np.round(small), 0, 255).astype(np.uint8)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agebench.demo.faces import photograph
 from agebench.demo.files import cells, encoded, save_mat
 from agebench.demo.people import Person, draw_person
-from agebench.demo.scenery import background
+from agebench.demo.sketch import background
 
 # Shares of all records; every fault comes at least once.
 FAULTS = {
@@ -231,7 +231,7 @@ def _copy(record: Record, original: Drawn, rng: np.random.Generator) -> Drawn:
 
 def _scenery(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """A picture of no one: a wall, a sky, and things in front of it."""
-    picture = background(rng, size, size)
+    picture = background(rng, size).astype(np.float32)
     for _ in range(int(rng.integers(2, 7))):
         colour = tuple(float(c) for c in rng.uniform(10, 245, 3))
         x, y, w, h = (int(v) for v in rng.uniform(0, size, 4) * (1, 1, 0.5, 0.5))
@@ -250,7 +250,7 @@ def _in_the_distance(
     small = int(size * 0.16)
     scale = small / size
     reduced = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA)
-    whole = np.clip(background(rng, size * 2, size * 2), 0, 255).astype(np.uint8)
+    whole = np.clip(background(rng, size * 2), 0, 255).astype(np.uint8)
     x, y = (int(v) for v in rng.integers(0, size * 2 - small, 2))
     whole[y : y + small, x : x + small] = reduced
     left, top, width, height = (v * scale for v in box)
