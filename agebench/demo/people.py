@@ -27,13 +27,14 @@ FAMILY = (
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in all pictures of one person. Ratios are about 1, chances are 0..1."""
+    """What stays the same in all pictures of one person."""
 
     name: str
     gender: str
     skin: Colour
     hair: Colour
     eyes: Colour
+    # ratios, about 1
     width: float
     eye_gap: float
     eye_size: float
@@ -41,44 +42,32 @@ class Person:
     mouth: float
     lips: float
     brow: float
-    greys_at: float  # the age at which half of the hair is grey
-    wrinkled: float  # how many years early wrinkles come
+    # chances, 0..1
     balding: float
     hair_length: float
     fringe: float
     beard: float
     glasses: float
+    # years
+    greys_at: float  # the age at which half of the hair is grey
+    wrinkled: float  # how much older the skin looks
+
+    @property
+    def man(self) -> bool:
+        """Whether the face is drawn as a man's."""
+        return self.gender == "male"
 
 
 def draw_person(rng: np.random.Generator) -> Person:
     """A person at random."""
     gender = str(rng.choice(["male", "female"]))
-    man = gender == "male"
+    name = f"{rng.choice(GIVEN[gender])} {rng.choice(FAMILY)}"
     skin = int(rng.integers(len(SKINS)))
-    dark = skin >= 4
-    width, eye_gap, eye_size, nose, mouth, lips, brow = rng.normal(1, 0.06, 7).clip(0.85, 1.15).tolist()
-    balding, hair_length, fringe, beard, glasses = rng.random(5).tolist()
-    return Person(
-        name=f"{rng.choice(GIVEN[gender])} {rng.choice(FAMILY)}",
-        gender=gender,
-        skin=SKINS[skin],
-        hair=HAIRS[rng.integers(2 if dark else len(HAIRS))],
-        eyes=EYES[rng.integers(2 if dark else len(EYES))],
-        width=width,
-        eye_gap=eye_gap,
-        eye_size=eye_size,
-        nose=nose * (1.06 if man else 0.94),
-        mouth=mouth,
-        lips=lips * (0.9 if man else 1.15),
-        brow=brow * (1.3 if man else 0.8),
-        greys_at=float(rng.normal(53, 4)),
-        wrinkled=float(rng.normal(0, 2.5)),
-        balding=balding if man else 0.0,
-        hair_length=0.3 * hair_length if man else hair_length,
-        fringe=fringe,
-        beard=beard if man else 0.0,
-        glasses=glasses,
-    )
+    hair = HAIRS[rng.integers(2 if skin >= 4 else len(HAIRS))]
+    eyes = EYES[rng.integers(2 if skin >= 4 else len(EYES))]
+    ratios, chances = rng.normal(1, 0.06, 7).clip(0.85, 1.15).tolist(), rng.random(5).tolist()
+    greys_at, wrinkled = rng.normal((53, 0), (4, 2.5)).tolist()
+    return Person(name, gender, SKINS[skin], hair, eyes, *ratios, *chances, greys_at, wrinkled)
 
 
 @dataclass(frozen=True)
@@ -107,6 +96,6 @@ def look_at_age(person: Person, age: float) -> Look:
         lines=ramp(24, 80, apparent),
         sag=ramp(42, 87, apparent),
         grey=float(1 / (1 + np.exp(-(age - person.greys_at) / 6.5))),
-        bald=ramp(0.35, 0.85, person.balding) * ramp(26, 64),
-        beard=ramp(15, 21) if person.gender == "male" else 0.0,
+        bald=ramp(0.35, 0.85, person.balding) * ramp(26, 64) * person.man,
+        beard=ramp(15, 21) * person.man,
     )

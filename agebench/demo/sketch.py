@@ -13,7 +13,8 @@ from scipy.interpolate import CubicSpline
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
-Points = NDArray[Any] | Sequence[tuple[float, float]]
+Points = NDArray[Any] | Sequence[Sequence[float]]  # (N, 2)
+Paint = Floats | Sequence[float]  # RGB, 0..255
 SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
@@ -42,44 +43,46 @@ class Pose:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Paints opaque, antialiased shapes, given in face coordinates, onto `picture` (H, W, 3), RGB."""
+    """Paints opaque, antialiased shapes, given in face coordinates, onto `picture` (H, W, 3), RGB.
+
+    pair: draw the shape's mirror image as well.
+    """
 
     picture: Pixels
     pose: Pose
 
-    def fill(self, points: Points, colour: Sequence[float] | Floats) -> None:
+    def fill(self, points: Points, colour: Paint, *, pair: bool = False) -> None:
         """A filled polygon."""
-        cv2.fillPoly(self.picture, [self._fixed(points)], tuple(map(float, colour)), cv2.LINE_AA, SHIFT)
+        paint = tuple(map(float, colour))
+        for fixed in self._fixed(points, pair):
+            cv2.fillPoly(self.picture, [fixed], paint, cv2.LINE_AA, SHIFT)
 
-    def line(self, points: Points, width: float, colour: Sequence[float] | Floats) -> None:
+    def line(self, points: Points, width: float, colour: Paint, *, pair: bool = False) -> None:
         """A line through the points; width is in face units."""
-        thickness = max(1, round(width * self.pose.scale))
-        cv2.polylines(
-            self.picture, [self._fixed(points)], False, tuple(map(float, colour)), thickness, cv2.LINE_AA, SHIFT
-        )
+        paint, thickness = tuple(map(float, colour)), max(1, round(width * self.pose.scale))
+        cv2.polylines(self.picture, self._fixed(points, pair), False, paint, thickness, cv2.LINE_AA, SHIFT)
 
-    def _fixed(self, points: Points) -> NDArray[np.int32]:
-        return np.round(self.pose.pixels(points) * (1 << SHIFT)).astype(np.int32)
+    def _fixed(self, points: Points, pair: bool) -> list[NDArray[np.int32]]:
+        sides = [points, mirrored(points)] if pair else [points]
+        return [np.round(self.pose.pixels(side) * (1 << SHIFT)).astype(np.int32) for side in sides]
+
+
+def mirrored(points: Points) -> Floats:
+    """The points (N, 2) on the other side of the face, in reverse order."""
+    return np.asarray(points)[::-1] * (-1.0, 1.0)
 
 
 def curve(points: Points, *, closed: bool = False) -> Floats:
-    """A smooth curve (N, 2) through the points."""
-    knots = np.asarray(points, dtype=np.float64)
-    if closed:
-        knots = np.concatenate([knots, knots[:1]])
+    """A smooth curve (8 N, 2) through the points."""
+    knots = np.asarray([*points, points[0]] if closed else points, dtype=np.float64)
     spline = CubicSpline(np.arange(len(knots)), knots, bc_type="periodic" if closed else "natural")
-    return np.asarray(spline(np.linspace(0, len(knots) - 1, 8 * len(knots))))
+    return np.asarray(spline(np.linspace(0, len(knots) - 1, 8 * len(points))))
 
 
 def ellipse(u: float, v: float, a: float, b: float) -> Floats:
     """(32, 2) points of an ellipse with half axes a and b."""
     turn = np.linspace(0, 2 * np.pi, 32)
     return np.stack([u + a * np.cos(turn), v + b * np.sin(turn)], axis=1)
-
-
-def soft(picture: Pixels, reach: float) -> Pixels:
-    """The picture blurred over about `reach` pixels."""
-    return np.asarray(cv2.stackBlur(picture, (2 * round(reach) + 1, 2 * round(reach) + 1)), dtype=np.uint8)
 
 
 def background(rng: np.random.Generator, size: int) -> Pixels:
