@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class Record:
     true_age: int
     fault: str = ""
     copy_of: Record | None = None
-    box: Floats | None = None  # left, top, width, height
-    content: bytes = b""
+    box: Floats = field(init=False)  # (4,) left, top, width, height
+    content: bytes = field(init=False)
 
     @property
     def file(self) -> str:
@@ -91,15 +91,10 @@ def draw_imdb_wiki(root: Path, n: int, rng: np.random.Generator) -> Iterator[Non
     for part in ("imdb", "wiki"):
         fields = _fields([record for record in records if record.part == part], rng)
         save_mat(root / f"{part}_crop" / f"{part}.mat", {part: fields})
-    truth = {
-        "part": [r.part for r in records],
-        "full_path": [r.path for r in records],
-        "true_age": [r.true_age for r in records],
-        "fault": [r.fault or None for r in records],
-        "utkface_file": [None] * n,  # the column of the releases made from real chips
-        "duplicate_of": [r.copy_of and r.copy_of.path for r in records],
-    }
-    pl.DataFrame(truth).write_csv(root / "truth.csv")
+    # utkface_file is the column of the releases made from real chips
+    columns = ["part", "full_path", "true_age", "fault", "utkface_file", "duplicate_of"]
+    rows = [(r.part, r.path, r.true_age, r.fault or None, None, r.copy_of and r.copy_of.path) for r in records]
+    pl.DataFrame(rows, columns, orient="row", infer_schema_length=None).write_csv(root / "truth.csv")
 
 
 # --- records ---------------------------------------------------------------------------------------------------
@@ -111,25 +106,22 @@ def _people(n: int, rng: np.random.Generator) -> list[Record]:
     records: list[Record] = []
     celebrity = 0
     while len(records) < n:
-        imdb = len(records) < in_imdb
-        celebrity = celebrity + 1 if imdb else 0
-        pictures = min(int(rng.integers(3, 9)), in_imdb - len(records)) if imdb else 1
         person, first = draw_person(rng), _age(rng)
         born = datetime.date(int(rng.integers(1900, 1990)), int(rng.integers(1, 13)), int(rng.integers(1, 29)))
-        for age in np.clip(first + rng.integers(-12, 16, pictures), 0, 95).tolist() if imdb else [first]:
+        part, ages = "wiki", [first]
+        if (left := in_imdb - len(records)) > 0:
+            celebrity += 1
+            part, ages = "imdb", (first + rng.integers(-12, 16, rng.integers(3, 9))).clip(0, 95).tolist()[:left]
+        for age in ages:
             year = born.year + age + (born.month >= 7)  # gives the age by the age rule
-            part = "imdb" if imdb else "wiki"
-            records.append(Record(part, _number(rng), person, celebrity, born, year, age))
+            number = int(rng.integers(10**6, 5 * 10**7))
+            records.append(Record(part, number, person, celebrity if part == "imdb" else 0, born, year, age))
     return records
 
 
 def _age(rng: np.random.Generator) -> int:
     """Mostly adults, as in the real release, with some of every age."""
     return int(np.clip(rng.normal(38, 13), 1, 95) if rng.random() < 0.6 else rng.integers(0, 96))
-
-
-def _number(rng: np.random.Generator) -> int:
-    return int(rng.integers(10**6, 5 * 10**7))
 
 
 def _inject_faults(records: list[Record], rng: np.random.Generator) -> None:
@@ -163,7 +155,7 @@ def _repeated(record: Record, original: Record, rng: np.random.Generator) -> Rec
         too_near = abs(record.true_age - original.true_age) < 6
         year = record.photo_year + (14 if too_near else 0)
         return replace(record, photo_year=year, true_age=original.true_age, copy_of=original)
-    return replace(original, number=_number(rng), fault=record.fault, copy_of=original)
+    return replace(original, number=original.number + int(rng.integers(1, 10**6)), fault=record.fault, copy_of=original)
 
 
 # --- pictures --------------------------------------------------------------------------------------------------
@@ -171,8 +163,7 @@ def _repeated(record: Record, original: Record, rng: np.random.Generator) -> Rec
 
 def _draw(record: Record, rng: np.random.Generator) -> None:
     """Set the record's box and content, with what its fault makes of them."""
-    size, quality, fault = int(rng.choice(SIZES)), int(rng.integers(72, 97)), record.fault
-    original = record.copy_of
+    size, fault, original = int(rng.choice(SIZES)), record.fault, record.copy_of
     if original and fault == "exact_duplicate":
         record.content, record.box = original.content, original.box
         return
@@ -200,7 +191,7 @@ def _draw(record: Record, rng: np.random.Generator) -> None:
     elif fault == "one_pixel":
         picture = picture.crop((0, 0, 1, 1))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG" if fault == "png_as_jpg" else "JPEG", quality=quality)
+    picture.save(buffer, "PNG" if fault == "png_as_jpg" else "JPEG", quality=85)
     kept = {"empty_file": 0.0, "truncated": rng.uniform(0.3, 0.7)}.get(fault, 1)
     record.content = buffer.getvalue()[: int(buffer.tell() * kept)]
 
@@ -212,7 +203,7 @@ def _fields(records: list[Record], rng: np.random.Generator) -> dict[str, Any]:
     n = len(records)
     faults = np.array([r.fault for r in records])
     days = np.array([r.born.toordinal() + EPOCH for r in records], dtype=np.int32)
-    gender = np.array([float(r.person.gender == "male") for r in records])
+    gender = np.array([float(r.person.man) for r in records])
     score = rng.uniform(1.2, 6.0, n).round(4)
     left_top, sides = np.hsplit(np.array([r.box for r in records]), 2)
     corners = np.hstack([left_top.round() + 1, (left_top + sides).round()])

@@ -11,14 +11,14 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import polars as pl
 from PIL import Image
 
 from agebench.demo.faces import photograph
 from agebench.demo.imdb_wiki import draw_imdb_wiki
-from agebench.demo.matfile import cells, save_mat
+from agebench.demo.matfile import save_mat
 from agebench.demo.people import Person, draw_person
 from agebench.errors import StorageError, UsageError
 
@@ -47,38 +47,27 @@ def draw_releases(folder: Path, *, records: int, seed: int, on_progress: Progres
     if records < 40:
         raise UsageError(f"{records} records are too few: the faults alone need 40.", "Ask for 40 or more.")
     counts = {"imdb-wiki": records, **{name: max(12, records // 5) for name in DATASETS[1:]}}
-    mark = {"made_by": "agebench demo", "version": VERSION, "records": records, "seed": seed}
-    data = folder / "data"
+    mark = json.dumps({"made_by": "agebench demo", "version": VERSION, "records": records, "seed": seed}).encode()
+    data, partial = folder / "data", folder / ".data.partial"
+    releases = DemoReleases({name: data / name for name in DATASETS}, data / "imdb-wiki" / "truth.csv", counts)
     if data.exists():
-        if not _is_marked(data, mark):
+        if not (data / DRAWN).is_file() or (data / DRAWN).read_bytes() != mark:
             raise UsageError(
                 f"{data} exists and is not what this demo draws ({records} records, seed {seed}).",
                 "Choose another folder, or move it away.",
             )
-        return _releases(data, counts)
-    partial = folder / ".data.partial"
+        return releases
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         _draw_all(partial, counts, seed, on_progress)
-        (partial / DRAWN).write_text(json.dumps(mark), encoding="utf-8")
+        (partial / DRAWN).write_bytes(mark)
         partial.rename(data)
     except OSError as error:
         raise StorageError(
             f"The demo's releases cannot be written to {folder} ({error.strerror}).", "Check its space and permissions."
         ) from error
-    return _releases(data, counts)
-
-
-def _releases(data: Path, counts: dict[str, int]) -> DemoReleases:
-    return DemoReleases({name: data / name for name in DATASETS}, data / "imdb-wiki" / "truth.csv", counts)
-
-
-def _is_marked(data: Path, mark: dict[str, Any]) -> bool:
-    try:
-        return bool(json.loads((data / DRAWN).read_text(encoding="utf-8")) == mark)
-    except (OSError, ValueError):
-        return False
+    return releases
 
 
 def _draw_all(data: Path, counts: dict[str, int], seed: int, on_progress: Progress | None) -> None:
@@ -106,9 +95,8 @@ def _draw_fg_net(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]
             picture = photograph(person, age, rng, int(rng.integers(180, 240)))
             name = f"{subject:03d}A{age:02d}{letter}"
             Image.fromarray(picture.pixels).save(root / "images" / f"{name}.JPG", quality=90)
-            lines = "\n".join(f"{x:.4f} {y:.4f}" for x, y in picture.points)
-            points = f"version: 1\nn_points: {len(picture.points)}\n{{\n{lines}\n}}\n"
-            (root / "points" / f"{name.lower()}.pts").write_text(points, encoding="ascii")
+            head, file = "version: 1\nn_points: 68\n{", root / "points" / f"{name.lower()}.pts"
+            np.savetxt(file, picture.points, "%.4f", header=head, footer="}", comments="")
             yield
 
 
@@ -127,34 +115,29 @@ def _draw_morph(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]:
 def _draw_cacd(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]:
     """CACD2000/53_Robin_Williams_0001.jpg and celebrity2000_meta.mat, names not ASCII at times."""
     (root / "CACD2000").mkdir()
-    pictures: list[tuple[str, int, int, int, int]] = []
-    stars: dict[str, tuple[int, int]] = {}
+    pictures: list[tuple[str, int, int, int, int, int, int]] = []
+    stars: list[tuple[str, int, int]] = []
     for identity, person, count in _people(rng, n, each=8):
-        born = int(rng.integers(1951, 1991))
-        star = unicodedata.normalize("NFC", person.name).replace(" ", "_")
-        star = f"{star}_{identity}" if star in stars else star
-        stars[star] = (identity, born)
+        born, star = int(rng.integers(1951, 1991)), unicodedata.normalize("NFC", person.name).replace(" ", "_")
+        star = f"{star}_{identity}" if any(star == other for other, _, _ in stars) else star
+        stars.append((star, identity, born))
         for rank in range(1, count + 1):
             year = int(rng.integers(max(2004, born + 14), min(2013, born + 62) + 1))
             name = f"{year - born}_{star}_{rank:04d}.jpg"
             picture = photograph(person, year - born, rng, 200)
             Image.fromarray(picture.pixels).save(root / "CACD2000" / name, quality=90)
-            pictures.append((name, identity, year, born, rank))
+            pictures.append((name, year - born, identity, year, born, rank, 0))
             yield
-    names, identities, years, births, ranks = (list(column) for column in zip(*pictures, strict=True))
-    of_pictures = {
-        "age": np.subtract(years, births).astype(np.uint8),
-        "identity": np.uint16(identities),
-        "year": np.uint16(years),
-        "birth": np.uint16(births),
-        "rank": np.uint8(ranks),
-        "lfw": np.zeros(len(names), np.uint8),
-        "name": cells(names),
+    small, large = pl.UInt8, pl.UInt16
+    kinds = {"age": small, "identity": large, "year": large, "birth": large, "rank": small, "lfw": small}
+    tables = {
+        "celebrityData": pl.DataFrame(
+            stars, {"name": pl.String, "identity": pl.Int32, "birth": pl.Int32}, orient="row"
+        ),
+        "celebrityImageData": pl.DataFrame(pictures, {"name": pl.String, **kinds}, orient="row"),
     }
-    numbers, born_in = np.int32(list(stars.values())).T
-    of_stars = {"name": cells(list(stars)), "identity": numbers, "birth": born_in}
-    variables = {"celebrityData": of_stars, "celebrityImageData": of_pictures}
-    save_mat(root / "celebrity2000_meta.mat", variables, columns=True)
+    fields = {name: {c.name: c.to_numpy() for c in table} for name, table in tables.items()}
+    save_mat(root / "celebrity2000_meta.mat", fields, columns=True)
 
 
 def _draw_utkface(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]:

@@ -58,9 +58,9 @@ class Sketch:
             cv2.fillPoly(self.picture, [fixed], paint, cv2.LINE_AA, SHIFT)
 
     def line(self, points: Points, width: float, colour: Paint, *, pair: bool = False) -> None:
-        """A line through the points; width is in face units."""
+        """A smooth line through the points; width is in face units."""
         paint, thickness = tuple(map(float, colour)), max(1, round(width * self.pose.scale))
-        cv2.polylines(self.picture, self._fixed(points, pair), False, paint, thickness, cv2.LINE_AA, SHIFT)
+        cv2.polylines(self.picture, self._fixed(curve(points), pair), False, paint, thickness, cv2.LINE_AA, SHIFT)
 
     def _fixed(self, points: Points, pair: bool) -> list[NDArray[np.int32]]:
         sides = [points, mirrored(points)] if pair else [points]
@@ -83,6 +83,16 @@ def ellipse(u: float, v: float, a: float, b: float) -> Floats:
     """(32, 2) points of an ellipse with half axes a and b."""
     turn = np.linspace(0, 2 * np.pi, 32)
     return np.stack([u + a * np.cos(turn), v + b * np.sin(turn)], axis=1)
+
+
+def arch(width: float, low: float, high: float, power: float = 1.0) -> Floats:
+    """(31, 2) points of half an ellipse, from right to left: from v = low at its feet to v = high in its middle.
+
+    The lower the power, the more it bulges.
+    """
+    turn = np.linspace(0, np.pi, 31)
+    cos = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power
+    return np.stack([width * cos, low + (high - low) * np.sin(turn)], axis=1)
 
 
 def background(rng: np.random.Generator, size: int) -> Pixels:
