@@ -125,7 +125,7 @@ def _draw_head(picture: Pixels, pose: Pose, face: Face, rng: Generator) -> None:
     turned_away = 1 - _soft(mask, 0.35 * pose.scale) / 255
     light = np.linspace(1, rng.normal(1, 0.12), CANVAS)[:, None]
     lit = np.clip(layer * (1.04 - 0.36 * turned_away) * light, 0, 255)
-    picture[:] = mix(picture, lit, mask / 255)
+    picture[:] = picture + (lit - picture) * (mask / 255)
 
 
 def _soft(picture: Pixels, reach: float) -> Pixels:
@@ -166,8 +166,8 @@ def _draw_wrinkles(sketch: Sketch, face: Face, rng: Generator) -> None:
     if lines > 0.45:
         sketch.line([(mouth_u + 0.03, mouth_v + 0.07), (mouth_u + 0.04, mouth_v + 0.19)], 0.02, groove, pair=True)
         sketch.line([(0.045, brow_v), (0.045, brow_v + 0.1)], 0.02, groove, pair=True)
-    for spot in rng.uniform((-0.55, -0.6), (0.55, 0.5), (round(14 * max(0, lines - 0.5)), 2)):
-        sketch.fill(ellipse(*spot, 0.022, 0.018), face.skin * (0.8, 0.72, 0.68))
+    for spot_u, spot_v in rng.uniform((-0.55, -0.6), (0.55, 0.5), (round(14 * max(0, lines - 0.5)), 2)):
+        sketch.fill(ellipse(spot_u, spot_v, 0.022, 0.018), face.skin * (0.8, 0.72, 0.68))
 
 
 def _draw_features(sketch: Sketch, face: Face) -> None:
@@ -188,7 +188,7 @@ def _draw_features(sketch: Sketch, face: Face) -> None:
     sketch.line(lids[16:], 0.012, skin * 0.55, pair=True)
     sketch.line(lids[:17] - np.array([0, 0.05]), 0.014, skin * 0.6, pair=True)
     sketch.line(points[39:44], 0.024, skin * 0.58)
-    sketch.fill(ellipse(*points[47] + (0, 0.015), 0.035, 0.02), DARK, pair=True)
+    sketch.fill(ellipse(points[47, 0], points[47, 1] + 0.015, 0.035, 0.02), DARK, pair=True)
     lips = mix(skin * (0.92, 0.58, 0.57), skin, 0.3 * look.lines)
     sketch.fill(curve(points[48:60], closed=True), lips)
     sketch.line(points[60:67], 0.022, lips * 0.45)

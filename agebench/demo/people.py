@@ -65,9 +65,8 @@ def draw_person(rng: np.random.Generator) -> Person:
     skin = int(rng.integers(len(SKINS)))
     hair = HAIRS[rng.integers(2 if skin >= 4 else len(HAIRS))]
     eyes = EYES[rng.integers(2 if skin >= 4 else len(EYES))]
-    ratios, chances = rng.normal(1, 0.06, 7).clip(0.85, 1.15).tolist(), rng.random(5).tolist()
-    greys_at, wrinkled = rng.normal((53, 0), (4, 2.5)).tolist()
-    return Person(name, gender, SKINS[skin], hair, eyes, *ratios, *chances, greys_at, wrinkled)
+    traits = [*rng.normal(1, 0.06, 7).clip(0.85, 1.15), *rng.random(5), *rng.normal((53, 0), (4, 2.5))]
+    return Person(name, gender, SKINS[skin], hair, eyes, *map(float, traits))
 
 
 @dataclass(frozen=True)
