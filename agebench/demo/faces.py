@@ -73,12 +73,12 @@ def landmarks(person: Person, look: Look, smile: float) -> Floats:
     """
     child, sag = look.child, look.sag
     width = person.width * (0.745 + 0.10 * child)
-    eye_u, eye_v = width * 0.425 * person.eye_gap, 0.15 * child
+    eye_u, eye_v = width * 0.425 * person.eye_gap, 0.13 * child
     eye_a = 0.145 * person.eye_size * (1 + 0.25 * child)
     eye_b = eye_a * (0.55 + 0.22 * child - 0.14 * sag)
     brow_v, brow = eye_v - 0.2 - 0.02 * child, person.brow * (0.065 if person.man else 0.04) * (1 - 0.4 * child)
-    nose_a, nose_v = 0.135 * person.nose * (1 - 0.2 * child + 0.15 * sag), eye_v + 0.37 - 0.13 * child + 0.03 * sag
-    mouth_a, mouth_v = 0.265 * person.mouth * (1 - 0.25 * child), nose_v + 0.22 - 0.06 * child
+    nose_a, nose_v = 0.135 * person.nose * (1 - 0.2 * child + 0.15 * sag), eye_v + 0.37 - 0.09 * child + 0.03 * sag
+    mouth_a, mouth_v = 0.265 * person.mouth * (1 - 0.25 * child), nose_v + 0.22 - 0.03 * child
     outline = arch(-width, 0.02 + 0.16 * child, 1.0, 0.75 if person.man else 0.9)[1:-1:2]
     brows = np.array([(1.3, 0.05), (0.2, -0.05), (-0.95, 0.0), (-0.95, brow), (0.2, brow - 0.05), (1.3, 0.05)])
     brows = brows * (eye_a, 1) + (eye_u, brow_v)
