@@ -91,9 +91,9 @@ def _draw_fg_net(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]
     for subject, person, count in _people(rng, n, each=12):
         ages = sorted(np.clip(rng.gamma(1.6, 10, count), 0, 69).astype(int).tolist())
         for shot, age in enumerate(ages):
-            letter = ["", *"abcdefghijk"][ages[:shot].count(age)]
+            again = ages[:shot].count(age)
             picture = photograph(person, age, rng, int(rng.integers(180, 240)))
-            name = f"{subject:03d}A{age:02d}{letter}"
+            name = f"{subject:03d}A{age:02d}{chr(ord('a') + again - 1) if again else ''}"
             Image.fromarray(picture.pixels).save(root / "images" / f"{name}.JPG", quality=90)
             head, file = "version: 1\nn_points: 68\n{", root / "points" / f"{name.lower()}.pts"
             np.savetxt(file, picture.points, "%.4f", header=head, footer="}", comments="")

@@ -13,7 +13,7 @@ from agebench.datasets.release import read_release
 from agebench.demo.releases import DATASETS, DemoReleases
 from agebench.errors import Missing
 from agebench.faces.alignment import align, similarity, template
-from agebench.faces.detectors import choose_detector, detect_faces, load_detector
+from agebench.faces.detectors import Detector, choose_detector, detect_faces, load_detector
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.store import open_manifest
 from agebench.pictures import decode
@@ -51,35 +51,35 @@ def drawn_faces(drawn: DemoReleases) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module", params=["yuface", "mtcnn"])
-def detect(request: pytest.FixtureRequest) -> object:
+def detect(request: pytest.FixtureRequest) -> Detector:
     try:
         return load_detector(choose_detector(request.param))
     except Missing as error:
         pytest.skip(error.message)
 
 
-def test_every_face_is_found_where_it_was_drawn(drawn_release: DemoReleases, detect: object) -> None:
+def test_every_face_is_found_where_it_was_drawn(drawn_release: DemoReleases, detect: Detector) -> None:
     faces = drawn_faces(drawn_release).filter(pl.col("fault").is_in(SAME_FACE, nulls_equal=True))
     assert len(faces) >= 30
     for file, *box in faces.select("file", "box_x", "box_y", "box_w", "box_h").iter_rows():
-        found = detect_faces(detect, read(Path(file)))  # type: ignore[arg-type]
+        found = detect_faces(detect, read(Path(file)))
         assert len(found) == 1, file
         assert overlap(found[0, :4], np.array(box)) > 0.5, file
 
 
-def test_nobody_and_two_people_are_counted_as_drawn(drawn_release: DemoReleases, detect: object) -> None:
+def test_nobody_and_two_people_are_counted_as_drawn(drawn_release: DemoReleases, detect: Detector) -> None:
     for fault, faces in (("no_face", 0), ("two_faces", 2)):
         files = drawn_faces(drawn_release).filter(pl.col("fault") == fault)["file"]
-        assert [len(detect_faces(detect, read(Path(file)))) for file in files] == [faces] * len(files)  # type: ignore[arg-type]
+        assert [len(detect_faces(detect, read(Path(file)))) for file in files] == [faces] * len(files)
 
 
-def test_the_drawn_eyes_lie_where_the_aligned_crop_has_eyes(drawn_release: DemoReleases, detect: object) -> None:
+def test_the_drawn_eyes_lie_where_the_aligned_crop_has_eyes(drawn_release: DemoReleases, detect: Detector) -> None:
     root, size = drawn_release.roots["fg-net"], 64
     files = sorted((root / "images").glob("*.JPG"))
     for file in files:
         points = np.loadtxt(root / "points" / f"{file.stem.lower()}.pts", skiprows=3, max_rows=68)
         eyes, rgb = points[[31, 36]], read(file)
-        landmarks = detect_faces(detect, rgb)[0, 5:].reshape(5, 2)  # type: ignore[arg-type]
+        landmarks = detect_faces(detect, rgb)[0, 5:].reshape(5, 2)
         between = np.hypot(*(eyes[1] - eyes[0]))
         assert np.hypot(*(landmarks[:2] - eyes).T).max() < 0.35 * between, file  # yuface puts babies' eyes high
         matrix = similarity(landmarks, template(size))
