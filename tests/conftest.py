@@ -9,10 +9,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from agebench.demo.releases import DemoReleases
 
 
 def _shared() -> Path | None:
@@ -100,6 +103,14 @@ def succeed() -> Callable[..., None]:
         assert end.value.code == 0, arguments
 
     return run
+
+
+@pytest.fixture(scope="session")
+def drawn_release(tmp_path_factory: pytest.TempPathFactory) -> DemoReleases:
+    """Five releases of drawn faces, which need no test pictures. Read them, and write elsewhere."""
+    from agebench.demo.releases import draw_releases
+
+    return draw_releases(tmp_path_factory.mktemp("drawn"), records=60, seed=5)
 
 
 @pytest.fixture(scope="session")

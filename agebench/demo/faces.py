@@ -1,4 +1,4 @@
-"""Drawn photographs of made-up people: shaded cartoon faces whose look follows age.
+"""Drawn photographs of made-up people: simple cartoon faces whose look follows age.
 
 Nothing here is traced from a real picture. A face is found by the detectors that agebench uses, so that a synthetic
 release can go the whole way.
@@ -10,130 +10,211 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.random import Generator
 
-from agebench.demo.canvas import Canvas, Floats, Pose, curve, ellipse
-from agebench.demo.features import draw_brows, draw_eyes, draw_glasses, draw_mouth, draw_nose
-from agebench.demo.hair import draw_beard, draw_hair, hair_colour
 from agebench.demo.people import Look, Person, look_at_age
-from agebench.demo.scenery import background
-from agebench.demo.shape import Shape, landmarks, shape_of
-from agebench.demo.skin import draw_cheeks, draw_wrinkles, skin_colour
+from agebench.demo.sketch import Floats, Pixels, Pose, Sketch, arch, background, curve, ellipse, mirrored
 
-SUPERSAMPLE = 2
+CANVAS = 480  # pixels; every photograph is drawn at this size, then reduced
+GREY, WHITE, DARK = np.array([[206.0, 204, 200], [246, 242, 238], [38, 24, 22]])
+ROSY, DULL = np.array([[1.03, 0.98, 0.97], [0.95, 0.93, 0.89]])  # the skin of children and of the old
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """pixels: (H, W, 3) RGB. points: (68, 2), FG-NET's landmarks, in pixels. box: left, top, width, height."""
+    """pixels: (H, W, 3) RGB. points: (68, 2), FG-NET's landmarks, in pixels."""
 
-    pixels: NDArray[np.uint8]
-    points: NDArray[np.float64]
-    box: tuple[float, float, float, float]
+    pixels: Pixels
+    points: Floats
+
+    @property
+    def box(self) -> Floats:
+        """(4,) left, top, width, height of the landmarks."""
+        return np.concatenate([self.points.min(axis=0), np.ptp(self.points, axis=0)])
 
 
-def photograph(
-    person: Person, age: float, rng: np.random.Generator, size: int = 200, tight: bool = False
-) -> Photograph:
+@dataclass(frozen=True)
+class Face:
+    """What is drawn: landmarks (68, 2) in face coordinates, and colours."""
+
+    person: Person
+    look: Look
+    points: Floats
+    skin: Floats
+    hair: Floats
+
+
+def photograph(person: Person, age: float, rng: Generator, size: int = 200, tight: bool = False) -> Photograph:
     """A picture of `size` pixels square. tight: the face fills it, as in aligned chips; else it has 40 % around it."""
-    big = size * SUPERSAMPLE
-    fill = 0.44 if tight else 0.315
-    pose = Pose(
-        x=big * (0.5 + float(rng.normal(0, 0.012))),
-        y=big * ((0.47 if tight else 0.49) + float(rng.normal(0, 0.012))),
-        scale=big * fill * float(rng.uniform(0.94, 1.05)),
-        roll=float(np.clip(rng.normal(0, 0.07), -0.2, 0.2)),
-        yaw=float(np.clip(rng.normal(0, 0.16), -0.34, 0.34)),
-        pitch=float(np.clip(rng.normal(0, 0.07), -0.14, 0.14)),
-    )
+    x, y = rng.normal((0.5, 0.47 if tight else 0.49), 0.012) * CANVAS
+    scale = (0.44 if tight else 0.315) * rng.uniform(0.94, 1.05) * CANVAS
+    pose = Pose(x, y, scale, *rng.normal(0, 1, 3).clip(-2, 2) * (0.07, 0.15, 0.07))
     look = look_at_age(person, age)
-    shape = shape_of(person, look)
-    canvas = Canvas(background(rng, big, big), pose)
-    _body(canvas, person, look, shape, rng)
-    _head(canvas, person, look, shape, rng)
-    points = landmarks(shape, pose) / SUPERSAMPLE
-    left, top = points.min(axis=0).tolist()
-    right, bottom = points.max(axis=0).tolist()
-    pixels = _developed(canvas.picture, size, rng)
-    return Photograph(pixels, points, (left, top, right - left, bottom - top))
+    skin = np.clip(person.skin * mix(np.ones(3), ROSY, look.child) * mix(np.ones(3), DULL, look.lines), 0, 255)
+    hair = mix(np.asarray(person.hair) * (1 + 0.25 * look.child), GREY, look.grey)
+    face = Face(person, look, landmarks(person, look, smile=rng.uniform(0.01, 0.09)), skin, hair)
+    picture = background(rng, CANVAS)
+    _draw_body(Sketch(picture, pose), face, rng)
+    _draw_head(picture, pose, face, rng)
+    _draw_hair_and_glasses(Sketch(picture, pose), face)
+    return Photograph(_developed(picture, size, rng), pose.pixels(face.points) * size / CANVAS)
 
 
-def _body(canvas: Canvas, person: Person, look: Look, shape: Shape, rng: np.random.Generator) -> None:
-    """Long hair behind, neck, shoulders, ears."""
-    skin = skin_colour(person, look)
-    hair = hair_colour(person, look)
-    if person.long_hair > 0.72 and look.age > 3 and look.bald < 0.3:
-        length = 0.75 + 0.9 * (person.long_hair - 0.72) / 0.28
-        w = shape.width * 1.2
-        back = [
-            (-w, -0.35),
-            (-w * 1.05, length * 0.6),
-            (-w * 0.95, length),
-            (w * 0.95, length),
-            (w * 1.05, length * 0.6),
-            (w, -0.35),
-        ]
-        canvas.fill(np.concatenate([curve(*back[:3]), curve(*back[3:])]), hair * 0.72, blur=0.02, flat=True)
-    neck = shape.width * (0.56 + (0.10 if person.gender == "male" else 0.0)) * (1 - 0.2 * look.child)
-    canvas.fill([(-neck, 0.5), (neck, 0.5), (neck * 1.1, 1.7), (-neck * 1.1, 1.7)], skin * 0.80, blur=0.012, flat=True)
+def mix(first: Floats, second: Floats, share: float) -> Floats:
+    """The colour between two colours."""
+    return first + (second - first) * share
+
+
+def landmarks(person: Person, look: Look, smile: float) -> Floats:
+    """FG-NET's 68 points in face coordinates.
+
+    0-14 outline, 15-26 brows, 27-36 eyes (31 and 36 the pupils), 37-47 nose, 48-66 mouth, 67 the tip of the nose; what
+    comes twice begins on the picture's left.
+    """
+    child, sag = look.child, look.sag
+    width = person.width * (0.745 + 0.10 * child)
+    eye_u, eye_v = width * 0.425 * person.eye_gap, 0.13 * child
+    eye_a = 0.145 * person.eye_size * (1 + 0.25 * child)
+    eye_b = eye_a * (0.55 + 0.22 * child - 0.14 * sag)
+    brow_v, brow = eye_v - 0.2 - 0.02 * child, person.brow * (0.065 if person.man else 0.04) * (1 - 0.4 * child)
+    nose_a, nose_v = 0.135 * person.nose * (1 - 0.2 * child + 0.15 * sag), eye_v + 0.37 - 0.09 * child + 0.03 * sag
+    mouth_a, mouth_v = 0.265 * person.mouth * (1 - 0.25 * child), nose_v + 0.22 - 0.03 * child
+    outline = arch(-width, 0.02 + 0.16 * child, 1.0, 0.75 if person.man else 0.9)[1:-1:2]
+    brows = np.array([(1.3, 0.05), (0.2, -0.05), (-0.95, 0.0), (-0.95, brow), (0.2, brow - 0.05), (1.3, 0.05)])
+    brows = brows * (eye_a, 1) + (eye_u, brow_v)
+    eyes = np.array([(1, 0.3 * sag), (0, -1), (-1, 0.1), (0, 1), (0, 0)]) * (eye_a, eye_b) + (eye_u, eye_v)
+    nose = np.array([(-0.3, eye_v), (-0.5, nose_v - 0.15), (-1, nose_v - 0.05), (-0.7, nose_v + 0.02)]) * (nose_a, 1)
+    nostrils = [(-0.45 * nose_a, nose_v), (0.45 * nose_a, nose_v)]
+    lip = 0.06 * person.lips * (1 - 0.35 * sag)
+    upper, lower = arch(-mouth_a, 0, -lip)[:-1:5], arch(mouth_a, 0, 1.3 * lip)[:-1:5]
+    mouth = np.concatenate([upper, lower, mouth_a * np.linspace((-0.7, 0), (0.7, 0), 7)])
+    mouth[:, 1] += mouth_v - smile * ((mouth[:, 0] / mouth_a) ** 2 - 0.5)
+    paired = [brows * (-1, 1), brows, eyes * (-1, 1), eyes]
+    middle_line = [[(0, nose_v + 0.03)], mirrored(nose), nostrils, mouth, [(0, nose_v - 0.03)]]
+    return np.concatenate([outline, *paired, nose, *middle_line])
+
+
+def _draw_body(sketch: Sketch, face: Face, rng: Generator) -> None:
+    """Hair behind the head, neck, shirt, ears."""
+    person, look, width = face.person, face.look, face.points[14, 0]
+    if look.bald > 0.7:  # hair at the sides only
+        sketch.fill(ellipse(0, -0.1, width + 0.09, 0.42), face.hair)
+    elif look.age > 0.8:
+        thick = min(0.04 + 0.03 * look.age, 0.12) * (1 - 0.5 * look.bald)
+        low = 0.15 if person.man else 0.15 + 1.1 * person.hair_length * min(look.age / 8, 1)
+        side = [(width + thick, low), (width + thick + 0.04, -0.2), (0.75 * width, -0.85 - thick)]
+        sketch.fill(curve([*side, (0, -1 - thick), *mirrored(side)]), face.hair * 0.8)
+    neck, shoulder = width * (0.65 if person.man else 0.55) * (1 - 0.2 * look.child), 1.6 - 0.3 * look.child
+    sketch.fill([(-neck, 0.5), (neck, 0.5), (neck, 1.6), (-neck, 1.6)], face.skin * 0.72)
+    side = [(neck, 1.2), (0.8 * shoulder, 1.35), (shoulder + 0.1, 1.6), (shoulder + 0.3, 2.6)]
     shirt = np.clip(rng.uniform(30, 225) + rng.normal(0, 38, 3), 8, 245)
-    slope = 1.32 - 0.07 * look.child
-    wide = 1.55 - 0.25 * look.child
-    body = np.concatenate(
-        [curve((-wide - 0.3, 2.6), (-wide, slope + 0.25), (-neck * 1.1, slope - 0.1)),
-         curve((-neck, slope), (0.0, slope + 0.42), (neck, slope)),
-         curve((neck * 1.1, slope - 0.1), (wide, slope + 0.25), (wide + 0.3, 2.6))]
-    )  # fmt: skip
-    canvas.fill(body, shirt, blur=0.008, flat=True)
-    canvas.fill(ellipse(0, 1.06, neck, 0.16), skin * 0.55, 0.55, 0.06, flat=True)  # the chin's shadow
-    for i in range(int(5 * look.sag)):  # lines of the neck
-        v = 1.1 + 0.07 * i
-        canvas.stroke(curve((-neck * 0.7, v), (0, v + 0.06), (neck * 0.7, v)), 0.02, skin * 0.5, 0.4, 0.01, flat=True)
-    ear = 0.145 * (1 + 0.3 * look.sag - 0.05 * look.child)
-    for sign in (-1, 1):
-        u = sign * shape.width * 1.0
-        lift = shape.eye_v + 0.12
-        canvas.fill(ellipse(u, lift, ear * 0.62, ear * 1.35), skin * 0.88, blur=0.008, flat=True)
-        canvas.fill(ellipse(u + sign * 0.01, lift, ear * 0.32, ear * 0.85), skin * 0.62, 0.6, 0.02, flat=True)
+    sketch.fill(curve([(0, 1.4), *side, *mirrored(side)], closed=True), shirt)
+    sketch.fill(ellipse(width, face.points[36, 1] + 0.1, 0.1, 0.19 + 0.05 * look.sag), face.skin * 0.85, pair=True)
 
 
-def _head(canvas: Canvas, person: Person, look: Look, shape: Shape, rng: np.random.Generator) -> None:
-    skin = skin_colour(person, look)
-    height, width = canvas.picture.shape[:2]
-    u, v = canvas.pose.face_grid(height, width, 4)  # light changes slowly: a quarter of the pixels will do
-    light_u, light_v = float(rng.normal(0, 0.38)), float(rng.uniform(-0.55, -0.1))
-    across = np.clip(u / (shape.width * 1.03) - 0.35 * canvas.pose.yaw, -1, 1)
-    bulge = np.sqrt(np.clip(1 - 0.82 * across**2 - 0.28 * np.clip(v, -1, 1) ** 2, 0.03, 1))
-    shade = 0.60 + 0.44 * (bulge - 0.34 * light_u * across + 0.16 * light_v * v)
-    noise = rng.normal(0, 1, (24, 24)).astype(np.float32)
-    blotches = cv2.resize(noise, (u.shape[1], u.shape[0]), interpolation=cv2.INTER_CUBIC)
-    shade = shade + blotches * np.float32(0.006 + 0.017 * look.lines)
-    tinted = np.asarray(skin * shade[:, :, None], dtype=np.float32)
-    tinted = np.asarray(cv2.resize(tinted, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    canvas.fill(shape.outline, tinted, blur=0.010, flat=True)
-    face = canvas.mask(shape.outline, 0.012, flat=True)
-    draw_cheeks(canvas, look, shape, skin, face, rng)
-    draw_wrinkles(canvas, look, shape, skin, face, rng)
-    if look.beard > 0:
-        draw_beard(canvas, person, look, shape, skin, face, rng)
-    draw_eyes(canvas, person, look, shape, skin, rng)
-    draw_nose(canvas, look, shape, skin)
-    draw_mouth(canvas, person, look, shape, skin, rng)
-    draw_hair(canvas, person, look, shape, rng)
-    draw_brows(canvas, person, look, shape)
-    if look.age > 4 and person.glasses < 0.06 + 0.34 * float(np.clip((look.age - 35) / 35, 0, 1)) + 0.04 * (
-        look.age > 8
-    ):
-        draw_glasses(canvas, person, look, shape)
+def _draw_head(picture: Pixels, pose: Pose, face: Face, rng: Generator) -> None:
+    """All that lies within the outline of the face, on a layer of its own, lit and cut out."""
+    layer, mask = np.zeros_like(picture), np.zeros_like(picture)
+    layer[:] = face.skin
+    _draw_shades(Sketch(layer, pose), face)
+    layer[:] = _soft(layer, 0.09 * pose.scale)
+    _draw_wrinkles(Sketch(layer, pose), face, rng)
+    _draw_features(Sketch(layer, pose), face)
+    width, ear = face.points[14]
+    Sketch(mask, pose).fill([*curve(face.points[:15]), *arch(width, ear, -1, 0.85)], (255, 255, 255))
+    turned_away = 1 - _soft(mask, 0.35 * pose.scale) / 255
+    light = np.linspace(1, rng.normal(1, 0.12), CANVAS)[:, None]
+    lit = np.clip(layer * (1.04 - 0.36 * turned_away) * light, 0, 255)
+    picture[:] = picture + (lit - picture) * (mask / 255)
 
 
-def _developed(picture: Floats, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """From the painted canvas to the photograph: reduced, with a colour cast, uneven light, exposure and grain."""
-    small = np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), dtype=np.float32)
-    turn, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.16)
-    y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
-    small *= (1 + np.float32(strength) * (x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))))[:, :, None]
-    small *= np.asarray(rng.normal(1, 0.03, 3), np.float32) * np.float32(rng.uniform(0.86, 1.1))
-    small = (small - 128) * np.float32(rng.uniform(0.9, 1.12)) + 128
-    small += rng.normal(0, rng.uniform(0.5, 3.0), small.shape).astype(np.float32)
+def _soft(picture: Pixels, reach: float) -> Pixels:
+    """The picture blurred over about `reach` pixels."""
+    side = 2 * round(reach) + 1
+    return np.asarray(cv2.stackBlur(picture, (side, side)), dtype=np.uint8)
+
+
+def _draw_shades(sketch: Sketch, face: Face) -> None:
+    """Blush, hollows, eye sockets, the light and the dark side of the nose: to be blurred."""
+    skin, (eye_u, eye_v), nose_v, mouth_v = face.skin, face.points[36], face.points[41, 1], face.points[63, 1]
+    blush = skin * (1, 0.86 - 0.1 * face.look.child, 0.86)
+    sketch.fill(ellipse(0.4, (nose_v + mouth_v) / 2 - 0.08, 0.17, 0.13), blush, pair=True)
+    sketch.fill(ellipse(eye_u, eye_v - 0.04, 0.2, 0.13), skin * (0.84, 0.78, 0.77), pair=True)
+    hollow = [(0.62, mouth_v - 0.3), (0.52, mouth_v - 0.05), (0.44, mouth_v + 0.1)]
+    sketch.line(hollow, 0.12, skin * (1 - 0.25 * face.look.lines), pair=True)
+    side = 1 if sketch.pose.yaw < 0 else -1
+    sketch.line([(side * 0.06, eye_v), (side * 0.1, nose_v - 0.03)], 0.08, skin * 0.84)
+    sketch.line([(0, eye_v), (0, nose_v - 0.08)], 0.06, np.minimum(skin * 1.1, 255))
+    sketch.fill(ellipse(0, face.points[57, 1] + 0.07, 0.14, 0.03), skin * 0.78)
+
+
+def _draw_wrinkles(sketch: Sketch, face: Face, rng: Generator) -> None:
+    """Lines of the forehead, at the eyes, from nose to mouth and below it; spots of old skin."""
+    lines, (u, v), brow_v = face.look.lines, face.points[36], face.points[22, 1]
+    (nose_u, nose_v), (mouth_u, mouth_v) = face.points[42], face.points[54]
+    groove = face.skin * (0.92 - 0.37 * lines)
+    for i in range(round(4 * lines)):
+        level, reach = brow_v - 0.09 - 0.09 * i, 0.45 - 0.05 * i
+        sketch.line([(-reach, level + 0.03), (0, level), (reach, level + 0.03)], 0.02, groove)
+    for k in range(-1, round(3 * lines) - 1):
+        sketch.line([(u + 0.2, v + 0.05 * k), (u + 0.24 + 0.08 * lines, v + 0.09 * k)], 0.016, groove, pair=True)
+    if lines > 0.1:
+        bag = [(u - 0.12, v + 0.13), (u, v + 0.17 + 0.04 * face.look.sag), (u + 0.12, v + 0.13)]
+        fold = [(1.2 * nose_u, nose_v), (mouth_u + 0.06, mouth_v - 0.1), (mouth_u + 0.09, mouth_v + 0.1 * lines)]
+        sketch.line(bag, 0.02, groove, pair=True)
+        sketch.line(fold, 0.024, groove, pair=True)
+    if lines > 0.45:
+        sketch.line([(mouth_u + 0.03, mouth_v + 0.07), (mouth_u + 0.04, mouth_v + 0.19)], 0.02, groove, pair=True)
+        sketch.line([(0.045, brow_v), (0.045, brow_v + 0.1)], 0.02, groove, pair=True)
+    for spot_u, spot_v in rng.uniform((-0.55, -0.6), (0.55, 0.5), (round(14 * max(0, lines - 0.5)), 2)):
+        sketch.fill(ellipse(spot_u, spot_v, 0.022, 0.018), face.skin * (0.8, 0.72, 0.68))
+
+
+def _draw_features(sketch: Sketch, face: Face) -> None:
+    """Beard, brows, eyes, nose and mouth."""
+    look, points, skin, eyes = face.look, face.points, face.skin, np.asarray(face.person.eyes)
+    (u, v), (a, b) = points[36], np.ptp(points[32:36], axis=0) / 2
+    if look.beard and look.age > 22 and face.person.beard > 0.7:
+        side = [(0.8, 1.1), (0.8, v + 0.3), points[54] + np.array([0.18, -0.1])]
+        sketch.fill([*side, (0, points[41, 1] + 0.08), *mirrored(side)], face.hair * 0.85)
+    sketch.fill(curve(points[21:26], closed=True), mix(skin, face.hair * 0.75, 0.9 - 0.4 * look.child), pair=True)
+    lids = curve(points[32:36], closed=True)
+    sketch.fill(lids, mix(WHITE, skin, 0.15 * look.lines), pair=True)
+    for share, colour in ((0.6, eyes * 0.5), (0.5, eyes), (0.28, DARK * 0.4)):
+        disc = ellipse(u, v, share * a, share * a)
+        sketch.fill(disc.clip((-1, v - 0.95 * b), (1, v + 0.95 * b)), colour, pair=True)
+    sketch.fill(ellipse(u - 0.03, v - 0.035, 0.022, 0.022), (255, 255, 255), pair=True)
+    sketch.line(lids[:17], 0.032, mix(DARK, skin, 0.3 * look.lines), pair=True)
+    sketch.line(lids[16:], 0.012, skin * 0.55, pair=True)
+    sketch.line(lids[:17] - np.array([0, 0.05]), 0.014, skin * 0.6, pair=True)
+    sketch.line(points[39:44], 0.024, skin * 0.58)
+    sketch.fill(ellipse(points[47, 0], points[47, 1] + 0.015, 0.035, 0.02), DARK, pair=True)
+    lips = mix(skin * (0.92, 0.58, 0.57), skin, 0.3 * look.lines)
+    sketch.fill(curve(points[48:60], closed=True), lips)
+    sketch.line(points[60:67], 0.022, lips * 0.45)
+
+
+def _draw_hair_and_glasses(sketch: Sketch, face: Face) -> None:
+    """What lies before the head."""
+    person, look, width, (u, v) = face.person, face.look, face.points[14, 0], face.points[36]
+    if look.bald < 0.7:
+        fringe = person.fringe > 0.65 and look.age > 2 and look.bald < 0.1
+        line = v - 0.28 if fringe else -0.58 - 0.12 * look.child - 0.3 * look.bald
+        temple = line if fringe else line + 0.12 - 0.3 * look.bald
+        colour = mix(face.skin, face.hair, min(0.35 + 0.3 * look.age, 1))
+        side = [(-0.93 * width, v + 0.05), (-0.88 * width, -0.3), (-0.6 * width, temple)]
+        parting = (0.3 * width * (person.hair_length - 0.5), line)
+        sketch.fill([*arch(1.03 * width, v + 0.05, -1.04), *curve([*side, parting, *mirrored(side)])], colour)
+        sketch.line([(-0.5 * width, -0.82), (0, -0.96), (0.5 * width, -0.82)], 0.03, np.minimum(colour * 1.25, 255))
+    if look.age > 4 and person.glasses < 0.1 + 0.3 * look.lines:
+        sketch.line(ellipse(u, v + 0.02, 0.22, 0.17), 0.03, DARK, pair=True)
+        sketch.line([(u + 0.22, v), (width, v - 0.03)], 0.03, DARK, pair=True)
+        sketch.line([(0.22 - u, v), (0, v - 0.04), (u - 0.22, v)], 0.03, DARK)
+
+
+def _developed(picture: Pixels, size: int, rng: Generator) -> Pixels:
+    """From the drawing to the photograph: reduced, with a colour cast, exposure, contrast and grain."""
+    small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small *= rng.normal(1, 0.03, 3) * rng.uniform(0.86, 1.1)
+    small = (small - 128) * rng.uniform(0.9, 1.1) + 128 + rng.normal(0, rng.uniform(0.5, 3), small.shape)
     return np.clip(np.round(small), 0, 255).astype(np.uint8)

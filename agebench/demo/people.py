@@ -9,25 +9,12 @@ import numpy as np
 Colour = tuple[float, float, float]  # RGB, 0..255
 
 SKINS: tuple[Colour, ...] = (
-    (244, 208, 184),
-    (233, 190, 160),
-    (221, 172, 138),
-    (198, 145, 108),
-    (163, 112, 80),
-    (118, 78, 55),
-    (92, 60, 43),
-)
+    (244, 208, 184), (233, 190, 160), (221, 172, 138), (198, 145, 108), (163, 112, 80), (126, 84, 60), (104, 70, 50),
+)  # fmt: skip
 HAIRS: tuple[Colour, ...] = (
-    (28, 24, 23),
-    (46, 33, 26),
-    (78, 52, 34),
-    (112, 78, 48),
-    (176, 138, 84),
-    (206, 172, 112),
-    (140, 66, 34),
-)
+    (34, 28, 26), (50, 36, 28), (78, 52, 34), (112, 78, 48), (176, 138, 84), (206, 172, 112), (140, 66, 34),
+)  # fmt: skip
 EYES: tuple[Colour, ...] = ((70, 46, 28), (98, 66, 34), (86, 104, 72), (84, 118, 150), (110, 130, 140))
-GREY: Colour = (206, 204, 200)
 GIVEN = {
     "male": ("James", "Łukasz", "José", "Wei", "Søren", "Amadou", "Piotr", "Ahmed", "Björn", "Kofi", "Luca", "Raj"),
     "female": ("Mary", "Zoë", "Ana", "Mei", "Ingrid", "Aïcha", "Jadwiga", "Fatma", "Ama", "Giulia", "Priya", "Chloé"),
@@ -40,73 +27,51 @@ FAMILY = (
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in all pictures of one person. Ratios are about 1, chances are 0..1."""
+    """What stays the same in all pictures of one person."""
 
     name: str
     gender: str
     skin: Colour
     hair: Colour
     eyes: Colour
+    # ratios, about 1
     width: float
-    jaw: float
     eye_gap: float
     eye_size: float
-    nose_width: float
-    nose_length: float
-    mouth_width: float
+    nose: float
+    mouth: float
     lips: float
     brow: float
-    brow_height: float
-    greys_at: float  # the age at which half of the hair is grey
+    # chances, 0..1
     balding: float
-    long_hair: float
-    parting: float  # where the hair parts, -1 left to 1 right
+    hair_length: float
     fringe: float
     beard: float
     glasses: float
-    wrinkled: float  # how early wrinkles come
+    # years
+    greys_at: float  # the age at which half of the hair is grey
+    wrinkled: float  # how much older the skin looks
+
+    @property
+    def man(self) -> bool:
+        """Whether the face is drawn as a man's."""
+        return self.gender == "male"
 
 
-def draw_person(rng: np.random.Generator, gender: str | None = None) -> Person:
+def draw_person(rng: np.random.Generator) -> Person:
     """A person at random."""
-    gender = gender or str(rng.choice(["male", "female"]))
+    gender = str(rng.choice(["male", "female"]))
+    name = f"{rng.choice(GIVEN[gender])} {rng.choice(FAMILY)}"
     skin = int(rng.integers(len(SKINS)))
-    dark = skin >= 4
-    hair = HAIRS[int(rng.integers(0, 2 if dark else len(HAIRS)))]
-    eyes = EYES[int(rng.integers(0, 2 if dark else len(EYES)))]
-    man = gender == "male"
-    tint = rng.normal(0, 3, 3).tolist()
-    near_one = rng.normal(1, 0.055, 9).clip(0.86, 1.14)
-    return Person(
-        name=f"{rng.choice(GIVEN[gender])} {rng.choice(FAMILY)}",
-        gender=gender,
-        skin=(SKINS[skin][0] + tint[0], SKINS[skin][1] + tint[1], SKINS[skin][2] + tint[2]),
-        hair=hair,
-        eyes=eyes,
-        width=float(near_one[0]),
-        jaw=float(near_one[1]) * (1.05 if man else 0.95),
-        eye_gap=float(near_one[2]),
-        eye_size=float(near_one[3]) * (0.97 if man else 1.06),
-        nose_width=float(near_one[4]) * (1.06 if man else 0.94) * (1.12 if dark else 1),
-        nose_length=float(near_one[5]),
-        mouth_width=float(near_one[6]),
-        lips=float(near_one[7]) * (0.9 if man else 1.12) * (1.2 if dark else 1),
-        brow=float(near_one[8]) * (1.3 if man else 0.8),
-        brow_height=float(rng.normal(0, 0.012)),
-        greys_at=float(rng.normal(53, 4)),
-        balding=float(rng.random()) if man else 0.0,
-        long_hair=float(rng.random()) if man else 0.45 + 0.55 * float(rng.random()),
-        parting=float(rng.uniform(-0.7, 0.7)),
-        fringe=float(rng.random()),
-        beard=float(rng.random()) if man else 0.0,
-        glasses=float(rng.random()),
-        wrinkled=float(rng.normal(0, 2.5)),
-    )
+    hair = HAIRS[rng.integers(2 if skin >= 4 else len(HAIRS))]
+    eyes = EYES[rng.integers(2 if skin >= 4 else len(EYES))]
+    traits = [*rng.normal(1, 0.06, 7).clip(0.85, 1.15), *rng.random(5), *rng.normal((53, 0), (4, 2.5))]
+    return Person(name, gender, SKINS[skin], hair, eyes, *map(float, traits))
 
 
 @dataclass(frozen=True)
 class Look:
-    """What age makes of a face. All but the ages are 0..1."""
+    """What age makes of a face. All but the age are 0..1."""
 
     age: float
     child: float  # 1 at birth, 0 when grown
@@ -114,23 +79,22 @@ class Look:
     sag: float
     grey: float
     bald: float
-    fullness: float  # of cheeks and lips
     beard: float
 
 
 def look_at_age(person: Person, age: float) -> Look:
     """How far each sign of age has come for this person at `age` years."""
+
+    def ramp(start: float, end: float, value: float = age) -> float:
+        return float(np.clip((value - start) / (end - start), 0, 1))
+
     apparent = age + person.wrinkled * min(age / 40, 1)
-    child = float(np.clip((17 - age) / 17, 0, 1)) ** 0.9
-    grown = float(np.clip((age - 15) / 6, 0, 1))
-    prone = float(np.clip((person.balding - 0.35) / 0.5, 0, 1))
     return Look(
         age=age,
-        child=child,
-        lines=float(np.clip((apparent - 24) / 56, 0, 1)),
-        sag=float(np.clip((apparent - 42) / 45, 0, 1)),
+        child=1 - ramp(0, 17),
+        lines=ramp(24, 80, apparent),
+        sag=ramp(42, 87, apparent),
         grey=float(1 / (1 + np.exp(-(age - person.greys_at) / 6.5))),
-        bald=prone * float(np.clip((age - 26) / 38, 0, 1)),
-        fullness=float(np.clip((50 - age) / 40, 0, 1)),
-        beard=grown if person.gender == "male" else 0.0,
+        bald=ramp(0.35, 0.85, person.balding) * ramp(26, 64) * person.man,
+        beard=ramp(15, 21) * person.man,
     )
