@@ -174,7 +174,7 @@ def test_nothing_curated_is_a_sentence(workshop: Path, agebench: Run) -> None:
     assert agebench("curate", "imdb-wiki", "--recipe", "mine.toml", cwd=workshop).status == 0
     told(agebench("balance", cwd=workshop), 1, "no curated record")
     con = duckdb.connect(str(workshop / "manifests" / "imdb-wiki.duckdb"))
-    con.execute("DELETE FROM meta WHERE starts_with(key, 'plan:')")
+    con.execute("DELETE FROM plan_made")
     con.close()
     told(agebench("train", "neighborhood-quick", cwd=workshop), 1, "no curated record")
 

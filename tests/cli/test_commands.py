@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from agebench.curate.observing.parts import one_at_a_time, parts_folder
-from agebench.manifest.store import open_manifest, set_meta
+from agebench.manifest.renewal import forget
+from agebench.manifest.store import open_manifest
 
 Run = Callable
 COLUMNS = {
@@ -99,7 +100,7 @@ def test_a_release_that_changed_leaves_no_plan_that_points_at_other_records(work
 @pytest.mark.parametrize("rows", ["verdicts", "curated", "funnel", "plan"])
 def test_rows_of_a_curation_that_was_not_finished_are_not_exported(workshop: Path, agebench: Run, rows: str) -> None:
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
-        set_meta(con, judged_at=None)
+        forget(con, ["verdicts"])
     done = agebench("export", "--rows", rows, cwd=workshop)
     assert done.status == 1
     assert done.out == ""
@@ -309,7 +310,7 @@ def test_the_published_numbers_are_shown_and_copied(tmp_path: Path, agebench: Ru
 
 def test_training_after_an_unfinished_curation_names_the_command(workshop: Path, agebench: Run) -> None:
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
-        set_meta(con, judged_at=None)
+        forget(con, ["verdicts"])
     done = agebench("train", "neighborhood-quick", cwd=workshop)
     assert (done.status, "not finished" in done.err, "agebench curate imdb-wiki" in done.err) == (1, True, True)
 

@@ -13,6 +13,7 @@ import pytest
 
 from agebench.cli.explain import half_blocks
 from agebench.manifest.evidence import COLUMNS
+from agebench.manifest.renewal import forget
 from agebench.manifest.store import open_manifest, query, set_meta
 
 Run = Callable
@@ -90,7 +91,8 @@ def test_explain_before_anything_was_judged_says_so(workshop: Path, agebench: Ru
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
         part, path = con.execute("SELECT part, path FROM record WHERE record_id = 3").fetchall()[0]
         con.execute("DELETE FROM verdict; DELETE FROM recipe_check")
-        set_meta(con, judged_at=None, recipe=None)
+        forget(con, ["verdicts"])
+        set_meta(con, recipe=None)
     done = agebench("explain", part, path, cwd=workshop)
     assert done.status == 0, done.err
     assert done.out.splitlines()[0].endswith(f"{path}: not judged yet")

@@ -227,7 +227,7 @@ def test_a_busy_manifest_is_told_and_the_page_goes_on_by_itself(server: Any, sit
     desk = sit(server)
     desk.ready()
     hold = (
-        "import sys, time\nfrom pathlib import Path\nfrom agebench.manifest import open_manifest\n"
+        "import sys, time\nfrom pathlib import Path\nfrom agebench.manifest.store import open_manifest\n"
         f"with open_manifest(Path({str(server.folder / 'manifests/imdb-wiki.duckdb')!r}), write=True):\n"
         "    print('held', flush=True); time.sleep(3)\n"
     )
