@@ -197,7 +197,7 @@ class Named(BaseModel):
 
 
 class Network(Named):
-    """A network by its name in the registry; see `agebench.train.networks`."""
+    """A network by its name in the registry; see `agebench.training.networks`."""
 
     name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
 
@@ -210,7 +210,7 @@ class Crop(Strict):
 
 
 class Loss(Named):
-    """A loss by its name in the registry; see `agebench.train.losses`."""
+    """A loss by its name in the registry; see `agebench.training.losses`."""
 
     name: Annotated[str, AfterValidator(partial(known, "losses"))]
 

@@ -38,8 +38,8 @@ KINDS = {
     "detectors": Kind("agebench.faces.detectors", None, "face detector"),
     "embedders": Kind("agebench.faces.embedders", None, "face embedder"),
     "estimators": Kind("agebench.faces.estimators", None, "age model"),
-    "losses": Kind("agebench.train.losses", "loss", "loss"),
-    "networks": Kind("agebench.train.networks", "network", "network"),
+    "losses": Kind("agebench.training.losses", "loss", "loss"),
+    "networks": Kind("agebench.training.networks", "network", "network"),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from agebench import resources
 from agebench.errors import RecipeError
 from agebench.recipes import digest, load_card, load_curation_recipe, load_model_recipe
-from agebench.train.resolve import resolve_recipe
+from agebench.training.resolve import resolve_recipe
 
 CARDS = sorted(resources.available("manifests"))
 PIPELINES = sorted(resources.available("pipelines"))

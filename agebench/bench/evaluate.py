@@ -19,9 +19,9 @@ from agebench.manifest.places import existing_manifests, find_manifest, manifest
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Card, load_card
-from agebench.train.inference import predict_ages
-from agebench.train.run_cards import matches_card
-from agebench.train.runs import Run
+from agebench.training.inference import predict_ages
+from agebench.training.run_cards import matches_card
+from agebench.training.runs import Run
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:

@@ -11,8 +11,8 @@ from agebench.bench.published import load_published
 from agebench.bench.tables import Table
 from agebench.errors import AgebenchError, UsageError
 from agebench.recipes import load_card
-from agebench.train.run_cards import trained_on
-from agebench.train.runs import WEIGHTS, committed_hashes, find_run
+from agebench.training.run_cards import trained_on
+from agebench.training.runs import WEIGHTS, committed_hashes, find_run
 
 
 @dataclass(frozen=True)

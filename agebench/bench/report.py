@@ -18,8 +18,8 @@ from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, bu
 from agebench.errors import AgebenchError, UsageError
 from agebench.manifest.places import manifest_of
 from agebench.recipes import load_card, load_model_recipe
-from agebench.train.run_cards import changed_settings, trained_on
-from agebench.train.runs import Listed, changed_files, list_runs, load_run
+from agebench.training.run_cards import changed_settings, trained_on
+from agebench.training.runs import Listed, changed_files, list_runs, load_run
 
 
 @dataclass(frozen=True)

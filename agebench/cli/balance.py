@@ -9,7 +9,7 @@ import typer
 from agebench.cli.render import Json, age_range, console, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from agebench.balance import BalanceReport
+    from agebench.balancing import BalanceReport
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def balance(
 ) -> None:
     """Plan how often each curated record is drawn, so that every age class has its share."""
     ages = age_range(thin_ages)
-    from agebench.balance import plan_balance
+    from agebench.balancing import plan_balance
     from agebench.manifest.places import find_manifest
 
     report = plan_balance(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from agebench.curate.compare import Comparison
+    from agebench.curation.compare import Comparison
     from agebench.workflows.curate import CurateForecast, CurateReport
 
 MOST_SHOWN = 20  # records of a comparison in the terminal
@@ -64,8 +64,8 @@ def curate(
         raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     if engine not in ENGINES:
         raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
-    from agebench.curate.compare import compare as compare_recipes
-    from agebench.curate.compare import other_recipe
+    from agebench.curation.compare import compare as compare_recipes
+    from agebench.curation.compare import other_recipe
     from agebench.recipes import load_card
     from agebench.workflows import curate as workflow
 

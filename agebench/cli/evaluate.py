@@ -28,7 +28,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run on test sets; the predictions are kept with the run."""
     from agebench.bench import evaluate as workflow
-    from agebench.train.runs import find_run
+    from agebench.training.runs import find_run
 
     found = find_run(run, runs)
     manifests = workflow.find_test_manifests(on or [])

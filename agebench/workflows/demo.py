@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.balance import BalanceReport, plan_balance
+from agebench.balancing import BalanceReport, plan_balance
 from agebench.bench.report import Report, report
 from agebench.demo.releases import DRAWN, draw_releases
 from agebench.demo.truth import caught
@@ -17,7 +17,7 @@ from agebench.errors import UsageError
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.places import manifest_of
 from agebench.manifest.store import open_manifest
-from agebench.train.run_cards import RUNS
+from agebench.training.run_cards import RUNS
 from agebench.workflows.curate import CurateReport, curate
 from agebench.workflows.train import TrainReport, train
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import agebench
-from agebench.curate.observing.ray_engine import check_ray
+from agebench.curation.observing.ray_engine import check_ray
 from agebench.errors import AgebenchError
 from agebench.faces.detectors import choose_detector, detect_faces, load_detector
 from agebench.faces.embedders import choose_embedder

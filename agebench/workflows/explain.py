@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agebench.curate.checks import expression_columns
+from agebench.curation.checks import expression_columns
 from agebench.errors import UsageError
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.record_view import RecordFacts, read_facts

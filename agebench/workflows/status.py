@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agebench import recipes, resources
 from agebench.bench.evaluations import kept_evaluations
-from agebench.curate.observing.parts import curating, has_parts
+from agebench.curation.observing.parts import curating, has_parts
 from agebench.errors import AgebenchError
 from agebench.manifest import summary
 from agebench.manifest.places import MANIFESTS, curate_command, manifest_of
@@ -17,8 +17,8 @@ from agebench.manifest.renewal import ManifestState, derivations_made, is_judged
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import load_card, load_curation_recipe
 from agebench.review import folding
-from agebench.train.run_cards import RUNS, resume_command
-from agebench.train.runs import Listed, list_runs
+from agebench.training.run_cards import RUNS, resume_command
+from agebench.training.runs import Listed, list_runs
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe
-from agebench.train.data import TrainingData
-from agebench.train.resolve import resolve_recipe
-from agebench.train.rows import training_rows
-from agebench.train.run_cards import RUNS
-from agebench.train.runs import Run, train_run
+from agebench.training.data import TrainingData
+from agebench.training.resolve import resolve_recipe
+from agebench.training.rows import training_rows
+from agebench.training.run_cards import RUNS
+from agebench.training.runs import Run, train_run
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from agebench.curate import duplicates
-from agebench.curate.duplicates import near_duplicates
+from agebench.curation import duplicates
+from agebench.curation.duplicates import near_duplicates
 
 PICTURES = 523_051
 COPIES = 15_000

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from agebench.curate.observing.engine import Progress, observe, pending_files
-from agebench.curate.observing.measures import face_sharpness, measure
-from agebench.curate.observing.observers import Observers
+from agebench.curation.observing.engine import Progress, observe, pending_files
+from agebench.curation.observing.measures import face_sharpness, measure
+from agebench.curation.observing.observers import Observers
 from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.memory import keep_freed_memory
 from agebench.pictures import decode

@@ -27,9 +27,9 @@ import numpy as np
 import polars as pl
 
 from agebench import recipes
-from agebench.curate import verdicts
-from agebench.curate.checks import compile_recipe
-from agebench.curate.groups import connect_groups
+from agebench.curation import verdicts
+from agebench.curation.checks import compile_recipe
+from agebench.curation.groups import connect_groups
 from agebench.datasets.records import SCHEMA
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records

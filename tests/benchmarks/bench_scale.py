@@ -17,10 +17,10 @@ import numpy as np
 import scipy.io
 
 from agebench import recipes
-from agebench.balance import plan_balance
-from agebench.curate import verdicts
-from agebench.curate.checks import compile_recipe
-from agebench.curate.groups import connect_groups
+from agebench.balancing import plan_balance
+from agebench.curation import verdicts
+from agebench.curation.checks import compile_recipe
+from agebench.curation.groups import connect_groups
 from agebench.datasets.release import read_release
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records

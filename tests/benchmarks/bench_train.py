@@ -24,12 +24,12 @@ import torch
 from lightning_fabric import Fabric
 
 from agebench.recipes import ModelRecipe, load_model_recipe
-from agebench.train.augment import augment
-from agebench.train.data import TrainingData
-from agebench.train.losses import make_loss
-from agebench.train.networks import make_network, normalise
-from agebench.train.optimise import MovingAverage, make_optimiser
-from agebench.train.runs import train_run
+from agebench.training.augment import augment
+from agebench.training.data import TrainingData
+from agebench.training.losses import make_loss
+from agebench.training.networks import make_network, normalise
+from agebench.training.optimise import MovingAverage, make_optimiser
+from agebench.training.runs import train_run
 
 
 class Mapped:

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from agebench.curate.observing.parts import one_at_a_time, parts_folder
+from agebench.curation.observing.parts import one_at_a_time, parts_folder
 from agebench.manifest.renewal import forget
 from agebench.manifest.store import open_manifest
 
@@ -280,7 +280,7 @@ def test_verify_computes_everything_again(
 
 
 def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agebench.train import predict
+    from agebench.training import predict
 
     def fails(*_: object) -> None:
         raise RuntimeError("an odd shape")

@@ -174,7 +174,7 @@ def test_networks_trained_on_the_release_itself_doubt_its_labels(
     def again(*_: object, **__: object) -> None:
         raise AssertionError("the networks were trained again")
 
-    monkeypatch.setattr("agebench.train.crossfit.crossfit", again)
+    monkeypatch.setattr("agebench.training.crossfit.crossfit", again)
     assert curate(agebench, workshop, "--estimator", "cross-fit")["kept"] == found["kept"]
 
 

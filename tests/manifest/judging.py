@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from agebench.curate.compiled import CompiledCheck
-from agebench.curate.verdicts import judge, store_evidence
+from agebench.curation.compiled import CompiledCheck
+from agebench.curation.verdicts import judge, store_evidence
 from agebench.manifest.renewal import mark_made, renew
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.review.decisions import decisions_file

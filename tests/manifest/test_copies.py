@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from agebench.curate.compiled import CompiledCheck
+from agebench.curation.compiled import CompiledCheck
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.store import open_manifest
 from agebench.review.decisions import append, decisions_file, new_decision

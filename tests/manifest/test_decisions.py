@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from agebench.curate.compiled import CompiledCheck
-from agebench.curate.verdicts import judge_apart
+from agebench.curation.compiled import CompiledCheck
+from agebench.curation.verdicts import judge_apart
 from agebench.errors import DecisionError
 from agebench.manifest.export import plan_rows, verdict_rows
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from agebench.curate.observing.parts import (
+from agebench.curation.observing.parts import (
     PART_SCHEMA,
     PartWriter,
     fold_parts,

@@ -16,8 +16,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from agebench.curate.observing import parts as observations_module
-from agebench.curate.observing.parts import PART_SCHEMA, fold_parts, write_part
+from agebench.curation.observing import parts as observations_module
+from agebench.curation.observing.parts import PART_SCHEMA, fold_parts, write_part
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 from agebench.manifest import store as store_module
 from agebench.manifest.store import SCHEMA_VERSION, create, get_meta, must_be_of, open_manifest, peek, set_meta

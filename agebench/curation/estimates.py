@@ -1,0 +1,166 @@
+"""Age estimates by what is no observer: finished runs, and networks that are cross-fitted on the release itself.
+
+Nobody holds the manifest while networks compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from agebench.curation.settings import CROSS_FIT, Request, Stage
+from agebench.errors import NothingCurated
+from agebench.faces.crops import crop_records
+from agebench.manifest.records import folders_of
+from agebench.manifest.renewal import Derived, derivations_made, mark_made
+from agebench.manifest.store import get_meta, open_manifest, query
+from agebench.recipes import digest, load_model_recipe
+from agebench.training.runs import Run
+
+FOLDS = 5
+
+
+def derive_estimates(manifest: Path, request: Request) -> Derived | None:
+    """Estimates of runs and cross-fitted networks for the faces that they have not seen; the result names all
+    estimators with their versions. None where nothing estimates ages."""
+    observers = request.observers
+    names = {e.name: observers.versions[f"age:{e.name}"] for e in observers.estimators if observers.detector}
+    for run in request.runs:
+        names |= _by_run(manifest, run, request)
+    if request.cross_fit:
+        names |= _by_cross_fit(manifest, request)
+    return Derived(result=hashlib.sha256(repr(sorted(names.items())).encode()).hexdigest()) if names else None
+
+
+def _by_run(manifest: Path, run: Run, request: Request) -> dict[str, str]:
+    """Estimates of a finished run for the faces that it has not seen; {estimator: version}."""
+    from agebench.training.inference import predict_ages, spread  # torch, which judging again does not need
+
+    name = f"run:{run.id}"
+    with open_manifest(manifest) as con:
+        version = f"{digest(run.recipe)[:12]} on {get_meta(con, 'detector')}"  # a run's weights never change
+        rows = unestimated(con, meant_rows(con), name, version)
+        dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
+    if rows.is_empty():
+        return {name: version}
+    cropped = crop_records(
+        rows, folders, dataset=dataset, detector=detector, crop=run.recipe.crop, workers=request.workers,
+        on_progress=_named(request.on_stage, "cropping"),
+    )  # fmt: skip
+    ages, probabilities = predict_ages(
+        run,
+        cropped.pictures,
+        range(len(cropped.records)),
+        on_progress=_named(request.on_stage, f"estimating by {run.id}"),
+    )
+    estimates = cropped.records.select("sha256", "face_no").with_columns(
+        pl.Series("age", ages.astype(np.float64)),
+        pl.Series("spread", spread(probabilities)),
+        pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+    )
+    with open_manifest(manifest, write=True) as con:
+        write_estimates(con, estimates, name, version)
+    return {name: version}
+
+
+def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
+    """Estimates by networks trained on this very release, each of what it was not trained on; {estimator: version}.
+
+    Finished folds lie in `<manifest>.crossfit/` until all are done. Changed records, faces or recipes mean all anew.
+    """
+    from agebench.training.crossfit import crossfit  # torch, which judging again does not need
+    from agebench.training.data import TrainingData
+
+    with open_manifest(manifest) as con:
+        rows = meant_rows(con)
+        dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
+        done = derivations_made(con).get(CROSS_FIT)
+    recipe = load_model_recipe(CROSS_FIT)
+    steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
+    labels = rows.select("sha256", "face_no", "age", "group_id").hash_rows(seed=0).to_numpy().tobytes()
+    version = f"{digest(recipe)[:12]}-{hashlib.sha256(labels).hexdigest()[:12]} on {detector}"
+    if done is not None and done.made_of == version:
+        return {CROSS_FIT: version}
+    if rows["group_id"].n_unique() < 2 * FOLDS:
+        raise NothingCurated(
+            f"Cross-fitting needs at least {2 * FOLDS} people with a face and an age; {manifest} has "
+            f"{rows['group_id'].n_unique()}.",
+            "Name another `--estimator`; `agebench ls estimators` lists them.",
+        )
+    cropped = crop_records(
+        rows, folders, dataset=dataset, detector=detector, crop=recipe.crop, workers=request.workers,
+        on_progress=_named(request.on_stage, "cropping"),
+    )  # fmt: skip
+    records = cropped.records.drop("landmarks").with_columns(copies=pl.lit(1))
+    data = TrainingData.from_records(cropped.pictures, range(len(records)), records)
+    advance = _named(request.on_stage, "cross-fitting")
+    folder = manifest.with_name(manifest.name + ".crossfit")
+    found = crossfit(
+        recipe, data, folder=folder, folds=FOLDS,
+        on_progress=None if advance is None else lambda step, of, loss, rate: advance(step, of),
+    )  # fmt: skip
+    estimates = found.select("sha256", records["face_no"], "spread", "probabilities", age="estimate")
+    with open_manifest(manifest, write=True) as con:
+        write_estimates(con, estimates, CROSS_FIT, version, whole=True)
+        mark_made(con, CROSS_FIT, version)
+    shutil.rmtree(folder, ignore_errors=True)
+    return {CROSS_FIT: version}
+
+
+def meant_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Every record with a readable picture, a face and a claimed age from 0 to 99, in order: record_id, part, path,
+    age, subject_id, group_id, sha256, face_no, landmarks."""
+    return query(
+        con,
+        """SELECT record_id, part, path, age, subject_id, group_id, m.sha256, m.face_no, m.landmarks
+           FROM record JOIN meant_face m USING (record_id) LEFT JOIN record_group USING (record_id)
+           WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
+    )
+
+
+def unestimated(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str) -> pl.DataFrame:
+    """The rows (sha256, face_no, …) whose face this version of an estimator has not seen."""
+    seen = query(
+        con,
+        """SELECT DISTINCT a.sha256, a.face_no FROM age_estimate a JOIN observed o
+           ON o.sha256 = a.sha256 AND o.observer = 'age:' || a.estimator WHERE a.estimator = ? AND o.version = ?""",
+        [estimator, version],
+    )
+    return rows.join(seen, on=["sha256", "face_no"], how="anti", maintain_order="left")
+
+
+def write_estimates(
+    con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str, *, whole: bool = False
+) -> None:
+    """Store an estimator's estimates (sha256, face_no, age, spread, probabilities) in place of what it said of those
+    faces before; with `whole`, of any."""
+    if whole:
+        con.execute("DELETE FROM age_estimate WHERE estimator = ?", [estimator])
+        con.execute("DELETE FROM observed WHERE observer = ?", [f"age:{estimator}"])
+    con.register("incoming_estimates", rows.unique(["sha256", "face_no"], maintain_order=True).to_arrow())
+    observer = f"age:{estimator}"
+    con.execute(
+        "DELETE FROM age_estimate USING incoming_estimates i WHERE age_estimate.sha256 = i.sha256 "
+        "AND age_estimate.face_no = i.face_no AND estimator = ?",
+        [estimator],
+    )
+    con.execute(
+        "INSERT INTO age_estimate SELECT sha256, face_no, ?, age, spread, probabilities FROM incoming_estimates",
+        [estimator],
+    )
+    con.execute(
+        "DELETE FROM observed USING incoming_estimates i WHERE observed.sha256 = i.sha256 AND observer = ?", [observer]
+    )
+    con.execute("INSERT INTO observed SELECT DISTINCT sha256, ?, ?, NULL FROM incoming_estimates", [observer, version])
+    con.unregister("incoming_estimates")
+
+
+def _named(on_stage: Stage | None, name: str) -> Callable[[int, int], None] | None:
+    return None if on_stage is None else lambda done, total: on_stage(name, done, total)

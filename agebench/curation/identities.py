@@ -1,0 +1,322 @@
+"""Which face of a picture is its subject's, told by the subject's other pictures; and what the ages say of a subject.
+
+A subject's pictures show the subject, and whoever else stood there. The face that returns from picture to picture is
+taken for the subject's. What would mislead: the same photograph saved twice returns without being evidence; a partner
+returns too, so the weight of a picture is shared among its faces and a close second leaves the subject undecided;
+single-linkage chaining would merge different people, so a cluster is what lies about one centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from agebench.curation.settings import Request
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
+
+MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
+
+
+SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from one photograph, saved twice
+
+
+RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
+
+
+STRANGERS = 2000  # other subjects' faces that say which vectors mean nothing
+
+
+FEW_STRANGERS = 200  # with fewer of them nothing is said
+
+
+NOBODY = 0.01  # the part of them that may be near to a face before it is nobody's in particular
+
+
+TAKEN_FOR = 0.005  # the part of them that may lie within a cluster's reach
+
+
+ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
+
+
+SCHEMA = pl.Schema(
+    {
+        "record_id": pl.Int32,
+        "identity_face_no": pl.Int32,
+        "identity_distance": pl.Float64,
+        "identity_bound": pl.Float64,
+        "identity_pictures": pl.Int32,
+        "identity_rival": pl.Float64,
+        "identity_faces": pl.Int32,
+    }
+)
+
+
+def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: int = MIN_PICTURES) -> pl.DataFrame:
+    """For every record with faces and a subject, the face that agrees with the subject's other pictures.
+
+    faces: one row a face of useful size: `subject_id, record_id, sha256, face_no, vector` (a list or array of one
+    length, to be compared by Euclidean distance). same_person: the distance below which two vectors are taken for one
+    person's. Rows without a subject or vector are left out.
+
+    Other subjects' faces, up to 2,000 drawn by their hash, say which vectors mean nothing: a face to which more than
+    1 % of them are near is nobody in particular (blurred, in profile, a small child) and has no say, and a cluster
+    reaches no farther than to where 0.5 % of them begin. With fewer than 200 of them only `same_person` bounds it.
+
+    Returns one row a record, sorted by `record_id`: `identity_face_no`, the face nearest to the middle of the subject's
+    cluster where it is nearer than `identity_bound`, else NULL; `identity_distance`, that of the record's nearest face
+    to the middle of the cluster's faces on *other* photographs, also where it is too far; `identity_bound`, how far the
+    cluster reaches; `identity_pictures`, the different photographs that show it; `identity_rival`, the support of
+    the second face that returns as a share of the first one's, up to 1; `identity_faces`, how many of the record's
+    faces can be told from other people's. Where no face returns in `min_pictures` photographs, or two do about equally
+    often, the pictures are 0 and the face, distance and bound NULL.
+
+    Records of one content count as one picture and get the same answer. Memory is that of one subject at a time.
+    """
+    used = faces.filter(pl.col("subject_id").is_not_null() & pl.col("vector").is_not_null())
+    used = used.select("subject_id", "record_id", "sha256", "face_no", "vector").sort(
+        "subject_id", "record_id", "face_no"
+    )
+    if used.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
+    once = used.unique(["subject_id", "sha256", "face_no"], keep="first", maintain_order=True)
+    vectors = _matrix(once["vector"])
+    picture = once["sha256"].rank("dense").to_numpy().astype(np.int64)
+    subject = once["subject_id"].rle_id().to_numpy()
+    drawn = once.with_row_index().sort("sha256", "face_no", "subject_id").head(STRANGERS)["index"].to_numpy()
+    starts = np.flatnonzero(np.diff(subject, prepend=-1))
+    answers = []
+    for a, b in zip(starts, [*starts[1:], len(once)], strict=True):
+        others = drawn[(subject[drawn] != subject[a]) & ~np.isin(picture[drawn], picture[a:b])]
+        strangers = vectors[others] if len(others) >= FEW_STRANGERS else vectors[:0]
+        answers.append(_subject(vectors[a:b], picture[a:b], strangers, same_person, min_pictures))
+    found = pl.concat([once.select("subject_id", "sha256", "face_no"), pl.concat(answers)], how="horizontal")
+    nearest = found.group_by("subject_id", "sha256").agg(
+        pl.col("face_no").sort_by("distance", "face_no", nulls_last=True).first(),
+        pl.col("distance").min(),
+        pl.col("bound", "pictures", "rival").first(),
+        pl.col("telling").sum(),
+    )
+    records = used.select("subject_id", "sha256", "record_id").unique()
+    return (
+        records.join(nearest, on=["subject_id", "sha256"])
+        .select(
+            "record_id",
+            identity_face_no=pl.when(pl.col("distance") < pl.col("bound")).then("face_no"),
+            identity_distance="distance",
+            identity_bound="bound",
+            identity_pictures="pictures",
+            identity_rival="rival",
+            identity_faces="telling",
+        )
+        .cast(SCHEMA)
+        .sort("record_id")
+    )
+
+
+def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
+    """(n, D) of a column of lists or arrays."""
+    width = len(vectors[0])
+    return vectors.explode().to_numpy().astype(np.float32, copy=False).reshape(len(vectors), width)
+
+
+def _subject(
+    vectors: NDArray[np.float32],
+    picture: NDArray[np.int64],
+    strangers: NDArray[np.float32],
+    same_person: float,
+    min_pictures: int,
+) -> pl.DataFrame:
+    """What is told of each of one subject's n faces; one row each. vectors: (n, D); picture: (n,) which picture each is
+    of; strangers: (m, D), none where there are too few."""
+    n = len(vectors)
+    telling = np.ones(n, bool)
+    if len(strangers):
+        telling = (_distances(vectors, strangers) < same_person).mean(axis=1) <= NOBODY
+    _, picture, shown = np.unique(picture, return_inverse=True, return_counts=True)
+
+    def answer(
+        distance: NDArray[np.float64] | None = None,
+        bound: float | None = None,
+        pictures: int = 0,
+        rival: float | None = None,
+    ) -> pl.DataFrame:
+        return pl.DataFrame({"telling": telling}).select(
+            pl.col("telling").cast(pl.Int32),
+            distance=pl.lit(None, pl.Float64) if distance is None else pl.when("telling").then(pl.Series(distance)),
+            bound=pl.lit(bound, pl.Float64),
+            pictures=pl.lit(pictures, pl.Int32),
+            rival=pl.lit(rival, pl.Float64),
+        )
+
+    if len(np.unique(picture[telling])) < min_pictures:
+        return answer()
+    apart = _distances(vectors, vectors)
+    shot = _shots(apart < SAME_SHOT * same_person, picture)
+    faces = _Faces(vectors, apart, picture, shot, 1 / shown[picture], strangers, same_person)
+    first = faces.cluster(telling)
+    if len(np.unique(shot[first])) < min_pictures:
+        return answer()
+    distance = faces.distance_to(first)
+    second = faces.cluster(telling & (distance >= same_person))
+    rival = faces.support(second) / faces.support(first)
+    if rival > RIVAL:
+        return answer(rival=min(rival, 1.0))
+    return answer(distance, faces.reach(faces.middle(first)), len(np.unique(shot[first])), rival)
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """One subject's n faces. picture, shot: which picture and which photograph each is of, from 0; say: 1 / the faces
+    of its picture. A cluster is a (n,) mask with at most one face a picture."""
+
+    vectors: NDArray[np.float32]  # (n, D)
+    apart: NDArray[np.float32]  # (n, n)
+    picture: NDArray[np.int64]
+    shot: NDArray[np.int64]
+    say: NDArray[np.float64]
+    strangers: NDArray[np.float32]  # (m, D)
+    same_person: float
+
+    def cluster(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The faces about one middle, found from the face that has the most support."""
+        if not allowed.any():
+            return allowed
+        order = np.argsort(self.shot, kind="stable")
+        starts = np.flatnonzero(np.diff(self.shot[order], prepend=-1))
+        near = (self.apart < self.same_person) & allowed
+        say = np.maximum.reduceat(np.where(near, self.say, 0).astype(np.float32)[:, order], starts, axis=1)
+        seed = int(np.argmax(np.where(allowed, say.sum(axis=1), -1)))
+        members = self._nearest(np.where(allowed, self.apart[seed], np.inf), self.same_person)
+        for _ in range(ROUNDS):
+            middle = self.middle(members)
+            distance = _distances(self.vectors, middle[None])[:, 0]
+            found = self._nearest(np.where(allowed, distance, np.inf), self.reach(middle))
+            if not found.any() or (found == members).all():
+                break
+            members = found
+        return members
+
+    def middle(self, members: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(D,) the mean over a cluster's photographs."""
+        total, count = self._sums(members)
+        return np.asarray(total.sum(axis=0) / max(int(count.sum()), 1), np.float32)
+
+    def reach(self, middle: NDArray[np.float32]) -> float:
+        """How far from a middle a face is still taken for the person's."""
+        if len(self.strangers) == 0:
+            return self.same_person
+        return min(self.same_person, float(np.quantile(_distances(middle[None], self.strangers), TAKEN_FOR)))
+
+    def support(self, members: NDArray[np.bool_]) -> float:
+        """The photographs of a cluster, each counted as one over the faces that share it."""
+        best = np.zeros(self.shot.max() + 1)
+        np.maximum.at(best, self.shot[members], self.say[members])
+        return float(best.sum())
+
+    def distance_to(self, members: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n,) distances to the middle of the cluster's faces on other photographs."""
+        total, count = self._sums(members)
+        others = np.maximum(count.sum() - count[self.shot], 1)[:, None]
+        middle = (total.sum(axis=0) - total[self.shot]) / others
+        return np.asarray(np.sqrt(((self.vectors - middle) ** 2).sum(axis=1)), np.float64)
+
+    def _nearest(self, distance: NDArray[np.floating], bound: float) -> NDArray[np.bool_]:
+        """The nearest face of each picture, where it is nearer than `bound`."""
+        order = np.lexsort((distance, self.picture))
+        first = order[np.flatnonzero(np.diff(self.picture[order], prepend=-1))]
+        chosen = np.zeros(len(distance), bool)
+        chosen[first] = distance[first] < bound
+        return chosen
+
+    def _sums(self, members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """(shots, D) the mean member of each photograph, 0 where there is none, and (shots,) whether there is one."""
+        shots = int(self.shot.max()) + 1
+        total, count = np.zeros((shots, self.vectors.shape[1])), np.bincount(self.shot[members], minlength=shots)
+        np.add.at(total, self.shot[members], self.vectors[members])
+        return total / np.maximum(count, 1)[:, None], np.minimum(count, 1)
+
+
+def _distances(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Euclidean distances of all pairs: (N, M) of (N, D) and (M, D)."""
+    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None] - 2 * (one @ other.T)
+    return np.sqrt(np.maximum(squares, 0)).astype(np.float32)
+
+
+def _shots(same: NDArray[np.bool_], picture: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) which photograph each face is of: pictures are one where faces of both are all but equal. same: (n, n)."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    one, other = (picture[side] for side in np.nonzero(same))
+    size = int(picture.max()) + 1
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(size, size))
+    _, shot = connected_components(graph, directed=False)
+    return np.asarray(shot[picture], np.int64)
+
+
+def age_offsets(estimates: pl.DataFrame) -> pl.DataFrame:
+    """How far the estimated ages of a subject's pictures lie from the claimed ones, and each record from that.
+
+    estimates: one row a record, of the face that is the subject's: `subject_id, record_id, sha256, age` (claimed) and
+    `estimated`, both in years. Rows with a NULL or NaN are left out. Where all of a subject's pictures are off by about
+    as many years, its birth date is wrong; where one is, that picture shows someone else or another year.
+
+    Returns one row a record, sorted by `record_id`: `subject_age_offset`, the median of estimated − claimed over the
+    subject's different pictures (a picture of several records counts once, by its median); `subject_age_spread`, the
+    median distance from it; `subject_age_pictures`, how many there are; `age_offset_residual`, the record's own
+    estimated − claimed less the subject's. All in years. With one picture the residual is 0 and says nothing.
+    """
+    numbers = pl.col("age", "estimated").cast(pl.Float64)
+    used = (
+        estimates.filter(pl.col("subject_id").is_not_null())
+        .with_columns(numbers.fill_nan(None))
+        .drop_nulls(["age", "estimated"])
+        .with_columns(offset=pl.col("estimated") - pl.col("age"))
+    )
+    pictures = used.group_by("subject_id", "sha256").agg(pl.col("offset").median())
+    subjects = pictures.group_by("subject_id").agg(
+        subject_age_offset=pl.col("offset").median(),
+        subject_age_spread=(pl.col("offset") - pl.col("offset").median()).abs().median(),
+        subject_age_pictures=pl.len().cast(pl.Int32),
+    )
+    return (
+        used.join(subjects, on="subject_id")
+        .with_columns(age_offset_residual=pl.col("offset") - pl.col("subject_age_offset"))
+        .select("record_id", "subject_age_offset", "subject_age_spread", "subject_age_pictures", "age_offset_residual")
+        .sort("record_id")
+    )
+
+
+def derive_identities(manifest: Path, request: Request) -> Derived | None:
+    """Which face is the subject's, of subjects who were recognised in several pictures and of pictures with a face that
+    can be told from others; None where no faces are embedded."""
+    embedder = request.observers.embedder
+    if embedder is None:
+        return None
+    with open_manifest(manifest) as con:
+        faces = embedding_rows(con, embedder.name)
+    found = find_identities(faces, same_person=embedder.same_person)
+    rows = found.filter((pl.col("identity_pictures") > 0) & (pl.col("identity_faces") > 0)).select(
+        "record_id", "identity_face_no", "identity_distance", "identity_bound", "identity_pictures",
+        identity_face=pl.col("identity_face_no").is_not_null(),
+    )  # fmt: skip
+    return Derived({"identity": rows})
+
+
+def embedding_rows(con: duckdb.DuckDBPyConnection, model: str) -> pl.DataFrame:
+    """Every embedded face of every record that names its subject: subject_id, record_id, sha256, face_no, size
+    (pixels), vector."""
+    return query(
+        con,
+        """SELECT subject_id, record_id, sha256, face_no, sqrt(f.w * f.h) AS size, vector
+           FROM record JOIN content USING (part, path) JOIN face_in_force f USING (sha256)
+           JOIN embedding e USING (sha256, face_no)
+           WHERE subject_id IS NOT NULL AND e.model = ? ORDER BY record_id, face_no""",
+        [model],
+    )

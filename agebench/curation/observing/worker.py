@@ -1,0 +1,42 @@
+"""What a worker process does with a batch of files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from agebench.curation.observing.observers import File, Observers, Watch
+from agebench.curation.observing.parts import PART_SCHEMA
+from agebench.remote import Folder
+
+_watch: Watch | None = None
+
+
+def set_up(folders: dict[str, Folder], observers: Observers) -> None:
+    """Runs once in every worker process."""
+    global _watch
+    _watch = Watch(folders, observers)
+
+
+def look_at_batch(files: Sequence[File]) -> pa.Table:
+    """Rows of `PART_SCHEMA` for a batch of files."""
+    if _watch is None:
+        raise RuntimeError("set_up has not run in this process")
+    return as_table(list(_watch.look(files)))
+
+
+def as_table(rows: list[dict[str, object]]) -> pa.Table:
+    """Looks as a table of `PART_SCHEMA`."""
+    return pa.Table.from_pylist(rows, schema=PART_SCHEMA)
+
+
+def seconds_per_picture(files: Sequence[File]) -> float:
+    """How long a look takes in a worker, after a first one that warms up."""
+    if _watch is None:
+        raise RuntimeError("set_up has not run in this process")
+    list(_watch.look(files[:1]))
+    began = time.monotonic()
+    list(_watch.look(files))
+    return (time.monotonic() - began) / len(files)

@@ -1,0 +1,319 @@
+"""What a curation resolves before anything is written: release, recipe, detector, estimators."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from agebench import recipes, registry, resources
+from agebench.curation.checks import compile_recipe, load_recipe, must_judge
+from agebench.curation.compiled import CompiledCheck
+from agebench.curation.observing import measures
+from agebench.curation.observing.observers import Observers
+from agebench.datasets.records import Release
+from agebench.datasets.release import read_release
+from agebench.errors import Missing, ReleaseNotFound, UsageError, nearest
+from agebench.faces.detectors import DetectorChoice, choose_detector, load_detector
+from agebench.faces.embedders import EmbedderChoice, choose_embedder
+from agebench.faces.estimators import EstimatorChoice, choose_estimator
+from agebench.manifest.evidence import COLUMNS, Observer
+from agebench.manifest.places import manifest_of
+from agebench.manifest.renewal import ManifestState, read_state
+from agebench.manifest.store import must_be_of
+from agebench.pictures import Locator
+from agebench.remote import Folder, as_folder
+from agebench.training.run_cards import RUNS
+from agebench.training.runs import Run, find_run, list_runs
+
+CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
+COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
+Stage = Callable[[str, int, int], None]  # name of a stage, done, total
+
+
+@dataclass(frozen=True)
+class CurateSettings:
+    """What is resolved before anything is written."""
+
+    card: recipes.Card
+    recipe: recipes.CurationRecipe
+    recipe_file: Path
+    recipe_place: str  # how the recipe is asked for: its name, or its file
+    root: Folder
+    release: Release
+    manifest: Path
+    before: ManifestState | None  # of the manifest, where there is one
+    observers: Observers | None  # None: the recipe needs no pictures and there are none
+    estimators_asked: str | None  # in place of the recipe's, joined by blanks
+    runs: list[Run]  # whose estimates doubt the labels
+    cross_fit: bool
+    notes: list[str]
+
+    @property
+    def detector(self) -> str | None:
+        return self.observers.detector.name if self.observers and self.observers.detector else None
+
+    @property
+    def estimators(self) -> list[str]:
+        """What doubts the claimed ages."""
+        ready = [e.name for e in self.observers.estimators] if self.observers and self.observers.detector else []
+        return [*ready, *(run.id for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])]
+
+    def request(self, workers: int, on_stage: Stage | None) -> Request:
+        """What the functions of the derivations are called with."""
+        observers = self.observers or Observers()
+        return Request(
+            observers, tuple(self.runs), self.cross_fit, self.recipe, self.recipe_file, workers, on_stage, self.notes
+        )
+
+    def facts(self) -> dict[str, str | None]:
+        """The keys of what derivations are made of beside the manifest's own rows (see `manifest.renewal.renew`)."""
+        facts: dict[str, str | None] = {"measures": measures.VERSION, "recipe": recipes.digest(self.recipe)}
+        if self.observers is None:
+            known = self.before.meta if self.before else {}
+            return facts | {"detector": known.get("detector"), "embedder": known.get("embedder"), "estimators": None}
+        embedder, versions = self.observers.embedder, self.observers.versions
+        estimators = [(e.name, versions[f"age:{e.name}"]) for e in self.observers.estimators if self.observers.detector]
+        estimators += [(run.id, recipes.digest(run.recipe)) for run in self.runs]
+        if self.cross_fit:
+            estimators.append((CROSS_FIT, recipes.digest(recipes.load_model_recipe(CROSS_FIT))))
+        return facts | {
+            "detector": self.detector,
+            "embedder": f"{embedder.name}:{embedder.version}" if embedder else None,
+            "estimators": repr(estimators) if estimators else None,
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the functions of the derivations are called with. workers: processes for cropping; notes: sentences for
+    people, to be added to."""
+
+    observers: Observers
+    runs: tuple[Run, ...]
+    cross_fit: bool
+    recipe: recipes.CurationRecipe
+    recipe_file: Path
+    workers: int
+    on_stage: Stage | None
+    notes: list[str]
+
+    @property
+    def estimator_names(self) -> list[str]:
+        """Under which the manifest stores their estimates, sorted."""
+        ready = [e.name for e in self.observers.estimators] if self.observers.detector else []
+        return sorted([*ready, *(f"run:{run.id}" for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])])
+
+
+def resolve_settings(
+    dataset: str,
+    *,
+    root: str | Folder | None = None,
+    manifest: Path | None = None,
+    recipe: str | None = None,
+    detector: str | None = None,
+    detector_model: Path | None = None,
+    estimators: Sequence[str] | None = None,
+) -> CurateSettings:
+    """Find and check everything that `curate` is asked for; nothing is written. The arguments are those of `curate`.
+
+    Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, Missing.
+    """
+    card = recipes.load_card(dataset)
+    asked_recipe = recipe or card.recipe
+    loaded, recipe_file = load_recipe(asked_recipe)
+    must_judge(loaded, recipe_file, card.name)
+    compiled = compile_recipe(loaded, str(recipe_file), set(COLUMN_OBSERVERS))
+    manifest = manifest or manifest_of(card.name)
+    before = read_state(manifest) if manifest.exists() else None
+    if before is not None:
+        must_be_of(manifest, before.meta.get("dataset"), card.name)
+    notes: list[str] = []
+    folder = _root(root, card, before, notes)
+    release = read_release(card, folder)
+    notes += release.notes
+    place = loaded.name
+    last = before.meta.get("recipe_place") if before else None
+    if recipe is None and last is not None and last != loaded.name:
+        notes.append(f"Judged by {loaded.name}; last time it was {last} (`--recipe {shlex.quote(last)}`).")
+    shipped = resources.shipped_folder("pipelines") / f"{loaded.name}.toml"
+    if resources.available("pipelines").get(loaded.name, Path()).resolve() != recipe_file.resolve():
+        place = str(recipe_file.resolve())
+    elif shipped.is_file() and shipped.resolve() != recipe_file.resolve():
+        notes.append(f"{loaded.name} is your {recipe_file.relative_to(Path.cwd())}, not the one that ships.")
+    needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
+    observers: Observers | None = None
+    runs: list[Run] = []
+    cross_fit = False
+    if needs_pictures or _any_picture(release):
+        if before is not None and before.pictures:
+            _must_not_lose_pictures(release, manifest)
+        chosen = _detector(manifest, before, detector, detector_model, loaded.observe.second_detector, notes)
+        wanted = loaded.observe.estimators if estimators is None else estimators
+        if chosen is None and (wanted or loaded.observe.identities != "none"):
+            notes.append("Without faces no age is estimated and no identity compared.")
+            observers = Observers()
+        else:
+            ready, runs, cross_fit = _estimators(wanted, notes)
+            notes += _not_asked_for(loaded, compiled, estimators)
+            observers = Observers(chosen, ready, _embedder(loaded))
+    else:
+        notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
+    asked = None if estimators is None else " ".join(estimators)
+    return CurateSettings(
+        card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, runs, cross_fit, notes
+    )
+
+
+def _not_asked_for(
+    recipe: recipes.CurationRecipe, compiled: list[CompiledCheck], estimators: Sequence[str] | None
+) -> list[str]:
+    """What checks of the recipe read and the recipe lets nobody observe: they will not run."""
+    needed = {observer for check in compiled for observer in check.observers}
+    notes = []
+    if "ages" in needed and estimators is None and not recipe.observe.estimators:
+        notes.append(
+            f"{recipe.name} doubts claimed ages and names no age estimator: `--estimator ready`, or "
+            'estimators = ["ready"] under [observe] in it, does.'
+        )
+    if "identities" in needed and recipe.observe.identities == "none":
+        notes.append(f'{recipe.name} reads identities: identities = "auto" under [observe] in it has them observed.')
+    return notes
+
+
+def _any_picture(release: Release) -> bool:
+    """Whether any of a few hundred records, spread over the release, has a file."""
+    sample = release.records.select("part", "path").gather_every(max(1, len(release.records) // 300))
+    locator = Locator(release.folders)
+    return any(locator.stat(part, path)[2] is None for part, path in sample.iter_rows())
+
+
+def _must_not_lose_pictures(release: Release, manifest: Path) -> None:
+    """Raises ReleaseNotFound where none of the pictures that the records name is there although the manifest knows
+    some: the folder is another, or its disk is not mounted, and going on would reject everything."""
+    if _any_picture(release):
+        return
+    names = release.records.select("part", "path").iter_rows()
+    locator = Locator(release.folders)
+    if any(locator.stat(part, path)[2] is None for part, path in names):
+        return
+    looked = ", ".join(map(str, release.folders.values()))
+    raise ReleaseNotFound(
+        f"None of the {len(release.records):,} pictures that the records name is in {looked}; {manifest} knows some.",
+        "`--root` names another folder; `--manifest` another manifest. Nothing was changed.",
+    )
+
+
+def _root(root: str | Folder | None, card: recipes.Card, before: ManifestState | None, notes: list[str]) -> Folder:
+    """The release's folder: the one asked for; else the card's; else, where that is not there, the manifest's own."""
+    if root == "":  # a shell's variable that is not set
+        raise UsageError("`--root` is empty.", f"Name the release's folder, or leave it out for {card.root}.")
+    if root is None and before is not None and not Path(card.root).exists():
+        last = before.meta.get("root")
+        if last is not None:
+            notes.append(f"The release is in {last}, as last time.")
+            return as_folder(last)
+    return as_folder(root or card.root)
+
+
+def _detector(
+    manifest: Path, before: ManifestState | None, kind: str | None, model: Path | None, second: str, notes: list[str]
+) -> DetectorChoice | None:
+    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work.
+
+    second: the recipe's `second_detector`, which stands behind a detector that is not remembered.
+    """
+    if kind == "none":
+        if model is not None:
+            raise UsageError("`--detector none` and `--detector-model` contradict each other.", "Give one of them.")
+        return None
+    behind = choose_detector(second) if second != "none" else None
+    if kind is None and model is None and before is not None:
+        remembered = before.meta.get("detector_choice")
+        if remembered is not None:
+            facts = json.loads(remembered)
+            choice = _remembered(manifest, DetectorChoice.from_facts(facts)) if facts is not None else None
+            if behind is not None and choice is not None and choice.second is None:
+                notes.append(
+                    f"{manifest} was observed by {choice.name} alone; the recipe wants {behind.name} behind it. "
+                    "`--detector` observes anew."
+                )
+            elif (auto := _auto()) != (choice.kind if choice else None):
+                notes.append(f"Faces by {choice or 'no detector'}, as last time; `--detector auto` takes {auto}.")
+            return choice
+    choice = choose_detector(kind or ("insightface" if model else "auto"), model)
+    if behind is not None and behind.name != choice.name:
+        choice = choice.backed_by(behind)
+    load_detector(choice)
+    return choice
+
+
+def _auto() -> str | None:
+    """The kind of detector that `auto` takes here; None where there is none."""
+    with suppress(Missing):
+        return choose_detector("auto").kind
+    return None
+
+
+def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
+    """The detector that a manifest remembers, as it is here. Raises Missing where it is gone or another version."""
+    try:
+        current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
+        if choice.second is not None:
+            second = choice.second
+            current = current.backed_by(choose_detector(second.kind, Path(second.weights) if second.weights else None))
+        load_detector(choice)
+    except Missing as error:
+        raise Missing(
+            f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
+            "Bring it back, or name another with `--detector` (all pictures are looked at again).",
+        ) from error
+    if (current.name, current.version) != (choice.name, choice.version):
+        raise Missing(
+            f"{manifest} was observed with {choice.name} (version {choice.version}); "
+            f"here is {current.name} (version {current.version}).",
+            "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
+        )
+    return current
+
+
+def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:
+    """(ready models, finished runs, whether to cross-fit) behind the names of a recipe. Raises Missing, UsageError."""
+    ready: list[EstimatorChoice] = []
+    runs: list[Run] = []
+    for name in wanted:
+        if name == CROSS_FIT:
+            continue
+        if name == "ready":
+            try:
+                ready.append(choose_estimator("auto"))
+            except Missing as error:
+                notes.append(f"{error.message} Claimed ages are not doubted by it. {error.next_step}")
+        elif name in registry.names("estimators"):
+            ready.append(choose_estimator(name))
+        else:
+            runs.append(_run(name))
+    return tuple(dict.fromkeys(ready)), runs, CROSS_FIT in wanted
+
+
+def _run(name: str) -> Run:
+    """The finished run behind the name of an estimator. Raises UsageError with the nearest names."""
+    known = [
+        "ready",
+        CROSS_FIT,
+        *registry.names("estimators"),
+        *(listed.id for listed in list_runs(RUNS) if listed.complete),
+    ]
+    try:
+        return find_run(name, RUNS)
+    except (Missing, UsageError) as error:
+        raise UsageError(
+            f"There is no age estimator '{name}'. {nearest(name, known)}", "`agebench ls estimators` lists them."
+        ) from error
+
+
+def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:
+    return None if recipe.observe.identities == "none" else choose_embedder(recipe.observe.identities)

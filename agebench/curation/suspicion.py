@@ -1,0 +1,331 @@
+"""How likely a claimed age is wrong, from age estimates that are themselves biased, compressed and sometimes far off.
+
+A claim is right, and then drawn from what the estimates say of the picture, or wrong, and then any age. Both kinds, the
+errors of each estimator by claimed age, and how much each estimator counts are fitted to the claims themselves (EM), so
+no claim needs to be known to be right, and a probability of 0.9 means the same at 5 years as at 60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from agebench.curation.identities import age_offsets
+from agebench.curation.settings import Request
+from agebench.manifest.renewal import Derived
+from agebench.manifest.store import open_manifest, query
+
+Floats = NDArray[np.float64]
+
+
+Ints = NDArray[np.int64]
+
+
+CLASSES = 100
+
+
+YEARS = np.arange(CLASSES)
+
+
+FITTED = 6_000  # records that the model is fitted to, where there are more: evenly spread over them
+
+
+FEWEST_SURE = 100  # records with a face that is known to be the subject's, to fit to those alone
+
+
+ROUNDS = 30
+
+
+CHUNK = 50_000
+
+
+FLOOR = 0.002  # probability that an estimate says nothing of the picture, spread over all years
+
+
+FREEDOM = 5.0  # degrees of freedom of the errors' t distribution: estimates are far off more often than a normal has it
+
+
+BANDWIDTH = 5.0  # years over which bias and spread are averaged
+
+
+WRONG_BANDWIDTH = 12.0
+
+
+EVEN = 0.7  # of the wrong claims' distribution, the share that is even over all years; the rest is fitted
+
+
+PRIOR_CLAIMS = 2.0  # at each age, beside those that are there: holds the prior even where there are few
+
+
+WEIGHTS = np.array([0.8, 0.9, 1.0, 1.1, 1.25])  # steps tried for how much an estimator counts
+
+
+SCHEMA = {
+    "record_id": pl.Int32, "label_suspicion": pl.Float64, "suggested_age": pl.Float64, "age_gap": pl.Float64,
+    "estimates": pl.Int32,
+}  # fmt: skip
+
+
+def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
+    """The probability that each record's claimed age is wrong, one row a record that was estimated, by `record_id`.
+
+    estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
+    (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
+    list of 100, of the ages 0 to 99), which say more than estimate and spread; and, where some faces may be somebody
+    else's, `sure` (whether the face is known to be the subject's): the model is fitted to those only, where there are
+    enough, for the faces of bystanders would pass for errors of the estimators.
+
+    label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
+    of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
+    claim. age_gap: suggested − claimed. estimates: how many there are. Those that are NULL or no number are left out.
+
+    The mixture of right claims, drawn from the estimates' posterior, and wrong ones is that of Dawid and Skene (1979)
+    with soft annotators; estimators are joined by a weighted product (a logarithmic opinion pool; Genest and Zidek
+    1986), whose weights are fitted, so that two that err together do not count twice.
+    """
+    rows = estimates.filter(pl.col("estimate").is_finite().fill_null(False)).unique(
+        ["record_id", "estimator"], keep="first", maintain_order=True
+    )
+    if rows.is_empty():
+        return pl.DataFrame(schema=SCHEMA)
+    if "sure" not in rows.columns:
+        rows = rows.with_columns(sure=pl.lit(True))
+    records = rows.group_by("record_id").agg(pl.col("age", "sure").first(), estimates=pl.len()).sort("record_id")
+    claimed = records["age"].cast(pl.Float64).fill_null(-1).to_numpy()
+    usable = (claimed >= 0) & (claimed < CLASSES)
+    number = records.select("record_id", n=pl.int_range(pl.len()))
+    views = [
+        _View.of(one.join(number, on="record_id"), len(records))
+        for (_,), one in rows.sort("estimator", "record_id").group_by(["estimator"], maintain_order=True)
+    ]
+    sure = usable & records["sure"].to_numpy()
+    fitted = np.flatnonzero(sure if sure.sum() >= FEWEST_SURE else usable)
+    fitted = fitted[:: -(-len(fitted) // FITTED) or 1]
+    model = _Model(claimed[fitted].astype(np.int64), [view.at(fitted) for view in views])
+    suspicion, suggested = np.full(len(records), np.nan), np.empty(len(records))
+    for begin in range(0, len(records), CHUNK):
+        part = np.arange(begin, min(begin + CHUNK, len(records)))
+        claims = np.where(usable[part], claimed[part], 0).astype(np.int64)
+        posterior = model.posterior([view.at(part) for view in views])
+        suspicion[part] = model.wrong(posterior, claims)
+        suggested[part] = _median(posterior)
+    suspicion[~usable] = 1.0
+    table = records.with_columns(
+        label_suspicion=pl.when(pl.col("age").is_not_null()).then(pl.Series(suspicion)),
+        suggested_age=pl.Series(suggested),
+    ).with_columns(age_gap=pl.col("suggested_age") - pl.col("age"))
+    return table.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one estimator says of each record. there: (N,) whether it says anything. estimate, spread: (N,) years.
+
+    probabilities: (N, 100), or None.
+    """
+
+    there: NDArray[np.bool_]
+    estimate: Floats
+    spread: Floats
+    probabilities: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, n: int) -> _View:
+        place = rows["n"].to_numpy()
+
+        def spread_out(values: pl.Series) -> Floats:
+            out = np.full(n, np.nan)
+            out[place] = values.cast(pl.Float64).fill_null(np.nan).to_numpy()
+            return out
+
+        def column(name: str) -> pl.Series:
+            return rows[name] if name in rows.columns else pl.Series([None] * len(rows), dtype=pl.Float64)
+
+        there = np.zeros(n, dtype=bool)
+        there[place] = True
+        probabilities = None
+        if "probabilities" in rows.columns and rows["probabilities"].null_count() == 0:
+            probabilities = np.full((n, CLASSES), 1 / CLASSES, np.float32)
+            probabilities[place] = rows["probabilities"].explode().to_numpy().reshape(-1, CLASSES)
+        spread = spread_out(column("spread"))
+        spread[~(spread > 0)] = np.nan
+        return cls(there, spread_out(rows["estimate"]), spread, probabilities)
+
+    def at(self, places: Ints) -> _View:
+        own = None if self.probabilities is None else self.probabilities[places]
+        return _View(self.there[places], self.estimate[places], self.spread[places], own)
+
+
+class _Errors:
+    """Of one estimator: its estimate at each true age, and the spread of its errors there."""
+
+    def __init__(self, view: _View) -> None:
+        self.bias = YEARS.astype(float)
+        self.scale = np.full(CLASSES, 10.0)
+        known = view.spread[np.isfinite(view.spread)]
+        self.usual = float(np.median(known)) if len(known) else 1.0
+
+    def width(self, view: _View) -> Floats:
+        """The outlier weight of each record, (N,): the square root of the estimator's own spread over its usual one."""
+        return np.sqrt(np.nan_to_num(view.spread / self.usual, nan=1.0).clip(0.2, 5.0))
+
+    def fit(self, claims: Ints, view: _View, right: Floats) -> None:
+        """Weighted local lines through the estimates by claimed age, and the spread about them.
+
+        right: (N,) the probability that a claim is right. Without records the estimate is unbiased and 10 years off.
+        """
+        there, width = view.there, self.width(view)
+        ages, values, width = claims[there], view.estimate[there], width[there]
+        far = (values - self.bias[ages]) / (self.scale[ages] * width)
+        weight = right[there] * (FREEDOM + 1) / (FREEDOM + far**2) / width**2  # of the t distribution's EM
+        count = np.bincount(ages, weight, minlength=CLASSES) + 0.02
+        total = np.bincount(ages, weight * values, minlength=CLASSES) + 0.02 * YEARS
+        kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / BANDWIDTH) ** 2)
+        shift = YEARS - YEARS[:, None]
+        zero, one, two = (kernel * shift**power @ count for power in range(3))
+        level, slope = kernel @ total, kernel * shift @ total
+        self.bias = np.maximum.accumulate((two * level - one * slope) / (zero * two - one**2))
+        squares = np.bincount(ages, weight * (values - self.bias[ages]) ** 2, minlength=CLASSES)
+        plain = np.bincount(ages, right[there], minlength=CLASSES)
+        self.scale = np.sqrt((kernel @ squares + 2 * 100) / (kernel @ plain + 2))
+
+    def log_likelihood(self, view: _View) -> Floats:
+        """(N, 100): how likely the estimate is at every true age."""
+        scale = self.scale * self.width(view)[:, None]
+        far = (view.estimate[:, None] - self.bias) / scale
+        return -(FREEDOM + 1) / 2 * np.log1p(far**2 / FREEDOM) - np.log(scale)
+
+
+class _Model:
+    """The mixture. weights: how much each voice counts. prior: (100,) what turns their product into a posterior.
+
+    An estimator has two voices: its estimate with the errors that it is found to make, and its own probabilities, which
+    of some estimators are posteriors and of others mean little.
+    """
+
+    def __init__(self, claims: Ints, views: list[_View]) -> None:
+        self.errors = [_Errors(view) for view in views]
+        voices = len(views) + sum(view.probabilities is not None for view in views)
+        self.weights = np.full(voices, 1 / np.sqrt(max(1, voices)))
+        self.prior = np.full(CLASSES, 1 / CLASSES)
+        self.wrong_share = 0.1
+        self.wrong_claims = np.full(CLASSES, 1 / CLASSES)
+        wrong = np.full(len(claims), self.wrong_share)
+        own = [self._own(view) for view in views if view.probabilities is not None]
+        for turn in range(ROUNDS if len(claims) else 0):
+            for errors, view in zip(self.errors, views, strict=True):
+                errors.fit(claims, view, 1 - wrong)
+            says = np.stack([*self._estimates(views), *own])
+            if turn % 2:
+                self._weigh(claims, says)
+            posterior = self._join(says)
+            wrong = self.wrong(posterior, claims)
+            self._settle(claims, posterior, wrong)
+
+    def _estimates(self, views: list[_View]) -> list[Floats]:
+        """Of each estimator (N, 100): the log likelihood of its estimate at every age; 0 where it has none."""
+        return [
+            np.where(view.there[:, None], errors.log_likelihood(view), 0)
+            for errors, view in zip(self.errors, views, strict=True)
+        ]
+
+    @staticmethod
+    def _own(view: _View) -> Floats:
+        """(N, 100): the logarithm of the estimator's own probabilities."""
+        return np.log((1 - FLOOR) * np.asarray(view.probabilities, np.float64) + FLOOR / CLASSES)
+
+    def posterior(self, views: list[_View]) -> Floats:
+        """(N, 100): the probability of every age, from the estimates alone."""
+        own = [self._own(view) for view in views if view.probabilities is not None]
+        return self._join(np.stack([*self._estimates(views), *own]))
+
+    def wrong(self, posterior: Floats, claims: Ints) -> Floats:
+        """(N,): the probability that the claim is wrong."""
+        wrong = self.wrong_share * self.wrong_claims[claims]
+        right = (1 - self.wrong_share) * posterior[np.arange(len(claims)), claims]
+        return wrong / (wrong + right)
+
+    def _join(self, says: Floats) -> Floats:
+        joined = np.log(self.prior) + np.tensordot(self.weights, says, 1)
+        joined = np.exp(joined - joined.max(1, keepdims=True))
+        return joined / joined.sum(1, keepdims=True)
+
+    def _weigh(self, claims: Ints, says: Floats) -> None:
+        """A step for each estimator's weight, to where the claims are most likely."""
+        for n in range(len(self.weights)):
+            tried = []
+            for step in WEIGHTS:
+                weights = self.weights.copy()
+                self.weights[n] *= step
+                at_claim = self._join(says)[np.arange(len(claims)), claims]
+                mixed = (1 - self.wrong_share) * at_claim + self.wrong_share * self.wrong_claims[claims]
+                tried.append(np.log(mixed).sum())
+                self.weights = weights
+            self.weights[n] = np.clip(self.weights[n] * WEIGHTS[int(np.argmax(tried))], 0.01, 2.0)
+
+    def _settle(self, claims: Ints, posterior: Floats, wrong: Floats) -> None:
+        """The share of wrong claims, what they claim, and the prior that gives right claims their own distribution."""
+        self.wrong_share = float((wrong.sum() + 1) / (len(claims) + 20))
+        found = _smooth(np.bincount(claims, wrong, minlength=CLASSES), WRONG_BANDWIDTH) + 1e-3
+        self.wrong_claims = EVEN / CLASSES + (1 - EVEN) * found / found.sum()
+        right = _smooth(np.bincount(claims, 1 - wrong, minlength=CLASSES), 3.0) + PRIOR_CLAIMS
+        expected = _smooth((posterior * (1 - wrong)[:, None]).sum(0), 3.0) + PRIOR_CLAIMS
+        self.prior *= np.sqrt(right / expected)
+        self.prior /= self.prior.sum()
+
+
+def _smooth(values: NDArray[Any], bandwidth: float) -> Floats:
+    """(100,) averaged over neighbouring years; the sum stays."""
+    kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / bandwidth) ** 2)
+    return np.asarray(kernel / kernel.sum(0) @ values)
+
+
+def _median(posterior: Floats) -> Floats:
+    """The median in years of each row of probabilities, between years by linear interpolation. posterior: (N, 100)."""
+    up_to = np.cumsum(posterior, 1)
+    year = np.argmax(up_to >= 0.5, axis=1)
+    rows = np.arange(len(posterior))
+    inside = posterior[rows, year]
+    below = up_to[rows, year] - inside
+    return np.asarray((year - 0.5 + (0.5 - below) / inside).clip(0, CLASSES - 1))
+
+
+def derive_ages(manifest: Path, request: Request) -> Derived | None:
+    """How suspect each claimed age is, by all estimators together, and how a subject's pictures agree; None where
+    nothing estimates ages."""
+    if not request.estimator_names:
+        return None
+    with open_manifest(manifest) as con:
+        rows = estimate_rows(con, request.estimator_names)
+    suspect = label_suspicion(rows)
+    recognised = rows.filter("recognised").select("record_id", "subject_id", "sha256", "age").unique("record_id")
+    offsets = age_offsets(recognised.join(suspect.select("record_id", estimated="suggested_age"), on="record_id"))
+    return Derived({"suspicion": suspect, "age_offset": offsets})
+
+
+def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
+    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
+    age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, where the estimator
+    tells), recognised (whether the face is known to be the subject's by their other pictures), sure (whether nothing
+    tells that it may be somebody else's)."""
+    return query(
+        con,
+        """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,
+                  probabilities, coalesce(i.identity_face_no = m.face_no, FALSE) AS recognised,
+                  CASE WHEN i.record_id IS NULL THEN m.face_chosen_by = 'release box' OR f.faces = 1
+                       ELSE coalesce(i.identity_face_no = m.face_no, FALSE) END AS sure
+           FROM record JOIN meant_face m USING (record_id)
+           JOIN age_estimate e ON e.sha256 = m.sha256 AND e.face_no = m.face_no
+           JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = m.sha256
+           LEFT JOIN record_group USING (record_id) LEFT JOIN identity i USING (record_id)
+           WHERE list_contains($estimators, estimator) AND e.age IS NOT NULL
+           ORDER BY record_id, estimator""",
+        {"estimators": list(estimators)},
+    )

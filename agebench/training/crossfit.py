@@ -1,0 +1,169 @@
+"""Cross-fitting: every record's age is estimated by a network that was trained on the others only.
+
+So the estimates can tell wrong claims from right ones although they were learned from those very claims: a network of
+few steps has not yet learned single wrong ages by heart, and it is never asked about a record that it has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from agebench.errors import Interrupted, NothingCurated
+from agebench.files import write_whole
+from agebench.recipes import ModelRecipe, digest
+from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
+from agebench.training.loop import Examples, Progress, fit
+from agebench.training.networks import make_network, normalise
+
+IDENTITY = "crossfit.json"
+BATCH = 64
+SCHEMA = {
+    "part": pl.String, "path": pl.String, "sha256": pl.String, "age": pl.Int64, "fold": pl.Int32,
+    "estimate": pl.Float64, "spread": pl.Float64, "log_probability": pl.Float64, "probabilities": pl.List(pl.Float32),
+}  # fmt: skip
+
+
+def crossfit(
+    recipe: ModelRecipe,
+    data: TrainingData,
+    *,
+    folder: Path,
+    folds: int = 5,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    fabric: Fabric | None = None,
+) -> pl.DataFrame:
+    """Out-of-fold estimates of every record of `data`, in its order (`SCHEMA`).
+
+    estimate: the expected age in years. spread: its standard deviation in years. probabilities: of the ages 0 to 99,
+    the mean of the picture and its mirror image. log_probability: of the claimed age. fold: which held the record out.
+    Records with no copies are not trained on, but estimated.
+
+    folder: finished folds are kept in it, and the checkpoint of the one under way, so the same call goes on where an
+    interrupted one stopped; folds of another recipe, seed, number or other records are thrown away. The network sees
+    `recipe.train.steps` batches a fold. `on_progress(step, steps, loss, rate)` counts the steps of all folds.
+    Raises NothingCurated where all records are of one group, RecipeError where the pictures have another size,
+    RunError where training diverges, Interrupted at Ctrl-C.
+    """
+    place = fold_of(data.groups, folds, seed)
+    held_out = np.unique(place)
+    if len(held_out) < 2:
+        raise NothingCurated(
+            f"Cross-fitting needs records of at least two groups, found {len(set(data.groups))}.",
+            "Curate more records.",
+        )
+    check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
+    if fabric is None:
+        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
+        fabric.launch()
+    identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint()}
+    _begin(folder, identity)
+    parts = []
+    for nth, fold in enumerate(held_out):
+        kept = folder / f"fold-{fold}.parquet"
+        if not kept.exists():
+            out = place == fold
+
+            def progress(step: int, steps: int, loss: float, rate: float, nth: int = nth) -> None:
+                if on_progress:
+                    on_progress(nth * steps + step, len(held_out) * steps, loss, rate)
+
+            table = _one_fold(recipe, data, out, int(fold), folder, seed * folds + int(fold), fabric, progress)
+            table.write_parquet(held := io.BytesIO())
+            write_whole(kept, held.getbuffer())
+            shutil.rmtree(folder / f"fold-{fold}", ignore_errors=True)
+        parts.append(pl.read_parquet(kept))
+    order = np.argsort(np.concatenate([np.flatnonzero(place == fold) for fold in held_out]), kind="stable")
+    return pl.concat(parts)[order]
+
+
+def fold_of(groups: Sequence[Any] | NDArray[Any], folds: int, seed: int) -> Ints:
+    """The fold of each record, (N,) 0..folds−1: whole groups, each drawn by a hash of (seed, group)."""
+    names, place = np.unique(np.asarray(groups).astype(str), return_inverse=True)
+    digests = (hashlib.md5(f"{seed}:fold:{name}".encode(), usedforsecurity=False).digest() for name in names)
+    draws = np.array([int.from_bytes(one[:6], "big") % folds for one in digests], dtype=np.int64)
+    return draws[place.reshape(-1)]
+
+
+def _begin(folder: Path, identity: dict[str, Any]) -> None:
+    """The folder, emptied where its folds are of something else."""
+    path, text = folder / IDENTITY, json.dumps(identity, indent=2) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("fold-*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    write_whole(path, text.encode())
+
+
+def _one_fold(
+    recipe: ModelRecipe,
+    data: TrainingData,
+    out: NDArray[np.bool_],
+    fold: int,
+    folder: Path,
+    seed: int,
+    fabric: Fabric,
+    on_progress: Progress,
+) -> pl.DataFrame:
+    """Train on what is not `out`, (N,) bool, and estimate what is."""
+
+    def examples(mask: NDArray[np.bool_]) -> Examples:
+        return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+
+    drawn = ~out & (data.copies > 0)
+    if not drawn.any():
+        raise NothingCurated(f"No record is left to train fold {fold} on.", "Curate more records.")
+    place = folder / f"fold-{fold}"
+    place.mkdir(exist_ok=True)
+    try:
+        trained = fit(
+            recipe,
+            examples(drawn),
+            examples(np.zeros_like(out)),
+            folder=place,
+            seed=seed,
+            fabric=fabric,
+            on_progress=on_progress,
+        )
+    except Interrupted as error:
+        raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to go on.") from error
+    network = make_network(recipe.network)
+    network.load_state_dict(trained.weights)
+    network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    probabilities = _probabilities(network, data.pictures, data.rows[out], fabric.device)
+    years = np.arange(probabilities.shape[1])
+    estimate = probabilities @ years
+    claimed = probabilities[np.arange(len(probabilities)), data.ages[out]]
+    return data.records.filter(pl.Series(out)).select(
+        "part", "path", "sha256", pl.col("age").cast(pl.Int64),
+        fold=pl.lit(fold, pl.Int32),
+        estimate=pl.Series(estimate, dtype=pl.Float64),
+        spread=pl.Series(np.sqrt(np.maximum(0, probabilities @ years**2 - estimate**2)), dtype=pl.Float64),
+        log_probability=pl.Series(np.log(np.maximum(claimed, 1e-30)), dtype=pl.Float64),
+        probabilities=pl.Series(probabilities.astype(np.float32)).cast(pl.List(pl.Float32)),
+    )  # fmt: skip
+
+
+@torch.inference_mode()
+def _probabilities(network: nn.Module, pictures: Pictures, rows: Ints, device: torch.device) -> NDArray[np.float64]:
+    """(N, 100): of each age, the mean of the faces at `rows` and of their mirror images."""
+    found = []
+    for start in range(0, len(rows), BATCH):
+        batch = normalise(torch.from_numpy(read(pictures, rows[start : start + BATCH])).to(device))
+        both = network(batch).double().softmax(1) + network(batch.flip(3)).double().softmax(1)
+        found.append(both.cpu().numpy() / 2)
+    return np.concatenate(found)

@@ -1,0 +1,244 @@
+"""The training loop, top to bottom: network, data, step, schedule, log, validation, checkpoint.
+
+Data order, augmentation and dropout are functions of (seed, step), so a killed and resumed training ends with the
+weights of an undisturbed one. Devices, precision and several processes are Fabric's.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import os
+import pickle
+import signal
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from agebench.errors import Interrupted, RunError
+from agebench.files import write_whole
+from agebench.recipes import ModelRecipe
+from agebench.training.augment import augment
+from agebench.training.data import Batches, Ints, Pictures, loader, read
+from agebench.training.losses import make_loss
+from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
+
+Progress = Callable[[int, int, float, float], None]
+LOG_EVERY = 20  # steps between lines of metrics.jsonl
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Picture rows (N,), ages (N,) in years, and copies an epoch (N,)."""
+
+    pictures: Pictures
+    rows: Ints
+    ages: Ints
+    copies: Ints
+
+
+@dataclass(frozen=True)
+class Trained:
+    """weights: the network's state (the moving average where the recipe has one). val_mae: the last, in years."""
+
+    weights: dict[str, Tensor]
+    val_mae: float | None
+    seconds: float
+
+
+def fit(
+    recipe: ModelRecipe,
+    train: Examples,
+    validation: Examples,
+    *,
+    folder: Path,
+    seed: int,
+    fabric: Fabric,
+    on_progress: Progress | None = None,
+) -> Trained:
+    """Train as `recipe` says, from the checkpoint in `folder` where there is one.
+
+    `on_progress(step, steps, loss, rate)` is called as often as the loss is known. Raises RunError where the loss is no
+    longer a number, Interrupted (after a checkpoint) at Ctrl-C.
+    """
+    how, device = recipe.train, fabric.device
+    torch.manual_seed(seed)
+    bare = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(bare).eval() if how.average else None
+    network, optimiser = fabric.setup(bare, make_optimiser(bare, how))
+    loss_of, dice = make_loss(recipe.loss), torch.Generator(device)
+    checkpoint = folder / "checkpoint" / "state.pt"
+    follower = MovingAverage(average, bare, how.average) if average else None
+    done, val_mae, spent = 0, None, 0.0
+    if checkpoint.exists():
+        state = _load(checkpoint)
+        done, val_mae, spent = state["step"], state["val_mae"], state["seconds"]
+        bare.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        if average:
+            average.load_state_dict(state["average"])
+    begun = time.perf_counter() - spent
+
+    def save(step: int) -> None:
+        state = {"step": step, "val_mae": val_mae, "seconds": time.perf_counter() - begun}
+        state |= {"network": bare.state_dict(), "optimiser": optimiser.state_dict()}
+        state |= {"precision": fabric.strategy.precision.state_dict()}
+        state |= {"average": average.state_dict()} if average else {}
+        if fabric.is_global_zero:
+            checkpoint.parent.mkdir(exist_ok=True)
+            torch.save(state, held := io.BytesIO())
+            write_whole(checkpoint, held.getbuffer())
+
+    place = (seed, done, how.steps, fabric.global_rank, fabric.world_size)
+    batches = Batches(train.rows, train.ages, train.copies, how.batch, *place)
+    workers = min(how.workers, os.cpu_count() or 1)
+    losses: list[Tensor] = []
+    clock, logged = time.perf_counter(), done
+    with _metrics(folder / "metrics.jsonl", done, fabric.is_global_zero) as write, _interrupts() as interrupts:
+        for step, batch in enumerate(loader(train.pictures, batches, workers, device.type == "cuda"), done + 1):
+            # step
+            rate = rate_at(how, step - 1)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            dice.manual_seed(_mix(seed, step, fabric.global_rank))
+            torch.manual_seed(_mix(seed, step, fabric.global_rank))  # dropout
+            pictures, ages = (part.to(device, non_blocking=True) for part in batch)
+            loss = loss_of(network(normalise(augment(pictures, recipe.augment, dice))), ages)
+            optimiser.zero_grad()
+            fabric.backward(loss)
+            optimiser.step()
+            if follower:
+                follower.follow(step)
+            losses.append(loss.detach())
+
+            # what is due
+            validating = len(validation.rows) > 0 and (step % how.validate_every == 0 or step == how.steps)
+            saving = step % how.checkpoint_every == 0
+            logging = step % LOG_EVERY == 0 or step == how.steps or validating or saving
+            if not logging and device.type != "cpu":  # reading the loss would wait for the accelerator
+                continue
+            _must_be_finite(losses, step, recipe)
+            if on_progress and fabric.is_global_zero:
+                try:
+                    on_progress(step, how.steps, losses[-1].item(), rate)
+                except KeyboardInterrupt:
+                    interrupts.append(signal.SIGINT)
+            stopping = step < how.steps and fabric.strategy.reduce_boolean_decision(bool(interrupts), all=False)
+
+            # log, validation
+            if logging or stopping:
+                line = {"step": step, "loss": torch.stack(losses).mean().item(), "rate": rate}
+                line["pictures_per_second"] = round((step - logged) * how.batch / (time.perf_counter() - clock), 1)
+                if validating:
+                    val_mae = mean_absolute_error(average or bare, validation, how.batch, fabric)
+                write(line | ({"val_mae": val_mae} if validating else {}))
+                clock, logged, losses = time.perf_counter(), step, []
+
+            # checkpoint
+            if saving or stopping:
+                save(step)
+            if stopping:
+                raise Interrupted(
+                    f"Stopped after step {step} of {how.steps}; {checkpoint.parent} keeps what was learned.",
+                    "Go on with `agebench train --resume`.",
+                )
+    weights = {name: value.detach().cpu().contiguous() for name, value in (average or bare).state_dict().items()}
+    return Trained(weights, val_mae, time.perf_counter() - begun)
+
+
+@torch.inference_mode()
+def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabric: Fabric) -> float:
+    """The MAE in years of the expected age over all examples, each once, shared among the processes."""
+    training = network.training
+    network.eval()
+    error = torch.zeros((), device=fabric.device)
+    mine = np.arange(fabric.global_rank, len(examples.rows), fabric.world_size)
+    for part in np.array_split(mine, max(1, -(-len(mine) // batch))):
+        pictures = torch.from_numpy(read(examples.pictures, examples.rows[part])).to(fabric.device)
+        with fabric.autocast():
+            logits = network(normalise(pictures))
+        error += (expected_age(logits) - torch.from_numpy(examples.ages[part]).to(fabric.device)).abs().sum()
+    network.train(training)
+    error = cast(Tensor, fabric.all_reduce(error, reduce_op="sum"))
+    return error.item() / len(examples.rows)
+
+
+def _load(checkpoint: Path) -> dict[str, Any]:
+    try:
+        if not zipfile.is_zipfile(checkpoint):  # torch would take it for its older format, a bare pickle
+            raise pickle.UnpicklingError("it is no checkpoint, or is cut off")
+        # weights_only: a checkpoint is data and can run no code
+        return cast(dict[str, Any], torch.load(checkpoint, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise RunError(
+            f"{checkpoint} cannot be read: {str(error).splitlines()[0]}.",
+            f"Remove {checkpoint.parent} to begin this run anew, or train without --resume.",
+        ) from error
+
+
+def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe) -> None:
+    values = torch.stack(losses).tolist()
+    wrong = [n for n, value in enumerate(values) if not math.isfinite(value)]
+    if wrong:
+        raise RunError(
+            f"The {recipe.loss.name} loss of {recipe.name} became {values[wrong[0]]} at step "
+            f"{step - len(values) + 1 + wrong[0]}: the training diverged.",
+            f"Lower train.rate (it is {recipe.train.rate:g}), or lengthen train.warmup.",
+        )
+
+
+def _mix(*numbers: int) -> int:
+    """One seed from several, unlike for unlike numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def _metrics(path: Path, done: int, writing: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that appends to metrics.jsonl. Lines after the checkpoint are cut off first: they come again."""
+    if not writing:
+        yield lambda line: None
+        return
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= done]
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    with path.open("a", encoding="utf-8") as file:
+
+        def write(line: dict[str, Any]) -> None:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that fills at Ctrl-C, so that a step ends before the training does; the second Ctrl-C stops at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,99 @@
+"""predict: ages of the faces in pictures that belong to no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agebench.errors import Missing
+from agebench.faces.alignment import face_crop, whole_picture
+from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
+from agebench.pictures import FAULTS, decode, read_bytes
+from agebench.training.inference import predict_ages, spread
+from agebench.training.runs import Run, find_run, list_runs
+
+
+@dataclass(frozen=True)
+class FaceAge:
+    """One face's age. box: x, y, w, h in pixels, None where no face was found and the whole picture was used; spread:
+    standard deviation of the predicted distribution, years; fault: why there is no age."""
+
+    picture: str
+    face_no: int | None
+    box: tuple[float, float, float, float] | None
+    age: float | None
+    spread: float | None
+    fault: str | None
+
+
+class _Stack:
+    """Crops in memory as `agebench.training.data.Pictures`."""
+
+    def __init__(self, crops: list[NDArray[np.uint8]]) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]:
+        return self.crops[row]
+
+
+def newest_run(runs_dir: Path) -> Run:
+    """The newest complete run. Raises Missing (exit 3) where there is none."""
+    complete = [listed for listed in list_runs(runs_dir) if listed.complete]
+    if not complete:
+        raise Missing(f"There is no complete run in {runs_dir}.", "`agebench train` makes one.")
+    newest = max(complete, key=lambda listed: str(listed.card.get("finished") or ""))
+    return find_run(newest.id, runs_dir)
+
+
+def detector_of(run: Run) -> DetectorChoice:
+    """The detector whose faces a run was trained on, where it works here; else `auto`. Raises Missing."""
+    facts = run.card.get("provenance", {}).get("detector_choice")
+    if facts:
+        try:
+            choice = DetectorChoice.from_facts(facts)
+            load_detector(choice)
+        except (Missing, TypeError):
+            pass
+        else:
+            return choice
+    return choose_detector("auto")
+
+
+def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None = None) -> list[FaceAge]:
+    """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
+
+    detector: that of the run's training by default. A picture on which it fails counts as one without a face.
+    """
+    detect = load_detector(detector or detector_of(run))
+    size = run.recipe.crop.size
+    crops: list[NDArray[np.uint8]] = []
+    faces: list[FaceAge] = []
+    for path in pictures:
+        data, fault = read_bytes(str(path))
+        picture, fault = (None, fault) if fault else decode(data)
+        if picture is None:
+            faces.append(FaceAge(str(path), None, None, None, None, FAULTS.get(fault or "", fault)))
+            continue
+        try:
+            found = detect_faces(detect, picture.rgb)
+        except Exception:  # noqa: BLE001 - detectors raise types of their own; it is the picture's fault
+            found = np.zeros((0, 15), dtype=np.float32)
+        for number, face in enumerate(found):
+            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
+            x, y, w, h = (float(v) for v in face[:4])
+            faces.append(FaceAge(str(path), number, (x, y, w, h), None, None, None))
+        if len(found) == 0:
+            crops.append(whole_picture(picture.rgb, size))
+            faces.append(FaceAge(str(path), None, None, None, None, None))
+    ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
+    estimates = iter(zip(ages.tolist(), spread(probabilities).tolist(), strict=True))
+    return [
+        face if face.fault else FaceAge(face.picture, face.face_no, face.box, *next(estimates), None) for face in faces
+    ]

@@ -1,0 +1,53 @@
+"""Model recipes made complete: the settings of network and loss checked by those who take them, defaults filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from agebench import registry, resources
+from agebench.errors import UsageError
+from agebench.recipes import Loss, ModelRecipe, Named, Network, mistake_of, mistaken, read_model_recipe
+from agebench.training.networks import make_network
+
+TABLES: dict[str, tuple[str, type[Named]]] = {"network": ("networks", Network), "loss": ("losses", Loss)}
+
+
+def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRecipe:
+    """A model recipe by name or file, with dotted keys changed (`train.steps`) and every setting stated.
+
+    Raises UsageError, and RecipeError (exit 2) that lists every mistake.
+    """
+    path = resources.find("models", name)
+    recipe, data, mistakes = read_model_recipe(path, changes)
+    whole = {}
+    for table in TABLES:
+        if isinstance(data.get(table), dict):
+            whole[table], wrong = _completed(table, data[table])
+            mistakes += wrong
+    if recipe is None or mistakes:
+        raise mistaken(path, mistakes)
+    return recipe.model_copy(update=whole)
+
+
+def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[str]]:
+    """The table with every setting, or what is wrong with its settings; a wrong name is told where it is read."""
+    kind, named = TABLES[table]
+    try:
+        given = named.model_validate(values)
+        model = registry.settings_of(registry.find(kind, given.name))
+    except (ValidationError, UsageError):
+        return None, []
+    try:
+        whole = named(name=given.name, **model.model_validate(given.settings).model_dump())
+    except ValidationError as error:
+        return None, [f"{table}.{mistake_of(one, model, given.settings)}" for one in error.errors()]
+    if table == "network":
+        try:
+            with torch.device("meta"):
+                make_network(whole)
+        except (ValueError, TypeError) as error:
+            return None, [f"network: {error}"]
+    return whole, []

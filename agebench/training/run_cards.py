@@ -1,0 +1,90 @@
+"""What runs keep of themselves and of their evaluations, read back without the weight of torch."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agebench.errors import AgebenchError
+from agebench.manifest.places import manifest_of
+from agebench.recipes import Card, load_card, load_model_recipe
+from agebench.training.runs import Listed
+
+RUNS = Path("runs")
+
+
+def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
+    """Whether a manifest holds the set that its card describes; None where the count agrees and there is no proof."""
+    if records != card.expected.records:
+        return False
+    return None if card.expected.labels is None else labels == card.expected.labels
+
+
+def resume_command(run: Listed) -> str:
+    """The command that goes on with an unfinished run: its recipe as it was changed, its seed, manifest and plan."""
+    card = run.card
+    known = card.get("provenance", {})
+    words = ["agebench", "train", str(card.get("model", "")), "--resume"]
+    if known.get("manifest") and Path(known["manifest"]) != manifest_of("imdb-wiki"):
+        words += ["--manifest", str(known["manifest"])]
+    if known.get("plan"):
+        words += ["--plan", str(known["plan"]["plan"])]
+    if card.get("seed"):
+        words += ["--seed", str(card["seed"])]
+    for key, value in changed_settings(card.get("recipe", {})):
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    return shlex.join(words)
+
+
+def changed_settings(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a run changed of the recipe that goes by its name here, as dotted keys and values."""
+    try:
+        ours = dict(_flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
+    except AgebenchError:
+        return []
+    return [(key, value) for key, value in _flat(recipe) if key in ours and ours[key] != value]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def trained_on(card: dict[str, Any]) -> str:
+    """One sentence on what a run was trained on, from its card."""
+    known = card.get("provenance", {})
+    title = "unknown records"
+    if known.get("dataset"):
+        try:
+            dataset = load_card(known["dataset"])
+        except AgebenchError:  # its card has gone since
+            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is not here"
+        title = dataset.title
+        if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
+            title += f" in layout only (not the release: {known.get('records', 0):,} records, "
+            title += f"the card says {dataset.expected.records:,})"
+    plan = known.get("plan")
+    how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
+    records = int(card.get("train_records", 0))
+    return (
+        f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}{_audited(known)}"
+    )
+
+
+def _audited(known: dict[str, Any]) -> str:
+    """What the audit of the training manifest said of its labels; nothing where none was read."""
+    audit = known.get("audit")
+    if not audit or not audit.get("interval"):
+        return ""
+    low, high = audit["interval"]
+    then = "" if audit["curated"] == known.get("curated_fingerprint") else ", before later decisions"
+    return (
+        f"; labels still wrong by an audit of {audit['read']:,}: {audit['wrong']:.1%} "
+        f"(95 % interval {low:.1%} to {high:.1%}{then})"
+    )

@@ -1,0 +1,361 @@
+"""Run folders: one training each, written beside their names and renamed, complete once `COMMITTED` is there.
+
+`runs/<id>/`: weights.safetensors, card.json, metrics.jsonl, records.parquet, checkpoint/ while training, predictions/,
+and COMMITTED, which holds the SHA-256 of each file in the form that `sha256sum --check` reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from agebench import __version__
+from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
+from agebench.files import write_whole
+from agebench.recipes import ModelRecipe, digest
+
+if TYPE_CHECKING:  # listing runs must not wait seconds for torch
+    import torch
+    from lightning_fabric import Fabric
+    from torch import nn
+
+    from agebench.training.data import TrainingData
+    from agebench.training.loop import Progress
+
+WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run. card: what card.json says; recipe: its recipe as resolved at training."""
+
+    id: str
+    path: Path
+    card: dict[str, Any]
+    recipe: ModelRecipe
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run folder as `list_runs` finds it; the card is empty where it cannot be read."""
+
+    id: str
+    path: Path
+    complete: bool
+    card: dict[str, Any]
+
+
+def train_run(
+    recipe: ModelRecipe,
+    data: TrainingData,
+    *,
+    runs_dir: Path,
+    seed: int = 0,
+    provenance: dict[str, Any] | None = None,
+    resume: bool = False,
+    on_progress: Progress | None = None,
+    fabric: Fabric | None = None,
+) -> Run:
+    """Train `recipe` on `data` into a new folder of `runs_dir`, or go on with the newest unfinished run of the same
+    recipe, seed and records (`resume`).
+
+    provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
+    fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
+    Raises Missing where there is nothing to resume, NothingCurated where there is nothing to train on, RecipeError
+    where the pictures have another size, RunError where training diverges, Interrupted at Ctrl-C, StorageError.
+    """
+    import numpy as np
+    import polars as pl
+    from lightning_fabric import Fabric
+    from safetensors.torch import save
+
+    from agebench.training.data import check_size, validation_mask
+    from agebench.training.loop import Examples, fit
+
+    def examples(mask: np.ndarray[Any, Any]) -> Examples:
+        return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+
+    check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
+    if fabric is None:
+        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
+        fabric.launch()
+    validating = validation_mask(data.groups, recipe.train.validation, seed)
+    train = examples(~validating & (data.copies > 0))
+    validation = examples(validating & (data.copies > 0))
+    if not len(train.rows):
+        raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
+    identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint()}
+    with _storage(runs_dir):
+        place = _unfinished if resume else _new_folder
+        folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
+        with _alone(folder) if fabric.is_global_zero else nullcontext():
+            card: dict[str, Any] = {
+                "run": folder.name,
+                "model": recipe.name,
+                "recipe": recipe.model_dump(mode="json"),
+                **identity,
+                "provenance": provenance or {},
+                "train_records": len(train.rows),
+                "validation_records": len(validation.rows),
+                "draws_per_epoch": int(train.copies.sum()),
+                "steps": recipe.train.steps,
+                "versions": _versions(),
+                "hardware": _hardware(fabric),
+                "started": _now(),
+                "finished": None,
+            }
+            if (folder / CARD).exists():
+                card["started"] = _read_card(folder)["started"]
+            if fabric.is_global_zero:
+                split = pl.Series("split", np.where(validating, "validation", "train"))
+                data.records.with_columns(split).write_parquet(table := io.BytesIO())
+                write_whole(folder / RECORDS, table.getbuffer())
+                _write_json(folder / CARD, card)
+            trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+            if fabric.is_global_zero:
+                write_whole(folder / WEIGHTS, save(trained.weights))
+                card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
+                _write_json(folder / CARD, card)
+                (folder / "predictions").mkdir(exist_ok=True)
+                shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+                sums = "".join(
+                    f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
+                )
+                write_whole(folder / COMMITTED, sums.encode())
+        fabric.barrier()
+    return load_run(folder)
+
+
+def load_run(path: Path) -> Run:
+    """The complete run in a folder.
+
+    Raises Missing where there is no such folder, RunError where the run is unfinished, its card or recipe is broken or
+    changed, or its weights do not fit its network.
+    """
+    if not path.is_dir():
+        raise Missing(f"There is no run in {path}.", "`agebench status` lists the runs; `agebench train` makes one.")
+    if not (path / COMMITTED).exists():
+        raise RunError(f"The run {path} is unfinished: it has no {COMMITTED}.", "Go on with `agebench train --resume`.")
+    card = _read_card(path)
+    if committed_hashes(path).get(CARD) != _sha256(path / CARD):
+        raise RunError(f"{path / CARD} was changed after the run was complete.", "Restore it, or train again.")
+    try:
+        recipe = ModelRecipe.model_validate(card.get("recipe"))
+    except ValidationError as error:
+        raise RunError(
+            f"The recipe in {path / CARD} is not one that this version knows: {error.errors()[0]['msg']}.",
+            "Read it with the agebench version that the card names, or train again.",
+        ) from error
+    _check_weights(path / WEIGHTS, recipe)
+    return Run(path.name, path, card, recipe)
+
+
+def list_runs(runs_dir: Path) -> list[Listed]:
+    """Every run folder, oldest first by start, unfinished ones too. An empty list where the folder does not exist."""
+    listed = []
+    for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
+        if not path.is_dir() or not ((path / CARD).exists() or (path / COMMITTED).exists()):
+            continue
+        try:
+            card = _read_card(path)
+        except RunError:
+            card = {}
+        listed.append(Listed(path.name, path, (path / COMMITTED).exists() and bool(card), card))
+    return sorted(listed, key=lambda run: (str(run.card.get("started", "")), run.id))
+
+
+def find_run(name_or_path: str, runs_dir: Path) -> Run:
+    """A run by its folder, by its id, by the beginning of an id that fits only one, or by a model's name (its newest).
+
+    Raises UsageError with the nearest ids where there is none, and what `load_run` raises.
+    """
+    if Path(name_or_path).is_dir() and (Path(name_or_path) / CARD).exists():
+        return load_run(Path(name_or_path))
+    listed = list_runs(runs_dir)
+    fitting = [run for run in listed if run.id == name_or_path]
+    fitting = fitting or [run for run in listed if run.complete and run.card.get("model") == name_or_path][-1:]
+    fitting = fitting or [run for run in listed if run.id.startswith(name_or_path)]
+    if len(fitting) == 1:
+        return load_run(fitting[0].path)
+    if not listed:
+        raise Missing(f"There are no runs in {runs_dir}.", "`agebench train` makes one.")
+    if fitting:
+        raise UsageError(f"'{name_or_path}' fits {len(fitting)} runs: {', '.join(run.id for run in fitting)}.")
+    raise UsageError(f"There is no run '{name_or_path}' in {runs_dir}. {nearest(name_or_path, [r.id for r in listed])}")
+
+
+def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
+    """The run's network with its weights, in evaluation mode. Raises RunError where they are not the committed ones."""
+    import torch
+    from safetensors.torch import load_file
+
+    from agebench.training.networks import make_network
+
+    if WEIGHTS in changed_files(run):
+        raise RunError(f"{run.path / WEIGHTS} is not what the run committed.", "Restore it, or train again.")
+    network = make_network(run.recipe.network)
+    network.load_state_dict(load_file(run.path / WEIGHTS))
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def changed_files(run: Run) -> list[str]:
+    """The files of a complete run that are missing, or are not what its marker says they were."""
+    sums = committed_hashes(run.path)
+    return [name for name, sha256 in sums.items() if _sha256(run.path / name) != sha256]
+
+
+def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    at, attempt = datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), 0
+    while True:  # two runs may start in one second
+        short = hashlib.sha256(f"{identity}{attempt}".encode()).hexdigest()[:6]
+        folder = runs_dir / f"{recipe.name}-{at}-{short}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            attempt += 1
+        else:
+            return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the right to write a run's folder: two processes would overwrite each other's checkpoints.
+
+    Raises RunError where another process trains there.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"Another process trains the run {folder}.", "Wait for it, or stop it.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / "lock").unlink(missing_ok=True)
+
+
+def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
+    unfinished = [run for run in list_runs(runs_dir) if not run.complete and run.card.get("model") == recipe.name]
+    same = [run for run in unfinished if all(run.card.get(key) == value for key, value in identity.items())]
+    if same:
+        return same[-1].path
+    told = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records"}
+    others = [
+        f"{run.id} has another " + " and ".join(told[key] for key in identity if run.card.get(key) != identity[key])
+        for run in unfinished
+    ]
+    raise Missing(
+        f"There is no unfinished run of {recipe.name} with this recipe, seed and records in {runs_dir}."
+        + (f" {'; '.join(others)}." if others else ""),
+        "Start one without --resume.",
+    )
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"The run {folder} has no {CARD}.", "Restore it, or train again.") from error
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}.", "Restore it, or train again.") from error
+    if not isinstance(card, dict):
+        raise RunError(f"{path} is no run's card.", "Restore it, or train again.")
+    return card
+
+
+def _check_weights(path: Path, recipe: ModelRecipe) -> None:
+    """Names and shapes from the file's header against the recipe's network; reads no weights."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    from agebench.training.networks import make_network
+
+    with torch.device("meta"):
+        expected = {name: list(value.shape) for name, value in make_network(recipe.network).state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise RunError(f"The run {path.parent} has no {path.name}.", "Restore it, or train again.") from error
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} cannot be read: {error}.", "Restore it, or train again.") from error
+    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    if wrong:
+        name = min(wrong)
+        raise RunError(
+            f"{path} does not fit the network of {recipe.name}: {name} is {found.get(name, 'missing')}, "
+            f"expected {expected.get(name, 'none')} ({len(wrong)} such).",
+            "Restore the file, or train again.",
+        )
+
+
+def committed_hashes(folder: Path) -> dict[str, str]:
+    """File → SHA-256 of a complete run, as they were when it was committed."""
+    lines = (folder / COMMITTED).read_text(encoding="utf-8").splitlines()
+    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def _sha256(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "lightning-fabric", "numpy", "safetensors")
+    return {"agebench": __version__, "python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _hardware(fabric: Fabric) -> dict[str, Any]:
+    import torch
+
+    device = fabric.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": device.type,
+        "name": name,
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def _storage(runs_dir: Path) -> Iterator[None]:
+    """Turns a full disk or a folder that cannot be written into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise StorageError(
+            f"Cannot write the run in {runs_dir}: {error}.", "Free space, or name another folder with --runs."
+        ) from error

@@ -1,0 +1,87 @@
+"""Groups: same subject and same bytes connect, over any number of steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agebench.curation.groups import derive_groups
+from agebench.manifest.store import create, open_manifest
+
+Key = tuple[int | None, int | None]
+
+
+def groups(path: Path, keys: list[Key]) -> list[int]:
+    """Groups of records with (subject, content), None where it is not known."""
+    with open_manifest(path, write=True) as con:
+        con.execute("DELETE FROM record; DELETE FROM content")
+        for i, (subject, content) in enumerate(keys):
+            con.execute("INSERT INTO record (record_id, part, path, subject_id) VALUES (?, 'p', ?, ?)",
+                        [i, str(i), None if subject is None else f"s{subject}"])  # fmt: skip
+            con.execute("INSERT INTO content (part, path, sha256) VALUES ('p', ?, ?)",
+                        [str(i), None if content is None else f"c{content}"])  # fmt: skip
+    return derive_groups(path, None).tables["record_group"]["group_id"].to_list()
+
+
+def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
+    create(tmp_path / "a.duckdb", "imdb-wiki")
+    people = [
+        ("celeb:1", "Ana  Núñez", "1970-01-02"), ("ana nunez|1970-01-02", "ana nunez", "1970-01-02"),
+        ("celeb:2", "Ana Núñez", "1971-01-02"), ("celeb:3", None, "1970-01-02"),
+    ]  # fmt: skip
+    with open_manifest(tmp_path / "a.duckdb", write=True) as con:
+        for i, (subject, name, dob) in enumerate(people):
+            con.execute("INSERT INTO record (record_id, part, path, subject_id, name, dob) VALUES (?, 'p', ?, ?, ?, ?)",
+                        [i, str(i), subject, name, dob])  # fmt: skip
+    found = derive_groups(tmp_path / "a.duckdb", None).tables["record_group"]
+    assert found["group_id"].to_list() == [0, 0, 2, 3]
+
+
+def plain_union_find(keys: list[Key]) -> list[int]:
+    parent = list(range(len(keys)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            i = parent[i]
+        return i
+
+    for side in (0, 1):
+        first: dict[int, int] = {}
+        for i, key in enumerate(keys):
+            value = key[side]
+            if value is not None:
+                a, b = root(first.setdefault(value, i)), root(i)
+                parent[max(a, b)] = min(a, b)
+    return [root(i) for i in range(len(keys))]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("groups") / "a.duckdb"
+    create(path, "fg-net")
+    return path
+
+
+def test_the_same_person_and_the_same_bytes_connect_over_steps(manifest: Path) -> None:
+    assert groups(manifest, [(1, 1), (1, 2), (2, 2), (2, None), (3, 9), (None, None), (None, 9)]) == [
+        0, 0, 0, 0, 4, 5, 4,
+    ]  # fmt: skip
+
+
+def test_records_of_which_nothing_is_known_stand_alone(manifest: Path) -> None:
+    assert groups(manifest, [(None, None)] * 3) == [0, 1, 2]
+    assert groups(manifest, []) == []
+
+
+KEYS = st.lists(st.tuples(st.none() | st.integers(0, 8), st.none() | st.integers(0, 8)), min_size=1, max_size=25)
+
+
+@given(keys=KEYS)
+@settings(max_examples=15, deadline=None)
+def test_groups_are_the_connected_components(manifest: Path, keys: list[Key]) -> None:
+    found = groups(manifest, keys)
+    assert found == plain_union_find(keys)
+    assert found == groups(manifest, keys)

@@ -1,0 +1,244 @@
+"""The training loop: what it learns, what it keeps, and that nothing depends on being undisturbed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+
+from agebench.errors import Interrupted, RunError
+from agebench.recipes import Training
+from agebench.training.data import TrainingData
+from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
+from agebench.training.runs import list_runs, load_network, train_run
+
+from .conftest import InMemoryMany, data_of, records_of, tiny
+
+
+def metrics(path: Path) -> list[dict]:
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def stop_at(step: int):
+    def progress(done: int, steps: int, loss: float, rate: float) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_small_network_learns_32_pictures_by_heart(tmp_path):
+    ages = np.arange(0, 96, 3)
+    data = TrainingData.from_records(InMemoryMany(ages), np.arange(32), records_of(ages, 1))
+    recipe = tiny(steps=150, batch=32, rate=1e-2, average=0.0, validation=0.0)
+    recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"crop": 0, "colour": 0})})
+    run = train_run(recipe, data, runs_dir=tmp_path)
+    with torch.no_grad():
+        predicted = expected_age(load_network(run)(normalise(torch.from_numpy(data.pictures.pictures))))
+    assert np.abs(predicted.numpy() - ages).mean() < 3.0
+    losses = [line["loss"] for line in metrics(run.path)]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8, 11])
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
+def test_a_stopped_and_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path, data, optimiser, stop):
+    recipe = tiny(optimiser=optimiser, rate=1e-3)
+    whole = train_run(recipe, data, runs_dir=tmp_path / "whole", seed=3)
+    with pytest.raises(Interrupted, match=f"after step {stop} of 12"):
+        train_run(recipe, data, runs_dir=tmp_path / "two", seed=3, on_progress=stop_at(stop))
+    resumed = train_run(recipe, data, runs_dir=tmp_path / "two", seed=3, resume=True)
+    assert same_weights(whole.path, resumed.path)
+    assert resumed.card["val_mae"] == whole.card["val_mae"]
+    validated = [(line["step"], line["val_mae"]) for line in metrics(resumed.path) if "val_mae" in line]
+    assert validated == [(line["step"], line["val_mae"]) for line in metrics(whole.path) if "val_mae" in line]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import data_of, tiny
+from agebench.training.runs import train_run
+import torch
+torch.set_num_threads({threads})
+train_run(tiny(), data_of(), runs_dir=Path({runs!r}), seed=5, on_progress=lambda *_: time.sleep(0.1))
+"""
+
+
+def test_a_killed_and_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path, data):
+    whole = train_run(tiny(), data, runs_dir=tmp_path / "whole", seed=5)
+    runs = tmp_path / "two"
+    threads = torch.get_num_threads()
+    program = KILLED.format(tests=str(Path(__file__).parent), runs=str(runs), threads=threads)
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            if list(runs.glob("*/checkpoint/state.pt")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    (left,) = list_runs(runs)
+    assert not left.complete
+    resumed = train_run(tiny(), data, runs_dir=runs, seed=5, resume=True)
+    assert resumed.path == left.path
+    assert same_weights(whole.path, resumed.path)
+    steps = [line["step"] for line in metrics(resumed.path)]
+    assert steps == sorted(set(steps))
+
+
+def test_ctrl_c_ends_the_step_and_keeps_a_checkpoint(tmp_path, data):
+    def press(step: int, *_: object) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match=r"after step 4 .*--resume"):
+        train_run(tiny(), data, runs_dir=tmp_path, on_progress=press)
+    assert signal.getsignal(signal.SIGINT) is before
+    (left,) = list_runs(tmp_path)
+    state = torch.load(left.path / "checkpoint" / "state.pt", weights_only=True)
+    assert state["step"] == 4
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_reader_processes_and_still_keeps_a_checkpoint(tmp_path):
+    program = KILLED.format(tests=str(Path(__file__).parent), runs=str(tmp_path), threads=1).replace(
+        "tiny()", "tiny(workers=2, steps=1000, checkpoint_every=1000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        for _ in range(600):
+            if any("step" in p.read_text() for p in tmp_path.glob("*/metrics.jsonl")) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=30)[1].decode()
+    finally:
+        process.kill()
+    assert "Stopped after step" in told
+    assert len(list(tmp_path.glob("*/checkpoint/state.pt"))) == 1
+
+
+def test_a_checkpoint_that_is_none_is_refused_and_runs_no_code(tmp_path, data):
+    with pytest.raises(Interrupted):
+        train_run(tiny(), data, runs_dir=tmp_path, on_progress=stop_at(2))
+    (state,) = tmp_path.glob("*/checkpoint/state.pt")
+    for content in (b"", b"half", pickle.dumps(Path)):
+        state.write_bytes(content)
+        with pytest.raises(RunError, match="cannot be read"):
+            train_run(tiny(), data, runs_dir=tmp_path, resume=True)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, data):
+    one, again, other = (train_run(tiny(), data, runs_dir=tmp_path, seed=seed) for seed in (1, 1, 2))
+    assert same_weights(one.path, again.path)
+    assert not same_weights(one.path, other.path)
+
+
+def test_reader_processes_change_nothing(tmp_path, data):
+    alone = train_run(tiny(), data, runs_dir=tmp_path)
+    read_ahead = train_run(tiny(workers=2), data, runs_dir=tmp_path)
+    assert same_weights(alone.path, read_ahead.path)
+
+
+def test_a_diverging_training_stops_and_says_at_which_step_and_what_to_do(tmp_path, data):
+    with pytest.raises(RunError, match=r"neighborhood loss of tiny became (nan|inf) at step \d+.*[Ll]ower train\.rate"):
+        train_run(tiny(optimiser="sgd", rate=1e12), data, runs_dir=tmp_path)
+    (left,) = list_runs(tmp_path)
+    assert not left.complete
+
+
+def test_a_diverged_training_leaves_no_checkpoint_of_broken_weights(tmp_path, data):
+    recipe = tiny(optimiser="sgd", rate=1e12, checkpoint_every=1, validate_every=1)
+    with pytest.raises(RunError):
+        train_run(recipe, data, runs_dir=tmp_path)
+    for state in tmp_path.glob("*/checkpoint/state.pt"):
+        # the loss of the checkpoint's step was a number
+        assert torch.load(state, weights_only=True)["step"] < 12
+
+
+def test_metrics_have_a_line_per_validation_with_its_mae_rate_and_speed(tmp_path, data):
+    run = train_run(tiny(), data, runs_dir=tmp_path)
+    lines = metrics(run.path)
+    assert [line["step"] for line in lines] == [5, 10, 12]
+    assert all(math.isfinite(line["val_mae"]) for line in lines)
+    assert all({"loss", "rate", "pictures_per_second"} <= line.keys() for line in lines)
+    assert run.card["val_mae"] == lines[-1]["val_mae"]
+
+
+def test_the_rate_falls_at_the_published_milestones():
+    how = Training(steps=200_000, batch=1, rate=0.1, milestones=[50_000, 100_000, 150_000])
+    at = [rate_at(how, step) for step in (0, 49_999, 50_000, 99_999, 100_000, 150_000, 199_999)]
+    assert at == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_a_rate_rises_through_the_warmup_and_falls_to_nearly_nothing(schedule):
+    how = Training(steps=100, batch=1, rate=1.0, schedule=schedule, warmup=10)
+    rates = [rate_at(how, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([n / 10 for n in range(1, 11)])
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
+    assert 0 < rates[-1] < 0.02
+
+
+def test_adam_decays_as_published_and_the_others_spare_biases_and_normalisation():
+    network = make_network(tiny().network)
+    adam = make_optimiser(network, Training(steps=1, batch=1, rate=0.1, weight_decay=5e-4))
+    assert isinstance(adam, torch.optim.Adam)
+    assert not isinstance(adam, torch.optim.AdamW)
+    assert [(g["betas"][0], g["weight_decay"], len(g["params"])) for g in adam.param_groups] == [
+        (0.9, 5e-4, len(list(network.parameters())))
+    ]
+    for name in ("adamw", "sgd"):
+        decayed, spared = make_optimiser(
+            network, Training(steps=1, batch=1, rate=0.1, weight_decay=5e-4, optimiser=name)
+        ).param_groups
+        assert (decayed["weight_decay"], spared["weight_decay"]) == (5e-4, 0.0)
+        assert all(p.ndim > 1 for p in decayed["params"])
+        assert all(p.ndim == 1 for p in spared["params"])
+
+
+def test_the_moving_average_follows_the_weights():
+    live, kept = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(kept.weight)
+    torch.nn.init.ones_(live.weight)
+    average = MovingAverage(kept, live, 0.9)
+    average.follow(1)  # (1 + 1) / (10 + 1): short at first
+    assert kept.weight.item() == pytest.approx(1 - 2 / 11)
+    average.follow(10_000)
+    assert kept.weight.item() == pytest.approx(1 - 0.9 * 2 / 11)
+
+
+def test_mixed_precision_trains_and_resumes(tmp_path, data):
+    recipe = tiny(precision="bf16-mixed", steps=6)
+    with pytest.raises(Interrupted):
+        train_run(recipe, data, runs_dir=tmp_path, on_progress=stop_at(2))
+    run = train_run(recipe, data, runs_dir=tmp_path, resume=True)
+    assert all(value.dtype != torch.bfloat16 for value in load_file(run.path / "weights.safetensors").values())
+
+
+def test_a_fabric_of_the_callers_is_used(tmp_path):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    run = train_run(tiny(steps=2), data_of(), runs_dir=tmp_path, fabric=fabric)
+    assert run.card["hardware"]["device"] == "cpu"

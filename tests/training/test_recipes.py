@@ -1,0 +1,108 @@
+"""Every shipped model recipe is a statement that loads and trains; a broken one is told all its mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from agebench.errors import RecipeError
+from agebench.recipes import load_model_recipe
+from agebench.resources import shipped_folder
+from agebench.training.augment import augment
+from agebench.training.losses import make_loss
+from agebench.training.networks import make_network, normalise
+from agebench.training.optimise import make_optimiser, rate_at
+from agebench.training.resolve import resolve_recipe
+
+NAMES = sorted(p.stem for p in shipped_folder("models").glob("*.toml") if p.stem != "published")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_recipe_loads_and_its_network_takes_one_step(name, tmp_path):
+    recipe = load_model_recipe(name, cwd=tmp_path)
+    torch.manual_seed(0)
+    network = make_network(recipe.network)
+    optimiser = make_optimiser(network, recipe.train)
+    size = min(recipe.crop.size, 64)  # the paper's 224 pixels would take most of a minute here
+    pictures = torch.randint(0, 256, (4, size, size, 3), dtype=torch.uint8)
+    dice = torch.Generator().manual_seed(0)
+    before = network.fc.weight.detach().clone()
+    logits = network(normalise(augment(pictures, recipe.augment, dice)))
+    loss = make_loss(recipe.loss)(logits, torch.tensor([0, 25, 50, 99]))
+    loss.backward()
+    optimiser.param_groups[0]["lr"] = rate_at(recipe.train, 0)
+    optimiser.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, network.fc.weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_recipe_says_in_a_comment_what_it_is(name):
+    assert (shipped_folder("models") / f"{name}.toml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_rows_of_tables_2_and_3_have_their_recipes():
+    tables = {name: load_model_recipe(name).tables for name in NAMES}
+    expected = {"neighborhood-34": [2, 3], "neighborhood-18": [3], "cross-entropy-34": [2]}
+    assert {n: tables[n] for n in expected} == expected
+    assert {n: tables[f"{n}-published"] for n in expected} == expected
+    assert tables["neighborhood-quick"] == tables["cross-entropy-quick"] == [2, 3]
+
+
+def test_labels_tell_the_recipes_apart():
+    labels = [load_model_recipe(name).label for name in NAMES]
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("-published")])
+def test_the_published_setting_is_the_papers(name):
+    how = load_model_recipe(name).train
+    assert (how.optimiser, how.rate, how.momentum, how.weight_decay) == ("adam", 0.1, 0.9, 5e-4)
+    assert (how.schedule, how.milestones, how.decay) == ("steps", [50_000, 100_000, 150_000], 0.1)
+    assert "batch size not stated" in load_model_recipe(name).title
+
+
+def test_the_quick_recipes_differ_in_their_loss_only():
+    one, other = load_model_recipe("neighborhood-quick"), load_model_recipe("cross-entropy-quick")
+    assert (one.network, one.crop, one.augment, one.train) == (other.network, other.crop, other.augment, other.train)
+    assert (one.loss.name, other.loss.name) == ("neighborhood", "cross-entropy")
+
+
+def test_a_broken_recipe_is_told_all_its_mistakes_at_once(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text(
+        """
+name = "broken"
+title = "…"
+label = "…"
+tables = [2]
+[network]
+blocks = [2, 2]
+[crop]
+size = 64
+encodng = "raw"
+[loss]
+name = "neighbourhood"
+[train]
+steps = 0
+batch = 8
+rate = -1.0
+"""
+    )
+    with pytest.raises(RecipeError) as caught:
+        resolve_recipe(str(path))
+    for told in ("network", "2 stages", "encodng", "encoding", "loss.name", "train.steps", "train.rate"):
+        assert told in str(caught.value)
+
+
+def test_a_setting_can_be_changed_by_its_key():
+    recipe = load_model_recipe("neighborhood-34", changes={"train.batch": 7})
+    assert recipe.train.batch == 7
+    with pytest.raises(RecipeError, match=r"train\.batch"):
+        load_model_recipe("neighborhood-34", changes={"train.batch": 0})
+
+
+def test_the_34_layer_network_of_its_recipe_has_the_papers_shape():
+    network = make_network(load_model_recipe("neighborhood-34").network)
+    assert sum(np.prod(p.shape) for p in network.parameters()) == 21_332_516
