@@ -1,3 +1,78 @@
-"""agebench: curate noisy face-age releases, train age estimators, and report errors that can be traced."""
+"""agebench: curate noisy face-age releases, train age estimators, and report errors that can be traced.
+
+The functions here are the product, and the command line is their thin client. They take what their commands take,
+return values, and raise the errors of `agebench.errors`; they never print. What is not in `__all__` is private.
+
+    >>> import agebench
+    >>> agebench.curate("imdb-wiki")                      # doctest: +SKIP
+    >>> agebench.Manifest("imdb-wiki").curated            # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Where each public name is; nothing is imported before it is used.
+_PLACES = {
+    "curate": "agebench.workflows.curate",
+    "CurateReport": "agebench.workflows.curate",
+    "balance": "agebench.balancing",
+    "BalanceReport": "agebench.balancing",
+    "train": "agebench.workflows.train",
+    "TrainReport": "agebench.workflows.train",
+    "evaluate": "agebench.bench.evaluate",
+    "Evaluation": "agebench.bench.evaluations",
+    "report": "agebench.bench.report",
+    "Report": "agebench.bench.report",
+    "Table": "agebench.bench.tables",
+    "predict": "agebench.training.predict",
+    "FaceAge": "agebench.training.predict",
+    "fetch": "agebench.datasets.fetch.fetching",
+    "FetchReport": "agebench.datasets.fetch.fetching",
+    "Manifest": "agebench.manifest.manifest",
+    "Run": "agebench.training.runs",
+    "load_run": "agebench.training.runs",
+    "torch_dataset": "agebench.training.torch_dataset",
+    "FaceDataset": "agebench.training.torch_dataset",
+}
+__all__ = [*_PLACES, "errors"]
+
+if TYPE_CHECKING:
+    from agebench import errors as errors
+    from agebench.balancing import BalanceReport as BalanceReport
+    from agebench.balancing import balance as balance
+    from agebench.bench.evaluate import evaluate as evaluate
+    from agebench.bench.evaluations import Evaluation as Evaluation
+    from agebench.bench.report import Report as Report
+    from agebench.bench.report import report as report
+    from agebench.bench.tables import Table as Table
+    from agebench.datasets.fetch.fetching import FetchReport as FetchReport
+    from agebench.datasets.fetch.fetching import fetch as fetch
+    from agebench.manifest.manifest import Manifest as Manifest
+    from agebench.training.predict import FaceAge as FaceAge
+    from agebench.training.predict import predict as predict
+    from agebench.training.runs import Run as Run
+    from agebench.training.runs import load_run as load_run
+    from agebench.training.torch_dataset import FaceDataset as FaceDataset
+    from agebench.training.torch_dataset import torch_dataset as torch_dataset
+    from agebench.workflows.curate import CurateReport as CurateReport
+    from agebench.workflows.curate import curate as curate
+    from agebench.workflows.train import TrainReport as TrainReport
+    from agebench.workflows.train import train as train
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("agebench.errors")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'agebench' has no attribute '{name}'")
+    found = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

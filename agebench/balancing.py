@@ -9,6 +9,7 @@ import duckdb
 import polars as pl
 
 from agebench.errors import NothingCurated, UsageError
+from agebench.manifest.places import find_manifest
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, now, write_plan
 from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, open_manifest, query
@@ -34,8 +35,8 @@ class BalanceReport:
         return int(self.classes["copies"].sum())
 
 
-def plan_balance(
-    manifest: Path,
+def balance(
+    manifest: str | Path | None = None,
     *,
     per_class: int = 5000,
     thin_ages: tuple[int, int] = (20, 60),
@@ -45,8 +46,11 @@ def plan_balance(
 ) -> BalanceReport:
     """Plan the epoch and store the plan in the manifest (not with `dry_run`).
 
-    Raises UsageError for impossible numbers, NothingCurated, and what `open_manifest` raises.
-    """
+    manifest: a file or a dataset's name (see `Manifest`). per_class: pictures that every age class should have in an
+    epoch. thin_ages: ages (inclusive) whose classes are thinned at random where they have more. plan: its name,
+    `per-class-N` by default. The same seed gives the same plan. Raises UsageError for impossible numbers,
+    NothingCurated, and what `open_manifest` raises."""
+    manifest = find_manifest(manifest)
     low, high = thin_ages
     if not 1 <= per_class <= MOST_PER_CLASS:
         raise UsageError(f"--per-class is {per_class}; expected 1 to {MOST_PER_CLASS:,}.")

@@ -7,6 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -142,7 +143,7 @@ def _undisturbed(call: Callable[[], Result]) -> Result:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _starting, _one_thread_each():
+            with _starting, _one_thread_each(), _without_main():
                 result = call()
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             called.set_exception(error)
@@ -165,6 +166,20 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module from a process that is started: it would run a script anew that has no
+    `if __name__ == "__main__"`, and ours needs nothing of it."""
+    main = sys.modules["__main__"]
+    before = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    vars(main).pop("__file__", None)
+    vars(main)["__spec__"] = None
+    try:
+        yield
+    finally:
+        vars(main).update(before)
 
 
 def _finished(future: Future[Result]) -> Result:

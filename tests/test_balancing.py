@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.balancing import draw_plan, plan_balance
+from agebench.balancing import balance, draw_plan
 from agebench.datasets.records import SCHEMA
 from agebench.errors import NothingCurated, UsageError
 from agebench.manifest.export import plan_rows
@@ -78,13 +78,13 @@ def test_the_same_seed_gives_the_same_plan_and_another_another(tmp_path: Path) -
 
 
 def test_ages_outside_the_classes_are_not_drawn_and_told(tmp_path: Path) -> None:
-    report = plan_balance(manifest_of(tmp_path / "a.duckdb", [-3, 5, 120, None]), per_class=2)
+    report = balance(manifest_of(tmp_path / "a.duckdb", [-3, 5, 120, None]), per_class=2)
     assert report.total == 2
     assert "2 curated records claim an age outside 0-99" in report.notes[-1]
 
 
 def test_an_empty_class_is_told_and_not_invented(tmp_path: Path) -> None:
-    report = plan_balance(manifest_of(tmp_path / "a.duckdb", [*range(10, 97)]), per_class=3)
+    report = balance(manifest_of(tmp_path / "a.duckdb", [*range(10, 97)]), per_class=3)
     row = report.classes.row(by_predicate=pl.col("age") == 9, named=True)
     assert (row["curated"], row["drawn"], row["copies"]) == (0, 0, 0)
     assert report.notes == ["No curated record of ages 0-9, 97-99: these classes stay empty."]
@@ -93,16 +93,16 @@ def test_an_empty_class_is_told_and_not_invented(tmp_path: Path) -> None:
 
 
 def test_many_copies_of_a_face_are_warned_of(tmp_path: Path) -> None:
-    report = plan_balance(manifest_of(tmp_path / "a.duckdb", [5, 6, 6]), per_class=101)
+    report = balance(manifest_of(tmp_path / "a.duckdb", [5, 6, 6]), per_class=101)
     assert "Over 50 copies of a record at ages 5-6 (up to 101)" in report.notes[1]
 
 
 def test_a_plan_is_stored_under_its_name_and_in_place_of_an_older_one(tmp_path: Path) -> None:
     path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
-    plan_balance(path, per_class=4)
-    plan_balance(path, per_class=9, plan="mine")
-    plan_balance(path, per_class=3, plan="mine")
-    plan_balance(path, per_class=2, plan="never", dry_run=True)
+    balance(path, per_class=4)
+    balance(path, per_class=9, plan="mine")
+    balance(path, per_class=3, plan="mine")
+    balance(path, per_class=2, plan="never", dry_run=True)
     with open_manifest(path) as con:
         found = plans(con)
         assert [facts.plan for facts in found] == ["mine", "per-class-4"]
@@ -115,7 +115,7 @@ def test_a_plan_is_stored_under_its_name_and_in_place_of_an_older_one(tmp_path: 
 
 def test_other_records_make_a_plan_stale_though_the_kept_ones_are_the_same(tmp_path: Path) -> None:
     path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
-    plan_balance(path, per_class=4)
+    balance(path, per_class=4)
     manifest_of(path, [5, 6, 6, 150])
     with open_manifest(path) as con:
         assert plans(con)[0].curated != curated_fingerprint(con)
@@ -123,7 +123,7 @@ def test_other_records_make_a_plan_stale_though_the_kept_ones_are_the_same(tmp_p
 
 def test_changed_ages_make_a_plan_stale(tmp_path: Path) -> None:
     path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
-    plan_balance(path, per_class=4)
+    balance(path, per_class=4)
     manifest_of(path, [5, 6, 7])
     with open_manifest(path) as con:
         assert plans(con)[0].curated != curated_fingerprint(con)
@@ -135,11 +135,11 @@ def test_changed_ages_make_a_plan_stale(tmp_path: Path) -> None:
 )
 def test_impossible_numbers_are_wrong_usage(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(UsageError, match="expected"):
-        plan_balance(manifest_of(tmp_path / "a.duckdb", [5]), **wrong)
+        balance(manifest_of(tmp_path / "a.duckdb", [5]), **wrong)
 
 
 def test_nothing_curated_and_an_unfinished_curation_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(NothingCurated, match="no curated record"):
-        plan_balance(manifest_of(tmp_path / "a.duckdb", []))
+        balance(manifest_of(tmp_path / "a.duckdb", []))
     with pytest.raises(NothingCurated, match="was not finished"):
-        plan_balance(manifest_of(tmp_path / "b.duckdb", [5], judged=False))
+        balance(manifest_of(tmp_path / "b.duckdb", [5], judged=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,15 +14,16 @@ import polars as pl
 
 from agebench.bench.evaluations import Evaluation, measures
 from agebench.bench.protocols import protocol_rows
-from agebench.errors import Missing, StorageError, UsageError
+from agebench.errors import Missing, UsageError
 from agebench.faces.crops import Advance, crop_records
+from agebench.files import write_whole
 from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Card, load_card
 from agebench.training.inference import predict_ages
-from agebench.training.run_cards import matches_card
-from agebench.training.runs import Run
+from agebench.training.run_cards import RUNS, matches_card
+from agebench.training.runs import Run, find_run
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:
@@ -29,24 +31,26 @@ def manifests_for_testing(exclude: str = "") -> list[Path]:
     return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
 
 
-def find_test_manifests(names: list[str]) -> list[Path]:
-    """The manifests behind `--on`, or all test manifests that exist. Raises Missing (exit 3) where there are none."""
-    if names:
-        return [find_manifest(name) for name in names]
-    found = manifests_for_testing()
-    if not found:
-        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
-    return found
-
-
 def evaluate(
-    run: Run, manifests: list[Path], *, on_crops: Advance | None = None, on_predict: Advance | None = None
+    run: str | Path | Run,
+    on: Sequence[str | Path] | str | Path = (),
+    *,
+    runs: str | Path = RUNS,
+    on_crops: Advance | None = None,
+    on_predict: Advance | None = None,
 ) -> list[Evaluation]:
-    """Predict every record of each set's protocol and keep the predictions in the run.
+    """Predict every record of each test set's protocol and keep the predictions in the run.
 
-    Raises UsageError for a set without protocol, and what reading manifests, runs and pictures raises.
-    """
-    return [_evaluate(run, path, on_crops, on_predict) for path in manifests]
+    run: a finished run, or its id, the beginning of its id, its model's name, or its folder. on: datasets' names or
+    manifest files; every test manifest that is here by default. runs: the folder of runs.
+    Raises UsageError for a set without protocol, Missing where there is no such run or no test manifest, and what
+    reading manifests, runs and pictures raises."""
+    found = run if isinstance(run, Run) else find_run(str(run), Path(runs))
+    named = [on] if isinstance(on, str | Path) else on
+    manifests = [find_manifest(name) for name in named] or manifests_for_testing()
+    if not manifests:
+        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
+    return [_evaluate(found, path, on_crops, on_predict) for path in manifests]
 
 
 def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advance | None) -> Evaluation:
@@ -87,7 +91,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         detector=detector,
         predictions_sha256=digest,
     )
-    _write(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
+    write_whole(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
     return result
 
 
@@ -103,15 +107,5 @@ def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
     """Write `predictions/<name>.parquet` whole; its SHA-256."""
     predictions.write_parquet(buffer := io.BytesIO())
     data = buffer.getvalue()
-    _write(run.path / "predictions" / f"{name}.parquet", data)
+    write_whole(run.path / "predictions" / f"{name}.parquet", data)
     return hashlib.sha256(data).hexdigest()
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_suffix(path.suffix + ".tmp")
-        beside.write_bytes(data)
-        beside.rename(path)
-    except OSError as error:
-        raise StorageError(f"Cannot write {path}: {error}.", "Free some space and run it again.") from error

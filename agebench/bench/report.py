@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, bu
 from agebench.errors import AgebenchError, UsageError
 from agebench.manifest.places import manifest_of
 from agebench.recipes import load_card, load_model_recipe
-from agebench.training.run_cards import changed_settings, trained_on
+from agebench.training.run_cards import RUNS, changed_settings, trained_on
 from agebench.training.runs import Listed, changed_files, list_runs, load_run
 
 
@@ -32,18 +32,18 @@ class Report:
     left_out: list[str] = field(default_factory=list)
 
 
-def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -> Report:
+def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, verify: bool = False) -> Report:
     """The published tables with these numbers (None: all) and the newest complete runs under them.
 
-    With `verify` every measured number is computed again from the predictions kept with its run, and the run's weights
-    are hashed. Raises UsageError for a table that is not published, RecipeError for a broken `published.toml`.
-    """
+    runs: the folder of runs. With `verify` every measured number is computed again from the predictions kept with its
+    run, and the run's weights are hashed. Raises UsageError for a table that is not published, RecipeError for a broken
+    `published.toml`."""
     published = load_published()
     known = [table.number for table in published.table]
-    for number in numbers or []:
+    for number in tables or []:
         if number not in known:
             raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
-    complete = [listed for listed in list_runs(runs_dir) if listed.complete]
+    complete = [listed for listed in list_runs(Path(runs)) if listed.complete]
     evaluations: dict[str, list[Evaluation]] = {}
     summaries: list[RunSummary] = []
     left_out: list[str] = []
@@ -53,7 +53,7 @@ def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -
             summaries.append(_summary(listed, evaluations[listed.id]))
         except AgebenchError as error:  # one odd run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")
-    tables = build_tables(published, summaries, _columns(published), numbers=numbers, waiting=list(_waiting()))
+    built = build_tables(published, summaries, _columns(published), numbers=tables, waiting=list(_waiting()))
     verified: list[str] = []
     problems: list[str] = []
     if verify:
@@ -61,7 +61,7 @@ def report(numbers: list[int] | None, runs_dir: Path, *, verify: bool = False) -
         for listed in complete:
             for good, text in _verify(listed, evaluations.get(listed.id, [])):
                 (verified if good else problems).append(text)
-    return Report(tables, verified, problems, left_out)
+    return Report(built, verified, problems, left_out)
 
 
 def _columns(published: Published) -> list[Column]:

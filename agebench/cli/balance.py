@@ -27,12 +27,9 @@ def balance(
 ) -> None:
     """Plan how often each curated record is drawn, so that every age class has its share."""
     ages = age_range(thin_ages)
-    from agebench.balancing import plan_balance
-    from agebench.manifest.places import find_manifest
+    import agebench
 
-    report = plan_balance(
-        find_manifest(manifest), per_class=per_class, thin_ages=ages, plan=plan, seed=seed, dry_run=dry_run
-    )
+    report = agebench.balance(manifest, per_class=per_class, thin_ages=ages, plan=plan, seed=seed, dry_run=dry_run)
     _render(report, json, dry_run)
 
 

@@ -64,10 +64,11 @@ def curate(
         raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     if engine not in ENGINES:
         raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
+    import agebench
     from agebench.curation.compare import compare as compare_recipes
     from agebench.curation.compare import other_recipe
     from agebench.recipes import load_card
-    from agebench.workflows import curate as workflow
+    from agebench.workflows.curate import forecast
 
     if compare and dry_run:
         raise typer.BadParameter("it compares what was judged, and --dry-run judges nothing.", param_hint="--compare")
@@ -85,10 +86,10 @@ def curate(
         "workers": workers,
     }
     if dry_run:
-        _render_forecast(workflow.forecast(dataset, **settings), json)  # type: ignore[arg-type]
+        _render_forecast(forecast(dataset, **settings), json)  # type: ignore[arg-type]
         return
     with progress(f"observing {dataset}", "pictures") as advance, Stages() as stages:
-        report = workflow.curate(
+        report = agebench.curate(
             dataset,
             on_progress=lambda p: advance(p.done, p.total),
             on_stage=stages,

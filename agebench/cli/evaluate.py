@@ -27,13 +27,12 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a finished run on test sets; the predictions are kept with the run."""
-    from agebench.bench import evaluate as workflow
+    import agebench
     from agebench.training.runs import find_run
 
     found = find_run(run, runs)
-    manifests = workflow.find_test_manifests(on or [])
     with progress("cropping", "faces") as crops, progress("predicting", "faces") as predictions:
-        results = workflow.evaluate(found, manifests, on_crops=crops, on_predict=predictions)
+        results = agebench.evaluate(found, on or (), on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
     if json:
         print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})

@@ -41,14 +41,15 @@ def export(
         )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
-    from agebench.manifest.export import exported, write_export
+    from agebench.files import write_whole
+    from agebench.manifest.export import exported
     from agebench.manifest.places import find_manifest
 
     data, count = exported(find_manifest(manifest, training=False), rows, kind, plan)
     if out is None:
         sys.stdout.buffer.write(data)
     else:
-        write_export(data, out)
+        write_whole(out, data, "Name another file with `--out`.")
         console(json).print(f"{count:,} rows of {rows} written to {plain(out)}")
     if json:
         print_json({"command": "export", "rows": rows, "format": kind, "out": out, "count": count})

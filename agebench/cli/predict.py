@@ -24,11 +24,12 @@ def predict(
     """Estimate the age of every face in some pictures."""
     from rich.table import Table
 
-    from agebench.training import predict as workflow
+    import agebench
+    from agebench.training.predict import newest_run
     from agebench.training.runs import find_run
 
-    found = find_run(run, runs) if run else workflow.newest_run(runs)
-    faces = workflow.predict(pictures, found)
+    found = find_run(run, runs) if run else newest_run(runs)
+    faces = agebench.predict(pictures, found)
     out = console(json)
     table = Table(box=None, pad_edge=False)
     for name in ("picture", "face", "age, years", "spread", ""):

@@ -47,12 +47,12 @@ def report(
         raise typer.BadParameter("it stands alone, or with --tables, --runs and --json.", param_hint="--explain")
     if json and format is not None and out is None:
         raise typer.BadParameter("--json takes standard output: name a file with --out.", param_hint="--format")
+    import agebench
     from agebench.bench.render import as_rich, render
-    from agebench.bench.report import report as make
     from agebench.bench.tables import tables_json
-    from agebench.errors import StorageError
+    from agebench.files import write_whole
 
-    found = make(numbers, runs, verify=verify)
+    found = agebench.report(numbers, runs=runs, verify=verify)
     on_error_stream = json or (out is None and kind != "rich")
     talk = console(on_error_stream)
     if explain is not None:
@@ -63,13 +63,7 @@ def report(
     elif out is None and not json:
         print(render(found.tables, kind), end="")  # type: ignore[arg-type]
     elif out is not None:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            beside = out.with_name(out.name + ".tmp")
-            beside.write_text(render(found.tables, kind), encoding="utf-8")  # type: ignore[arg-type]
-            beside.rename(out)
-        except OSError as error:
-            raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
+        write_whole(out, render(found.tables, kind).encode(), "Name another file with `--out`.")  # type: ignore[arg-type]
         talk.print(f"Tables {', '.join(str(t.number) for t in found.tables)} written to {out}")
     if not verify:
         notes(found.left_out, talk)

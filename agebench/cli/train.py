@@ -41,7 +41,7 @@ def train(
 ) -> None:
     """Train a network on the curated, balanced records, and measure it on every test manifest that is here."""
     changes = dict(_change(text) for text in change or [])
-    from agebench.workflows import train as workflow
+    import agebench
 
     out = console(json)
 
@@ -57,8 +57,8 @@ def train(
         StepProgress() as steps,
         progress("predicting", "faces") as predictions,
     ):
-        report = workflow.train(
-            model, manifest=manifest, plan=plan, runs_dir=runs, changes=changes, seed=seed, resume=resume,
+        report = agebench.train(
+            model, manifest=manifest, plan=plan, runs=runs, changes=changes, seed=seed, resume=resume,
             on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
         )  # fmt: skip
     out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {plain(report.run.path)}")

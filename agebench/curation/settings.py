@@ -112,10 +112,10 @@ def resolve_settings(
     dataset: str,
     *,
     root: str | Folder | None = None,
-    manifest: Path | None = None,
-    recipe: str | None = None,
+    manifest: str | Path | None = None,
+    recipe: str | Path | None = None,
     detector: str | None = None,
-    detector_model: Path | None = None,
+    detector_model: str | Path | None = None,
     estimators: Sequence[str] | None = None,
 ) -> CurateSettings:
     """Find and check everything that `curate` is asked for; nothing is written. The arguments are those of `curate`.
@@ -123,11 +123,10 @@ def resolve_settings(
     Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, Missing.
     """
     card = recipes.load_card(dataset)
-    asked_recipe = recipe or card.recipe
-    loaded, recipe_file = load_recipe(asked_recipe)
+    loaded, recipe_file = load_recipe(str(recipe or card.recipe))
     must_judge(loaded, recipe_file, card.name)
     compiled = compile_recipe(loaded, str(recipe_file), set(COLUMN_OBSERVERS))
-    manifest = manifest or manifest_of(card.name)
+    manifest = Path(manifest) if manifest else manifest_of(card.name)
     before = read_state(manifest) if manifest.exists() else None
     if before is not None:
         must_be_of(manifest, before.meta.get("dataset"), card.name)
@@ -151,7 +150,8 @@ def resolve_settings(
     if needs_pictures or _any_picture(release):
         if before is not None and before.pictures:
             _must_not_lose_pictures(release, manifest)
-        chosen = _detector(manifest, before, detector, detector_model, loaded.observe.second_detector, notes)
+        model = Path(detector_model) if detector_model else None
+        chosen = _detector(manifest, before, detector, model, loaded.observe.second_detector, notes)
         wanted = loaded.observe.estimators if estimators is None else estimators
         if chosen is None and (wanted or loaded.observe.identities != "none"):
             notes.append("Without faces no age is estimated and no identity compared.")

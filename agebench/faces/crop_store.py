@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import StorageError
 from agebench.faces.alignment import ALIGNMENT_VERSION
+from agebench.files import write_whole
 
 SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
 
@@ -99,27 +98,24 @@ class CropStore:
         table = pa.table(
             {"sha256": [k[0] for k in keys], "face_no": [k[1] for k in keys], "image": list(images)}, schema=SCHEMA
         )
-        beside = self.folder / f"{uuid.uuid4().hex}.tmp"  # other processes may write here too
+        with pa.ipc.new_file(sink := pa.BufferOutputStream(), SCHEMA) as writer:
+            writer.write_table(table)
+        data = memoryview(sink.getvalue())
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"shard-{digest[:20]}.arrow"
+        write_whole(self.folder / name, data)
+        facts = {"sha256": digest, "rows": len(table), "encoding": self.encoding, "alignment": ALIGNMENT_VERSION}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-                writer.write_table(table)
-            digest = _sha256(beside)
-            path = self.folder / f"shard-{digest[:20]}.arrow"
-            beside.rename(path)
-            facts = {"sha256": digest, "rows": len(table), "encoding": self.encoding, "alignment": ALIGNMENT_VERSION}
             with FileLock(self.folder / "index.lock"):
                 listed = _listed(self.folder / "index.json") or {}
-                listed = {n: f for n, f in listed.items() if n not in self.damaged} | {path.name: facts}
-                beside.write_text(json.dumps({"size": self.size, "shards": listed}, indent=1), encoding="utf-8")
-                beside.rename(self.folder / "index.json")
-            self.index |= {n: f for n, f in listed.items() if self._is_ours(f)}
+                listed = {n: f for n, f in listed.items() if n not in self.damaged} | {name: facts}
+                index = json.dumps({"size": self.size, "shards": listed}, indent=1)
+                write_whole(self.folder / "index.json", index.encode())
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise StorageError(
-                f"Cannot write crops to {self.folder}: {error}.", "Free some space and run the command again."
-            ) from error
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"Cannot write crops to {self.folder}: {error}.", "Mend it and run it again.") from error
+        self.index |= {n: f for n, f in listed.items() if self._is_ours(f)}
         self._places = None
 
     def pictures(self, keys: Sequence[Key]) -> CropPictures:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from agebench.errors import NothingCurated, StalePlan, StorageError, UsageError, nearest
-from agebench.manifest.places import balance_command, must_be_judged
-from agebench.manifest.plans import curated_fingerprint, plans
+from agebench.errors import NothingCurated
+from agebench.manifest.places import choose_plan, must_be_judged
 from agebench.manifest.store import open_manifest, query
 from agebench.manifest.summary import funnel
 
@@ -69,36 +67,14 @@ def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> t
         if rows != "faces":
             must_be_judged(con, manifest)
         if rows == "plan":
-            found = plans(con)
-            names = [facts.plan for facts in found]
-            if not names:
+            facts = choose_plan(con, manifest, plan)
+            if facts is None:
                 raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
-            if plan is not None and plan not in names:
-                raise UsageError(f"{manifest} has no plan '{plan}'. {nearest(plan, names)}")
-            facts = found[names.index(plan)] if plan is not None else found[0]
-            if facts.curated != curated_fingerprint(con):
-                raise StalePlan(
-                    f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
-                    f"`{balance_command(manifest, facts)}` renews it.",
-                )
             frame = plan_rows(con, facts.plan)
         else:
             read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
             frame = read(con)
     return _encoded(frame, kind), len(frame)
-
-
-def write_export(data: bytes, out: Path) -> None:
-    """Write an export whole or not at all. Raises StorageError."""
-    beside = out.with_name(out.name + ".tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data)
-        beside.rename(out)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise StorageError(f"Cannot write {out}: {error}.", "Name another file with `--out`.") from error
 
 
 def _encoded(frame: pl.DataFrame, kind: str) -> bytes:

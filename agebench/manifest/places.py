@@ -9,8 +9,16 @@ from pathlib import Path
 import duckdb
 
 from agebench import resources
-from agebench.errors import AgebenchError, ManifestBusy, ManifestNotFound, NothingCurated, UsageError, nearest
-from agebench.manifest.plans import PlanFacts
+from agebench.errors import (
+    AgebenchError,
+    ManifestBusy,
+    ManifestNotFound,
+    NothingCurated,
+    StalePlan,
+    UsageError,
+    nearest,
+)
+from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans
 from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, peek
 from agebench.recipes import Card, load_card
@@ -22,14 +30,14 @@ def manifest_of(dataset: str) -> Path:
     return MANIFESTS / f"{dataset}.duckdb"
 
 
-def find_manifest(given: str | None, *, training: bool = True) -> Path:
+def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
     """The manifest behind `--manifest`: a file, a dataset's name, or, where nothing is given, imdb-wiki's, else the
     only one that may be trained on (`training=False`: the only one at all).
 
     Raises ManifestNotFound (exit 3) and, where there are several candidates, UsageError (exit 2).
     """
     if given is not None:
-        path = Path(given)
+        path, given = Path(given), str(given)
         if path.is_file():
             return path
         if path.suffix or "/" in given:
@@ -98,6 +106,27 @@ def existing_manifests() -> list[tuple[Path, Card]]:
         except (AgebenchError, KeyError):
             continue
     return found
+
+
+def choose_plan(con: duckdb.DuckDBPyConnection, manifest: Path, wanted: str | None) -> PlanFacts | None:
+    """The balance plan of that name, else the newest; None where nothing is named and there is none.
+
+    Raises UsageError for an unknown name, StalePlan for a plan older than the curated rows.
+    """
+    found = {facts.plan: facts for facts in plans(con)}
+    if wanted is None and not found:
+        return None
+    if wanted is not None and wanted not in found:
+        raise UsageError(
+            f"{manifest} has no plan '{wanted}'. {nearest(wanted, found)}", "`agebench balance` makes plans."
+        )
+    facts = next(iter(found.values())) if wanted is None else found[wanted]
+    if facts.curated != curated_fingerprint(con):
+        raise StalePlan(
+            f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
+            f"`{balance_command(manifest, facts)}` renews it.",
+        )
+    return facts
 
 
 def balance_command(manifest: Path, facts: PlanFacts) -> str:

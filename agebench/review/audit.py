@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +20,8 @@ from typing import Any
 
 import polars as pl
 
-from agebench.errors import DecisionError, NothingCurated, StorageError, UsageError
+from agebench.errors import DecisionError, NothingCurated, UsageError
+from agebench.files import write_whole
 from agebench.manifest.places import curate_command, must_be_judged
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.store import open_manifest
@@ -121,17 +121,7 @@ def allocate(sizes: Sequence[int], n: int) -> list[int]:
 
 def write_sample(path: Path, sample: Sample) -> None:
     """Write a sample whole or not at all. Raises StorageError."""
-    new = path.with_name(path.name + ".new")
-    try:
-        with new.open("w", encoding="utf-8") as sink:
-            sink.write(json.dumps(asdict(sample), indent=1) + "\n")
-            sink.flush()
-            os.fsync(sink.fileno())  # readings are worth nothing without it
-        new.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"Cannot write {path}: {error.strerror or error}.", "Mend it and run the command again."
-        ) from error
+    write_whole(path, (json.dumps(asdict(sample), indent=1) + "\n").encode())
 
 
 def read_sample(path: Path) -> Sample:

@@ -14,6 +14,7 @@ from agebench.faces.alignment import face_crop, whole_picture
 from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
 from agebench.training.inference import predict_ages, spread
+from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_runs
 
 
@@ -66,11 +67,23 @@ def detector_of(run: Run) -> DetectorChoice:
     return choose_detector("auto")
 
 
-def predict(pictures: Sequence[Path], run: Run, detector: DetectorChoice | None = None) -> list[FaceAge]:
+def predict(
+    pictures: Sequence[str | Path] | str | Path,
+    run: str | Path | Run | None = None,
+    *,
+    runs: str | Path = RUNS,
+    detector: DetectorChoice | None = None,
+) -> list[FaceAge]:
     """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
 
-    detector: that of the run's training by default. A picture on which it fails counts as one without a face.
-    """
+    pictures: files. run: a finished run, or its id, the beginning of its id, its model's name, or its folder; the
+    newest by default. runs: the folder of runs. detector: that of the run's training by default. A picture on which it
+    fails counts as one without a face. Raises Missing, UsageError, RunError."""
+    if run is None:
+        run = newest_run(Path(runs))
+    elif not isinstance(run, Run):
+        run = find_run(str(run), Path(runs))
+    pictures = [pictures] if isinstance(pictures, str | Path) else pictures
     detect = load_detector(detector or detector_of(run))
     size = run.recipe.crop.size
     crops: list[NDArray[np.uint8]] = []

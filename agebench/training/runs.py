@@ -12,7 +12,7 @@ import io
 import json
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,12 +29,14 @@ from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, digest
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
+    import polars as pl
     import torch
     from lightning_fabric import Fabric
     from torch import nn
 
     from agebench.training.data import TrainingData
     from agebench.training.loop import Progress
+    from agebench.training.predict import FaceAge
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
@@ -48,6 +50,20 @@ class Run:
     path: Path
     card: dict[str, Any]
     recipe: ModelRecipe
+
+    @property
+    def metrics(self) -> pl.DataFrame:
+        """What was logged while it trained, a row a line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and
+        val_mae (years) where it was validated."""
+        import polars as pl
+
+        return pl.read_ndjson(self.path / "metrics.jsonl", infer_schema_length=None)
+
+    def predict(self, pictures: Sequence[str | Path] | str | Path) -> list[FaceAge]:
+        """Ages of every face of every picture (see `agebench.predict`)."""
+        from agebench.training.predict import predict
+
+        return predict(pictures, self)
 
 
 @dataclass(frozen=True)

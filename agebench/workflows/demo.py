@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from agebench.balancing import BalanceReport, plan_balance
+from agebench.balancing import BalanceReport, balance
 from agebench.bench.report import Report, report
 from agebench.demo.releases import DRAWN, draw_releases
 from agebench.demo.truth import caught
@@ -17,7 +17,6 @@ from agebench.errors import UsageError
 from agebench.manifest.export import verdict_rows
 from agebench.manifest.places import manifest_of
 from agebench.manifest.store import open_manifest
-from agebench.training.run_cards import RUNS
 from agebench.workflows.curate import CurateReport, curate
 from agebench.workflows.train import TrainReport, train
 
@@ -91,7 +90,7 @@ def demo(
         with open_manifest(manifest_of("imdb-wiki")) as con:
             faults = caught(pl.read_csv(drawn.truth), verdict_rows(con))
         stage(f"agebench balance --per-class {size.per_class}")
-        balanced = plan_balance(manifest_of("imdb-wiki"), per_class=size.per_class, seed=seed)
+        balanced = balance(manifest_of("imdb-wiki"), per_class=size.per_class, seed=seed)
         stage(f"agebench train neighborhood-quick --set train.steps={size.steps}")
         trained = train(
             "neighborhood-quick",
@@ -100,5 +99,5 @@ def demo(
             seed=seed,
             on_step=on_step,
         )
-        tables = report([2, 3], RUNS)
+        tables = report([2, 3])
     return DemoReport(folder, curated, faults, balanced, trained, tables)

@@ -10,10 +10,10 @@ from typing import Any
 
 from agebench.bench.evaluate import evaluate, manifests_for_testing
 from agebench.bench.evaluations import Evaluation
-from agebench.errors import AgebenchError, Interrupted, NothingCurated, StalePlan, UsageError, nearest
+from agebench.errors import AgebenchError, Interrupted, NothingCurated
 from agebench.faces.crops import Advance, crop_records
-from agebench.manifest.places import balance_command, find_manifest, must_be_judged
-from agebench.manifest.plans import PlanFacts, curated_fingerprint, plans
+from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
+from agebench.manifest.plans import PlanFacts, curated_fingerprint
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe
@@ -51,9 +51,9 @@ class TrainReport:
 def train(
     model: str | None = None,
     *,
-    manifest: str | None = None,
+    manifest: str | Path | None = None,
     plan: str | None = None,
-    runs_dir: Path = RUNS,
+    runs: str | Path = RUNS,
     changes: dict[str, Any] | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -64,9 +64,12 @@ def train(
 ) -> TrainReport:
     """Train a model recipe on a manifest's curated records and evaluate the run on every test manifest that exists.
 
-    Without `plan` the newest one is used, and every curated record once where there is none.
-    Raises UsageError, ManifestNotFound, NothingCurated, StalePlan, RecipeError, RunError, Interrupted, StorageError.
-    """
+    model: a model recipe, by name or file; by default `neighborhood-34` on an accelerator, else `neighborhood-quick`.
+    manifest: a file or a dataset's name (see `Manifest`). plan: a balance plan by name; without one the newest is used,
+    and every curated record once where there is none. runs: the folder of runs. changes: dotted keys of the recipe with
+    their values (`{"train.steps": 500}`). seed: of weights, order, augmentation and validation split. resume: go on
+    with the newest unfinished run of this recipe, seed and records. on_step is told (step, steps, loss, rate). Raises
+    UsageError, ManifestNotFound, NothingCurated, StalePlan, RecipeError, RunError, Interrupted, StorageError."""
     why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
     recipe = resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes)
     path = find_manifest(manifest)
@@ -75,7 +78,7 @@ def train(
         must_be_judged(con, path)
         dataset, detector = get_meta(con, "dataset") or "", get_meta(con, "detector")
         fingerprint = curated_fingerprint(con)
-        facts = _plan(plans(con), plan, path, fingerprint)
+        facts = choose_plan(con, path, plan)
         rows = training_rows(con, facts.plan if facts else None)
         folders = folders_of(con)
         provenance = {
@@ -117,7 +120,7 @@ def train(
         notes.append(f"{whole:,} curated records have no face and are learnt from the whole picture.")
     data = TrainingData.from_records(cropped.pictures, range(len(cropped.records)), cropped.records.drop("landmarks"))
     run = train_run(
-        recipe, data, runs_dir=runs_dir, seed=seed, provenance=provenance, resume=resume, on_progress=on_step
+        recipe, data, runs_dir=Path(runs), seed=seed, provenance=provenance, resume=resume, on_progress=on_step
     )
     evaluated = _measure(run, dataset, notes, on_crops, on_predict)
     return TrainReport(
@@ -143,24 +146,6 @@ def _measure(
         except AgebenchError as error:
             notes.append(f"Not measured on {path}: {error.message} `agebench evaluate {run.id} --on {path}` does it.")
     return evaluated
-
-
-def _plan(found: list[PlanFacts], wanted: str | None, manifest: Path, fingerprint: str) -> PlanFacts | None:
-    """The plan to use: the one that is named, else the newest. Raises UsageError, StalePlan."""
-    if wanted is None and not found:
-        return None
-    names = [facts.plan for facts in found]
-    if wanted is not None and wanted not in names:
-        raise UsageError(
-            f"{manifest} has no plan '{wanted}'. {nearest(wanted, names)}", "`agebench balance` makes plans."
-        )
-    facts = found[0] if wanted is None else found[names.index(wanted)]
-    if facts.curated != fingerprint:
-        raise StalePlan(
-            f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
-            f"`{balance_command(manifest, facts)}` renews it.",
-        )
-    return facts
 
 
 def _listed(faults: dict[str, int]) -> str:

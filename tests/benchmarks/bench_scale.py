@@ -17,7 +17,7 @@ import numpy as np
 import scipy.io
 
 from agebench import recipes
-from agebench.balancing import plan_balance
+from agebench.balancing import balance
 from agebench.curation import verdicts
 from agebench.curation.checks import compile_recipe
 from agebench.curation.groups import connect_groups
@@ -63,7 +63,7 @@ def main() -> None:
             f"judging again, {len(checks)} checks, evidence known: {min(took):.2f} s, {min(took) / scan:.1f} DuckDB "
             f"scans of the records ({scan:.2f} s); gathering the evidence where it has changed: {gathered:.2f} s"
         )
-        planned, _ = timed(lambda: plan_balance(path))
+        planned, _ = timed(lambda: balance(path))
         print(f"groups {grouped:.2f} s; balance plan {planned:.2f} s")
     print(f"peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 

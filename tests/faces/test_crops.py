@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from agebench import files as files_module
 from agebench.errors import Interrupted, StorageError
 from agebench.faces import crop_store as shards_module
 from agebench.faces import crops as make_module
@@ -128,7 +129,7 @@ def test_an_interrupted_write_leaves_a_usable_store(
         def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(*((shards_module.pa, "OSFile") if "while" in moment else (shards_module.json, "dumps")), full)
+        patch.setattr(*((files_module.os, "fsync") if "while" in moment else (shards_module.json, "dumps")), full)
         with pytest.raises(StorageError, match="No space left"):
             add(store, 2)
     again = CropStore(tmp_path / "s", 16, "raw")

@@ -30,7 +30,7 @@ def export(
         )
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
-    from agebench.manifest.export import write_export
+    from agebench.files import write_whole
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import export_decisions, export_label_studio
 
@@ -40,7 +40,7 @@ def export(
     if out is None:
         sys.stdout.buffer.write(data)
     else:
-        write_export(data, out)
+        write_whole(out, data, "Name another file with `--out`.")
         console(json).print(f"{count:,} {'answers' if format == 'jsonl' else 'tasks'} written to {plain(out)}")
     notes(told, err)
     if json:

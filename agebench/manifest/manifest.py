@@ -1,0 +1,91 @@
+"""A manifest as people read it: its views and tables as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from agebench.errors import NothingCurated
+from agebench.manifest import export, summary
+from agebench.manifest.places import choose_plan, find_manifest
+from agebench.manifest.store import open_manifest, peek, query
+
+
+class Manifest:
+    """One dataset's manifest. Every property opens the file, reads and closes it, so it never locks anybody out.
+
+    manifest: a file, a dataset's name, or nothing: imdb-wiki's, else the only one there is. Frames are Polars'; their
+    `to_pandas()` gives pandas'. Raises ManifestNotFound, UsageError where several could be meant; every property raises
+    ManifestError for a damaged file and ManifestBusy where another process writes it for longer than 5 s.
+    """
+
+    def __init__(self, manifest: str | Path | None = None) -> None:
+        self.path = find_manifest(manifest, training=False)
+
+    def __repr__(self) -> str:
+        return f"Manifest({str(self.path)!r})"
+
+    def sql(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> pl.DataFrame:
+        """The rows of one query over its tables and views; values: of its `?` or `$name`. It can change nothing.
+
+        Raises duckdb.Error where the query is wrong.
+        """
+        with open_manifest(self.path) as con:
+            return query(con, sql, values)
+
+    @property
+    def meta(self) -> dict[str, str]:
+        """What the manifest says of itself: dataset, root, recipe, detector, fingerprints, versions."""
+        return peek(self.path)
+
+    @property
+    def records(self) -> pl.DataFrame:
+        """One row a labelled picture, as the release has it: record_id, part, path, subject_id, name, gender, dob,
+        photo_year, age (claimed, years), the release's scores and its box (pixels)."""
+        return self.sql("SELECT * FROM record ORDER BY record_id")
+
+    @property
+    def evidence(self) -> pl.DataFrame:
+        """One row a record and one column a fact, as checks read them; `agebench ls evidence` says what each means."""
+        return self.sql("SELECT * FROM evidence ORDER BY record_id")
+
+    @property
+    def verdicts(self) -> pl.DataFrame:
+        """One row a record: part, path, age (the one in force), verdict (keep, review, reject, after decisions),
+        reasons (joined by `;`), label_suspicion (0 to 1), claimed_age, decided_by, details (the reasons in words)."""
+        with open_manifest(self.path) as con:
+            return export.verdict_rows(con)
+
+    @property
+    def curated(self) -> pl.DataFrame:
+        """The records that stay: record_id, part, path, age (in force), subject_id, group_id (never to be split),
+        sha256, the face that is meant (face_no, face_x … face_h in pixels, landmarks: ten numbers), file (absolute
+        path), name, gender, dob, photo_year."""
+        return self.sql("SELECT * FROM curated ORDER BY record_id")
+
+    @property
+    def faces(self) -> pl.DataFrame:
+        """Every face of every record by the detector in force: part, path, detector, face_no, x, y, w, h, score, and
+        the landmarks lx0, ly0 … lx4, ly4, in pixels of the original picture."""
+        with open_manifest(self.path) as con:
+            return export.face_rows(con)
+
+    @property
+    def funnel(self) -> pl.DataFrame:
+        """How many records each check takes, in order: position, step, verdict, records, status."""
+        with open_manifest(self.path) as con:
+            return summary.funnel(con)
+
+    def plan(self, name: str | None = None) -> pl.DataFrame:
+        """A balance plan, the newest by default: part, path, age, copies (draws an epoch).
+
+        Raises NothingCurated where there is none, UsageError for an unknown name, StalePlan.
+        """
+        with open_manifest(self.path) as con:
+            facts = choose_plan(con, self.path, name)
+            if facts is None:
+                raise NothingCurated(f"{self.path} has no balance plan.", "`agebench balance` makes one.")
+            return export.plan_rows(con, facts.plan)

@@ -1,0 +1,112 @@
+"""Aligned faces with their ages for anybody's own training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from agebench.errors import NothingCurated
+from agebench.faces.crops import Advance, crop_records
+from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
+from agebench.manifest.records import folders_of
+from agebench.manifest.store import get_meta, open_manifest
+from agebench.recipes import Crop
+from agebench.training.data import Ints, epoch_order, validation_mask
+from agebench.training.rows import training_rows
+
+Transform = Callable[[Tensor], Any]
+
+
+class FaceDataset(Dataset[tuple[Any, int]]):
+    """Aligned faces of a manifest's curated records. `dataset[i]` is (picture, age): a (3, size, size) uint8 RGB
+    tensor, or what `transform` makes of it, and whole years.
+
+    records: a frame with one row a face, in the same order: record_id, part, path, age, subject_id, group_id, sha256,
+    face_no, copies (draws an epoch by the balance plan, 1 without one). It pickles by path, so it goes to the worker
+    processes of a DataLoader.
+    """
+
+    def __init__(self, pictures: Any, records: pl.DataFrame, transform: Transform | None) -> None:
+        self.pictures, self.records, self.transform = pictures, records, transform
+        self.ages: Ints = records["age"].cast(pl.Int64).to_numpy()
+        self.copies: Ints = records["copies"].cast(pl.Int64).to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        picture = torch.from_numpy(np.array(self.pictures[int(index)]).transpose(2, 0, 1))
+        return (self.transform(picture) if self.transform else picture), int(self.ages[index])
+
+    def split(self, share: float = 0.1, seed: int = 0) -> tuple[Ints, Ints]:
+        """(training, validation): indices, with whole groups on one side, so that no subject and no copy of a picture
+        is on both."""
+        alone = pl.format("{}/{}", "part", "path")
+        groups = self.records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
+        validating = validation_mask(groups, share, seed)
+        return np.flatnonzero(~validating), np.flatnonzero(validating)
+
+    def sampler(self, indices: Ints | None = None, seed: int = 0) -> PlanSampler:
+        """The balance plan as a sampler for a DataLoader: every face as often as the plan draws it; indices: only of
+        these (see `split`)."""
+        return PlanSampler(self.copies, np.arange(len(self)) if indices is None else np.asarray(indices), seed)
+
+
+class PlanSampler(Sampler[int]):
+    """Every index as often as it has copies, shuffled anew for each epoch by (seed, epoch). `set_epoch` says which."""
+
+    def __init__(self, copies: Ints, indices: Ints, seed: int) -> None:
+        self.copies, self.indices, self.seed, self.epoch = copies, indices, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return int(self.copies[self.indices].sum())
+
+    def __iter__(self) -> Iterator[int]:
+        order = epoch_order(self.copies[self.indices], self.seed, self.epoch)
+        return iter(self.indices[order].tolist())
+
+
+def torch_dataset(
+    manifest: str | Path | None = None,
+    *,
+    size: int = 112,
+    plan: str | None = None,
+    transform: Transform | None = None,
+    workers: int | None = None,
+    on_progress: Advance | None = None,
+) -> FaceDataset:
+    """The aligned faces of a manifest's curated records with their ages, for anybody's own training loop.
+
+    manifest: a file or a dataset's name (see `Manifest`). size: of the crops, pixels; those that are missing are made,
+    by `workers` processes, and kept in `crops/`. plan: a balance plan by name; without one the newest, and every record
+    once where there is none. transform: of each picture, a (3, size, size) uint8 RGB tensor. Records whose picture
+    cannot be read are left out. Raises ManifestNotFound, NothingCurated, UsageError, StalePlan, StorageError,
+    Interrupted."""
+    path = find_manifest(manifest)
+    with open_manifest(path) as con:
+        must_be_judged(con, path)
+        facts = choose_plan(con, path, plan)
+        rows = training_rows(con, facts.plan if facts else None)
+        dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
+    cropped = crop_records(
+        rows,
+        folders,
+        dataset=dataset,
+        detector=detector,
+        crop=Crop(size=size),
+        workers=workers,
+        on_progress=on_progress,
+    )
+    if cropped.records.is_empty():
+        raise NothingCurated(f"{path} has no curated record whose picture can be read.", "Curate it again.")
+    return FaceDataset(cropped.pictures, cropped.records.drop("landmarks"), transform)
