@@ -29,14 +29,14 @@ demo: setup
 	$(BIN)/agebench demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal --durations 20
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 test-ray: setup
 	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev,ray]'
-	$(BIN)/python -m pytest -m slow tests/observe/test_ray_engine.py
+	$(BIN)/python -m pytest -m slow tests/curation/observing/test_ray_engine.py
 
 lint: setup
 	$(BIN)/ruff check .

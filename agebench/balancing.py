@@ -15,8 +15,6 @@ from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, open_manifest, query
 
 MANY_COPIES = 50
-
-
 MOST_PER_CLASS = 10_000_000
 
 

@@ -23,31 +23,21 @@ from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS, Observer
 from agebench.recipes import Check, CurationRecipe, mistaken, read_curation_recipe
 
 NODES = {"CONJUNCTION", "COMPARISON", "COLUMN_REF", "CONSTANT", "OPERATOR", "CASE", "BETWEEN", "CAST", "FUNCTION"}
-
-
 OPERATORS = {
     "OPERATOR_NOT", "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "COMPARE_IN", "COMPARE_NOT_IN", "OPERATOR_COALESCE",
     "OPERATOR_NULLIF", "OPERATOR_CAST", "OPERATOR_TRY",
 }  # fmt: skip
-
-
 FUNCTIONS = {
     "+", "-", "*", "/", "//", "%", "abs", "ceil", "floor", "round", "sqrt", "ln", "log", "exp", "pow", "power",
     "greatest", "least", "isfinite", "isinf", "isnan", "sign", "lower", "upper", "length", "contains", "starts_with",
     "ends_with", "prefix", "suffix", "~~", "!~~", "~~*", "!~~*", "like_escape", "year", "month", "day", "bit_count",
     "xor", "coalesce", "ifnull", "nullif",
 }  # fmt: skip
-
-
 WORDS = {name for name in FUNCTIONS if name.isidentifier()}
-
-
 TYPES = {
     "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "BOOLEAN", "BOOL",
     "VARCHAR", "TEXT", "STRING", "DATE",
 }  # fmt: skip
-
-
 NUMBER_FORMAT = re.compile(r"\.([0-9])([f%])")
 
 

@@ -19,48 +19,20 @@ from agebench.manifest.renewal import Derived
 from agebench.manifest.store import open_manifest, query
 
 Ints = NDArray[np.int64]
-
-
 Words = NDArray[np.uint64]
-
-
 FAR = 6  # bits in which two perceptual hashes may differ
-
-
 UNLIKE = 0.25  # share of the edges of either picture that the other may lack
-
-
 FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compared
-
-
 PARTS = 6  # of a hash; any four wrong bits leave two parts whole, by which the pair is found
-
-
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
-
-
 NEIGHBOURS = 8
-
-
 SAMPLE = 64  # one hash in so many is counted to find crowds
-
-
 MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
-
-
 NEAR = f"bit_count(xor(s.h, k.h)) <= {FAR} AND s.look <> k.look"
-
-
 HASHES = ("sha256", "phash", "inset_phash", "edges")
-
-
 CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
     GROUP BY key, inset = 0 HAVING count(*) > {CROWD // SAMPLE}"""
-
-
 OUTSIDE = "CREATE OR REPLACE TABLE outside AS FROM seen ANTI JOIN crowd ON seen.h & $mask::BIGINT = crowd.key"
-
-
 IN_CROWDS = f"""
     WITH member AS MATERIALIZED (
         SELECT *, h & $mask::BIGINT AS key, row_number() OVER (PARTITION BY key ORDER BY h, inset, picture) AS place
@@ -75,17 +47,11 @@ IN_CROWDS = f"""
 # Centred pictures have much in common: what is even across or downwards, and low frequencies. The 64 frequencies, most
 # alike first, are dealt to and fro, so that each part tells as much: of 6,000 aligned faces a fifth as many share two.
 ALIKE = sorted(range(64), key=lambda k: (k // 8 % 2 + k % 2, k % 2, k // 8 + k % 8))
-
-
 PART_OF = {63 - k: min(n % (2 * PARTS), 2 * PARTS - 1 - n % (2 * PARTS)) for n, k in enumerate(ALIKE)}  # bit → part
-
-
 MASKS = [
     int(np.uint64(sum(1 << bit for bit in range(64) if PART_OF[bit] in chosen)).view(np.int64))
     for chosen in combinations(range(PARTS), 2)
 ]
-
-
 SCHEMA = {
     "record_id": pl.Int32, "near_group": pl.Int32, "near_copies": pl.Int32, "near_rank": pl.Int32, "near_of": pl.String,
     "near_age_gap": pl.Int32,

@@ -21,29 +21,13 @@ from agebench.manifest.renewal import Derived
 from agebench.manifest.store import open_manifest, query
 
 MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
-
-
 SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from one photograph, saved twice
-
-
 RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
-
-
 STRANGERS = 2000  # other subjects' faces that say which vectors mean nothing
-
-
 FEW_STRANGERS = 200  # with fewer of them nothing is said
-
-
 NOBODY = 0.01  # the part of them that may be near to a face before it is nobody's in particular
-
-
 TAKEN_FOR = 0.005  # the part of them that may lie within a cluster's reach
-
-
 ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
-
-
 SCHEMA = pl.Schema(
     {
         "record_id": pl.Int32,

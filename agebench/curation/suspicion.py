@@ -23,50 +23,20 @@ from agebench.manifest.renewal import Derived
 from agebench.manifest.store import open_manifest, query
 
 Floats = NDArray[np.float64]
-
-
 Ints = NDArray[np.int64]
-
-
 CLASSES = 100
-
-
 YEARS = np.arange(CLASSES)
-
-
 FITTED = 6_000  # records that the model is fitted to, where there are more: evenly spread over them
-
-
 FEWEST_SURE = 100  # records with a face that is known to be the subject's, to fit to those alone
-
-
 ROUNDS = 30
-
-
 CHUNK = 50_000
-
-
 FLOOR = 0.002  # probability that an estimate says nothing of the picture, spread over all years
-
-
 FREEDOM = 5.0  # degrees of freedom of the errors' t distribution: estimates are far off more often than a normal has it
-
-
 BANDWIDTH = 5.0  # years over which bias and spread are averaged
-
-
 WRONG_BANDWIDTH = 12.0
-
-
 EVEN = 0.7  # of the wrong claims' distribution, the share that is even over all years; the rest is fitted
-
-
 PRIOR_CLAIMS = 2.0  # at each age, beside those that are there: holds the prior even where there are few
-
-
 WEIGHTS = np.array([0.8, 0.9, 1.0, 1.1, 1.25])  # steps tried for how much an estimator counts
-
-
 SCHEMA = {
     "record_id": pl.Int32, "label_suspicion": pl.Float64, "suggested_age": pl.Float64, "age_gap": pl.Float64,
     "estimates": pl.Int32,

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 UNIX_EPOCH = 719529  # the day number of 1970-01-01
-
-
 FIRST_DATE = 367  # 0001-01-01
-
-
 LAST_DATE = 3652425  # 9999-12-31
-
-
 FARTHEST_DAY = 10_000_000  # beyond it (27,000 years) a day number is garbage and gives no year
-
-
 JULY = 7
 
 

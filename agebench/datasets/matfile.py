@@ -22,23 +22,11 @@ from agebench.errors import ReleaseError
 from agebench.remote import Folder
 
 MATRIX, COMPRESSED = 14, 15  # element types
-
-
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-
-
 CHARACTERS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le", 18: "utf-32-le"}
-
-
 CELL, STRUCT, CHAR = 1, 2, 4  # classes of matrices
-
-
 NUMERIC = range(6, 16)
-
-
 KINDS = {CELL: "cells", STRUCT: "a struct", 3: "an object", CHAR: "text", 5: "a sparse matrix"}
-
-
 LARGEST = 1 << 31  # bytes of a variable; the largest published one has a tenth of it
 
 

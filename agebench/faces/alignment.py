@@ -1,4 +1,4 @@
-"""Bringing five landmarks to where a template has them; what crops for training and chips for other networks share."""
+"""Bringing five landmarks to where a template has them: the one cropper, for crops that are kept and for other networks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,8 @@ def similarity(landmarks: NDArray[np.floating], target: NDArray[np.floating]) ->
     return np.c_[linear, goal - linear @ centre]
 
 
-ALIGNMENT_VERSION = 1  # raise when any crop changes: crops of other versions are made again
-
-
+ALIGNMENT_VERSION = 2  # raise when any crop changes: crops of other versions are made again
 WHOLE_PICTURE = -1  # the face_no of a picture in which no face was found
-
-
 SHRINK = 0.85  # ArcFace cuts hairline and chin off, and they tell age: drawn in so far, both are inside
 
 
@@ -50,12 +46,7 @@ def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) ->
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(scale) or scale < 1e-4:
         raise ValueError("the landmarks span no area")
-    if scale < 0.5:  # linear interpolation would skip pixels: reduce by areas first
-        height, width = rgb.shape[:2]
-        small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
-        rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        matrix = similarity(landmarks * [small[0] / width, small[1] / height], template(size))
-    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
+    return cut(rgb, matrix, size)
 
 
 def face_crop(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:

@@ -25,11 +25,7 @@ from agebench.faces.alignment import ALIGNMENT_VERSION
 from agebench.files import write_whole
 
 SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
-
-
 Key = tuple[str, int]
-
-
 Encoding = Literal["raw", "jpeg"]
 
 

@@ -21,8 +21,6 @@ from agebench.recipes import Crop
 from agebench.remote import Folder
 
 BATCH = 64
-
-
 SHARD_BYTES = 64 * 2**20
 
 
@@ -144,8 +142,6 @@ def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[
 
 
 CROPS = Path("crops")
-
-
 Advance = Callable[[int, int], None]
 
 

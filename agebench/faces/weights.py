@@ -12,14 +12,8 @@ from typing import Any, Literal
 from agebench.errors import Missing
 
 Task = Literal["detection", "recognition", "genderage"]
-
-
 PREFERRED = ["buffalo_l", "antelopev2", "buffalo_m", "buffalo_s", "buffalo_sc"]
-
-
 PUBLISHED: dict[Task, tuple[str, ...]] = {"recognition": ("w600k", "glintr"), "genderage": ("genderage",)}
-
-
 OTHERS = ("det_", "scrfd", "1k3d", "2d106")  # files of the published packs that are for other tasks
 
 

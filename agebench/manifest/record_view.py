@@ -13,8 +13,6 @@ from agebench.manifest.renewal import made_at
 from agebench.manifest.store import query
 
 EXAMPLES = 8  # of each check
-
-
 MOST_RELATIVES = 60  # photographs of the same subject
 
 

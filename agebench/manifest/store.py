@@ -22,8 +22,6 @@ from agebench.manifest.derivations import derived_tables_sql, evidence_sql
 
 SCHEMA_VERSION = 5
 WAIT_SECONDS = 5.0
-
-
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",

@@ -31,8 +31,6 @@ from agebench.review.resolution import standing
 from agebench.review.rows import kept_rows, lines_of, present_pictures
 
 TWICE = 0.5  # share of the sample that is read twice
-
-
 Name = tuple[str, str]  # part, path
 
 

@@ -25,14 +25,8 @@ from pydantic_core import from_json
 from agebench.errors import DecisionError, StorageError
 
 Kind = Literal["decision", "audit", "undo"]
-
-
 Answer = Literal["keep", "reject", "age", "face"]
-
-
 Box = tuple[float, float, float, float]
-
-
 TAIL = 1 << 16  # bytes read to find the last line
 
 

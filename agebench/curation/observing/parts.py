@@ -30,26 +30,16 @@ IMAGE_FIELDS = [
     ("grayscale", pa.bool_()), ("phash", pa.uint64()), ("sharpness", pa.float64()), ("brightness", pa.float64()),
     ("contrast", pa.float64()), ("inset_phash", pa.list_(pa.uint64())), ("edges", pa.list_(pa.uint64())),
 ]  # fmt: skip
-
-
 FACE_FIELDS = [
     ("x", pa.float64()), ("y", pa.float64()), ("w", pa.float64()), ("h", pa.float64()), ("score", pa.float64()),
     ("sharpness", pa.float64()), ("landmarks", pa.list_(pa.float32())),
 ]  # fmt: skip
-
-
 OBSERVED_FIELDS = [("observer", pa.string()), ("version", pa.string()), ("error", pa.string())]
-
-
 AGE_FIELDS = [
     ("face_no", pa.int32()), ("estimator", pa.string()), ("age", pa.float64()), ("spread", pa.float64()),
     ("probabilities", pa.list_(pa.float32())),
 ]  # fmt: skip
-
-
 EMBEDDING_FIELDS = [("face_no", pa.int32()), ("model", pa.string()), ("vector", pa.list_(pa.float32()))]
-
-
 PART_SCHEMA = pa.schema(
     [
         ("part", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64()),
@@ -60,8 +50,6 @@ PART_SCHEMA = pa.schema(
         ("ages", pa.list_(pa.struct(AGE_FIELDS))), ("embeddings", pa.list_(pa.struct(EMBEDDING_FIELDS))),
     ]
 )  # fmt: skip
-
-
 _number = itertools.count()
 
 

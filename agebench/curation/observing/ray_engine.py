@@ -33,32 +33,20 @@ from agebench.pool import THREAD_LIMITS, Worker
 from agebench.remote import Folder
 
 BLOCK = 64  # pictures that travel to an actor and back together, at most
-
-
 BLOCKS_A_WORKER = 4  # at least, where there are few pictures: nobody waits long for the last one
-
-
 CONNECT_SECONDS = 10
-
-
 STORE_BYTES = 512 * 2**20  # of a Ray that we start: blocks are small, and its default is a third of the memory
-
-
 SETTINGS = {  # what can only be told to Ray before it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it prints to standard output that a task is tried again
 }
-
-
 FILE_SCHEMA = pa.schema(
     [
         ("part", pa.string()), ("path", pa.string()), ("bytes", pa.int64()), ("mtime", pa.int64()),
         ("fault", pa.string()), ("sha256", pa.string()), ("todo", pa.list_(pa.string())),
     ]
 )  # fmt: skip
-
-
 FACES = pa.list_(
     pa.struct(
         [

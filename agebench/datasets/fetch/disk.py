@@ -10,8 +10,6 @@ from pathlib import Path
 from agebench.errors import AgebenchError, StorageError
 
 RESERVE = 64 * 2**20  # bytes that are left free
-
-
 OnBytes = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
 
 

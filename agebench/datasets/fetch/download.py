@@ -26,32 +26,14 @@ from agebench.errors import FetchError, Interrupted
 from agebench.recipes import Download
 
 Verified = Literal["sha256", "md5", "size", "none"]
-
-
 TRIES = 5  # in a row that bring nearly nothing
-
-
 ENOUGH = 2**20  # bytes that make a try worth another one
-
-
 BACKOFF_SECONDS = 1.0  # doubled after every vain try
-
-
 LONGEST_WAIT = 60.0
-
-
 TIMEOUTS = (20.0, 60.0)  # seconds: to connect, between two pieces
-
-
 CHUNK = 2**16
-
-
 REDIRECTS = 5
-
-
 ANOTHER = "The authors may have another file now: look at their page (`agebench cp` copies the card to be mended)."
-
-
 LATER = {408, 425, 429, 500, 502, 503, 504}
 
 

@@ -28,23 +28,11 @@ from agebench.datasets.fetch.disk import OnBytes, free_bytes, in_words, storing
 from agebench.errors import AgebenchError, ArchiveError, StorageError
 
 MEMBERS = 2_000_000  # IMDB-WIKI has half a million
-
-
 DEPTH = 32
-
-
 RATIO = 20  # pictures hardly compress at all
-
-
 SMALL = 64 * 2**20  # bytes that any archive may unpack to
-
-
 CHUNK = 2**18
-
-
 HEADER = 2**20  # bytes that a tar's header may have
-
-
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
           UnicodeError, ValueError)  # fmt: skip
 

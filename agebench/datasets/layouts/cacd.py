@@ -17,8 +17,6 @@ from agebench.recipes import Card
 from agebench.remote import Folder
 
 FIELDS = ("age", "identity", "year", "birth", "name")
-
-
 NAME = r"(?i)^(\d{1,3})_(.+)_\d+\.[a-z]+$"
 
 

@@ -17,8 +17,6 @@ from agebench.recipes import Card
 from agebench.remote import Folder
 
 PARTS = ("imdb", "wiki")
-
-
 FIELDS = ("dob", "photo_taken", "full_path", "gender", "name", "face_location", "face_score", "second_face_score")
 
 

@@ -15,11 +15,7 @@ from agebench.recipes import Card
 from agebench.remote import Folder
 
 NAME = r"(?i)(?:^|/)(\d{1,7})_(\d+)([mf])(\d{1,3})\.[a-z]+$"
-
-
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
-
-
 HEADERS = {  # what the columns are called, in lower case without spaces and underscores
     "subject": ("idnum", "id", "subjectid", "subject"),
     "dob": ("dob", "dateofbirth", "birthdate"),
@@ -28,8 +24,6 @@ HEADERS = {  # what the columns are called, in lower case without spaces and und
     "age": ("age",),
     "photo": ("photo", "path", "image", "imagename", "filename", "file"),
 }
-
-
 DATES = {
     r"^\d{1,2}/\d{1,2}/\d{4}$": "%m/%d/%Y",
     r"^\d{4}-\d{1,2}-\d{1,2}$": "%Y-%m-%d",

@@ -10,8 +10,6 @@ from agebench.recipes import Card
 from agebench.remote import Folder
 
 AGE = r"^\s*(\d{1,3})_"
-
-
 GENDER = r"^\s*\d{1,3}_([01])_\d_\d"  # only where no field is missing: of `61_1_2017….jpg` nobody knows what the 1 is
 
 

@@ -21,20 +21,10 @@ from agebench import registry
 from agebench.errors import UsageError
 
 TAKES_MODEL = "insightface"  # the detector that `--detector-model` is for
-
-
 MIN_SCORE = 0.5
-
-
 SURE_SCORE = 0.7  # below it a face is doubtful, and a second detector looks again
-
-
 LONG_SIDE = 640  # pixels; larger pictures are reduced to it before detection
-
-
 POLICY = 1  # raise when detect_faces changes what it returns: observations of other policies are not reused
-
-
 SMALL_FACE = 0.2  # of the picture's short side: a lone face below it may be a detail of a larger, missed one
 
 

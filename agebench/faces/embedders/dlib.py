@@ -15,14 +15,8 @@ from agebench.faces.dlib_chips import dlib_chips, load_predictor
 from agebench.faces.embedders import POLICY, Embedder, EmbedderChoice
 
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
-
-
 DLIB_LANDMARKS = "shape_predictor_5_face_landmarks.dat"
-
-
 DLIB_CHIP = 150  # pixels
-
-
 DLIB_PADDING = 0.25
 
 

@@ -20,17 +20,9 @@ from agebench.faces.dlib_chips import dlib_chips, load_predictor
 from agebench.faces.estimators import EXTRA, Estimator, EstimatorChoice, choice_of
 
 BATCH = 32  # faces that go through the network together
-
-
 LANDMARKS = "shape_predictor_5_face_landmarks.dat"
-
-
 PADDINGS = (0.12, 0.24)  # of dlib's mean face: narrower and wider than the package's 0.2, and their estimates meet
-
-
 SIDES = (1, -1)  # as it is, and mirrored
-
-
 RANK = 10
 
 

@@ -14,8 +14,6 @@ from agebench.faces.alignment import cut
 from agebench.faces.estimators import EXTRA, Estimator, EstimatorChoice, choice_of
 
 MARGIN = 1.5  # insightface's crop, in sides of the box
-
-
 RANK = 20
 
 

@@ -29,17 +29,9 @@ from agebench.review.server.readings import drawn
 from agebench.review.server.snapshot import Filters
 
 GRID = 30
-
-
 MOST_READINGS = 1000  # that the audit's page is told of at once
-
-
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
-
-
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
-
-
 By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
 
 

@@ -32,11 +32,7 @@ from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
 
 KEPT_LOOKS = 400
-
-
 KEPT_FACES = 20_000
-
-
 POLL_SECONDS = 2.0
 
 

@@ -19,17 +19,9 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CSRF = "x-agebench-csrf"
-
-
 MOST_BYTES = 64 * 1024  # of a request's body
-
-
 MOST_TARGET = 4 * 1024  # of its path and query
-
-
 SAFE = ("GET", "HEAD")
-
-
 HEADERS = {
     "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

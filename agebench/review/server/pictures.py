@@ -15,14 +15,8 @@ from agebench.pictures import Locator, decode, read_bytes
 from agebench.review.server.desk import Desk
 
 AT_ONCE = 3  # pictures that are decoded at the same time: a large one takes hundreds of megabytes
-
-
 KEPT_BYTES = 48 * 2**20
-
-
 MARGIN = 0.6  # sides of the face that are shown around it
-
-
 QUALITY = 88
 
 

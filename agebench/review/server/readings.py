@@ -16,8 +16,6 @@ from agebench.review.rows import present_pictures
 from agebench.review.server.snapshot import Snapshot
 
 PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
-
-
 Names = tuple[str, str]  # part, path
 
 
