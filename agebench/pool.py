@@ -173,7 +173,7 @@ def _without_main() -> Iterator[None]:
     """Hide the main module from a process that is started: it would run a script anew that has no
     `if __name__ == "__main__"`, and ours needs nothing of it."""
     main = sys.modules["__main__"]
-    before = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    before: dict[str, object] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).pop("__file__", None)
     vars(main)["__spec__"] = None
     try:

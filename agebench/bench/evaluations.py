@@ -48,7 +48,7 @@ def measures(predictions: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def kept_evaluations(run_path: Path) -> list[Evaluation]:
+def stored_evaluations(run_path: Path) -> list[Evaluation]:
     """What a run was evaluated on, from the files beside its predictions.
 
     Raises RunError for a file that is damaged or of another version of agebench.

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench import resources
-from agebench.bench.evaluations import Evaluation, kept_evaluations, measures
+from agebench.bench.evaluations import Evaluation, measures, stored_evaluations
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
@@ -49,7 +49,7 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
     left_out: list[str] = []
     for listed in complete:
         try:
-            evaluations[listed.id] = kept_evaluations(listed.path)
+            evaluations[listed.id] = stored_evaluations(listed.path)
             summaries.append(_summary(listed, evaluations[listed.id]))
         except AgebenchError as error:  # one odd run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")

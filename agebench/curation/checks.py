@@ -49,7 +49,7 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
     path = resources.find("pipelines", name)
     recipe, checks, mistakes = read_curation_recipe(path)
     for check in checks:
-        mistakes += _told(check, _compile(check, set())[1])
+        mistakes += _name_check(check, _compile(check, set())[1])
     if recipe is None or mistakes:
         raise mistaken(path, mistakes)
     return recipe, path
@@ -74,14 +74,14 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     mistakes: list[str] = []
     for check in recipe.check:
         made, wrong = _compile(check, observed)
-        mistakes += _told(check, wrong)
+        mistakes += _name_check(check, wrong)
         compiled += [made] if made else []
     if mistakes:
         raise mistaken(Path(place), mistakes)
     return compiled
 
 
-def _told(check: Check, mistakes: list[str]) -> list[str]:
+def _name_check(check: Check, mistakes: list[str]) -> list[str]:
     return [f"check '{check.name}': {mistake}" for mistake in mistakes]
 
 

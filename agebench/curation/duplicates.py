@@ -85,7 +85,7 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
         return pl.DataFrame(schema=SCHEMA)
     row = pictures["row"].to_numpy()
     phash, inside = hashed["phash"].to_numpy(), _words(hashed["inset_phash"], len(hashed))
-    looks, hashes = _Looks.of(phash[row]), _Hashes(phash, inside, edges, row)
+    looks, hashes = _HashGroups.of(phash[row]), _Hashes(phash, inside, edges, row)
     pairs = np.concatenate([_same_look(looks), _expand(_search(looks, inside[row], threads), looks)])
     pairs = pairs[_confirmed(hashes, pairs)]
     leader = _stars(len(pictures), pairs[:, 0], pairs[:, 1])
@@ -94,7 +94,7 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
 
 
 @dataclass(frozen=True)
-class _Looks:
+class _HashGroups:
     """Pictures (n, the best first) by look: those with the very same hash.
 
     look: (n,) of each picture. order: (n,) pictures look by look, the best of each first; start, count: where a look
@@ -109,7 +109,7 @@ class _Looks:
     hash: Words
 
     @classmethod
-    def of(cls, phash: Words) -> _Looks:
+    def of(cls, phash: Words) -> _HashGroups:
         order = np.argsort(phash, kind="stable")
         ordered = phash[order]
         begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
@@ -165,7 +165,7 @@ def _words(lists: pl.Series, n: int) -> Words:
     return np.asarray(lists.explode().to_numpy(), dtype=np.uint64).reshape(n, -1)
 
 
-def _same_look(looks: _Looks) -> Ints:
+def _same_look(looks: _HashGroups) -> Ints:
     """Pairs (a, b, 0) of pictures with one look: all of them, or in a large one each with the best."""
     look, order, count = looks.look, looks.order, np.repeat(looks.count, looks.count)
     few, many = order[(count > 1) & (count <= MANY)], order[count > MANY]
@@ -180,7 +180,7 @@ def _same_look(looks: _Looks) -> Ints:
     return np.column_stack([found, np.zeros(len(found), np.int64)])
 
 
-def _search(looks: _Looks, inside: Words, threads: int | None) -> Ints:
+def _search(looks: _HashGroups, inside: Words, threads: int | None) -> Ints:
     """Pairs (picture, inset, look) whose hashes are near: inset 0 is the picture itself, then only looks after its own.
 
     Of equal hashes one is searched. A crowd (many hashes with the same two parts) is searched in order of its hashes.
@@ -224,7 +224,7 @@ def _search(looks: _Looks, inside: Words, threads: int | None) -> Ints:
     return pairs[(pairs[:, 1] > 0) | (looks.look[pairs[:, 0]] < pairs[:, 2])]  # whole pictures are found both ways
 
 
-def _expand(found: Ints, looks: _Looks) -> Ints:
+def _expand(found: Ints, looks: _HashGroups) -> Ints:
     """Pairs (a, b, inset of a) from (picture, inset, look): all pictures of small looks, the best of large ones."""
 
     def spread(pairs: Ints, column: int) -> Ints:

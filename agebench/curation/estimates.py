@@ -86,7 +86,7 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
     labels = rows.select("sha256", "face_no", "age", "group_id").hash_rows(seed=0).to_numpy().tobytes()
     version = f"{digest(recipe)[:12]}-{hashlib.sha256(labels).hexdigest()[:12]} on {detector}"
-    if done is not None and done.made_of == version:
+    if done is not None and done.inputs_hash == version:
         return {CROSS_FIT: version}
     if rows["group_id"].n_unique() < 2 * FOLDS:
         raise NothingCurated(

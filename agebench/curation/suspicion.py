@@ -174,16 +174,15 @@ class _Errors:
 
 
 class _Model:
-    """The mixture. weights: how much each voice counts. prior: (100,) what turns their product into a posterior.
+    """The mixture. weights: how much each source counts. prior: (100,) what turns their product into a posterior.
 
-    An estimator has two voices: its estimate with the errors that it is found to make, and its own probabilities, which
-    of some estimators are posteriors and of others mean little.
-    """
+    An estimator has two sources: its estimate with the errors that it is found to make, and its own probabilities,
+    which of some estimators are posteriors and of others mean little."""
 
     def __init__(self, claims: Ints, views: list[_View]) -> None:
         self.errors = [_Errors(view) for view in views]
-        voices = len(views) + sum(view.probabilities is not None for view in views)
-        self.weights = np.full(voices, 1 / np.sqrt(max(1, voices)))
+        sources = len(views) + sum(view.probabilities is not None for view in views)
+        self.weights = np.full(sources, 1 / np.sqrt(max(1, sources)))
         self.prior = np.full(CLASSES, 1 / CLASSES)
         self.wrong_share = 0.1
         self.wrong_claims = np.full(CLASSES, 1 / CLASSES)
@@ -197,7 +196,7 @@ class _Model:
                 self._weigh(claims, says)
             posterior = self._join(says)
             wrong = self.wrong(posterior, claims)
-            self._settle(claims, posterior, wrong)
+            self._update_priors(claims, posterior, wrong)
 
     def _estimates(self, views: list[_View]) -> list[Floats]:
         """Of each estimator (N, 100): the log likelihood of its estimate at every age; 0 where it has none."""
@@ -240,7 +239,7 @@ class _Model:
                 self.weights = weights
             self.weights[n] = np.clip(self.weights[n] * WEIGHTS[int(np.argmax(tried))], 0.01, 2.0)
 
-    def _settle(self, claims: Ints, posterior: Floats, wrong: Floats) -> None:
+    def _update_priors(self, claims: Ints, posterior: Floats, wrong: Floats) -> None:
         """The share of wrong claims, what they claim, and the prior that gives right claims their own distribution."""
         self.wrong_share = float((wrong.sum() + 1) / (len(claims) + 20))
         found = _smooth(np.bincount(claims, wrong, minlength=CLASSES), WRONG_BANDWIDTH) + 1e-3

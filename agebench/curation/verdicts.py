@@ -43,7 +43,7 @@ def derive_evidence(manifest: Path, request: object) -> Derived:
 
 def store_evidence(con: duckdb.DuckDBPyConnection) -> None:
     """Store the evidence as it is now."""
-    con.execute("CREATE OR REPLACE TABLE kept_evidence AS SELECT * FROM evidence ORDER BY record_id")
+    con.execute("CREATE OR REPLACE TABLE stored_evidence AS SELECT * FROM evidence ORDER BY record_id")
 
 
 def derive_verdicts(manifest: Path, request: Request) -> Derived:
@@ -101,7 +101,7 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
             with _as_recipe_error(recipe, check.name):
                 con.execute(
                     f"INSERT INTO verdict SELECT record_id, ?, ?, {check.reason_sql}, {check.number_sql} "
-                    f"FROM kept_evidence WHERE {check.condition_sql} ORDER BY record_id",
+                    f"FROM stored_evidence WHERE {check.condition_sql} ORDER BY record_id",
                     [check.name, check.verdict],
                 )
         set_meta(con, recipe=recipe, recipe_digest=recipe_digest)
@@ -122,7 +122,7 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, 
                 continue
             with _as_recipe_error(recipe, check.name):
                 con.execute(
-                    f"INSERT INTO fired SELECT record_id, ?, ?, ? FROM kept_evidence WHERE {check.condition_sql}",
+                    f"INSERT INTO fired SELECT record_id, ?, ?, ? FROM stored_evidence WHERE {check.condition_sql}",
                     [position, check.name, check.verdict],
                 )
     return query(

@@ -1,4 +1,4 @@
-"""Bringing five landmarks to where a template has them: the one cropper, for crops that are kept and for other networks."""
+"""Bringing five landmarks to where a template has them: the one cropper, for kept crops and for other networks."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ BATCH = 64
 SHARD_BYTES = 64 * 2**20
 
 
-class Wish(NamedTuple):
+class CropRequest(NamedTuple):
     """One crop to make. `landmarks`: ten numbers, or None for the whole picture."""
 
     part: str
@@ -34,33 +34,34 @@ class Wish(NamedTuple):
     landmarks: tuple[float, ...] | None
 
 
-def wishes(rows: pl.DataFrame) -> list[Wish]:
-    """One wish a different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole picture."""
+def crop_requests(rows: pl.DataFrame) -> list[CropRequest]:
+    """One request a different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole
+    picture."""
     frame = (
         rows.select("part", "path", "sha256", pl.col("face_no").fill_null(WHOLE_PICTURE), "landmarks")
         .filter(pl.col("sha256").is_not_null())
         .unique(["sha256", "face_no"], keep="first", maintain_order=True)
     )
     return [
-        Wish(part, path, sha256, face_no, tuple(landmarks) if landmarks is not None else None)
+        CropRequest(part, path, sha256, face_no, tuple(landmarks) if landmarks is not None else None)
         for part, path, sha256, face_no, landmarks in frame.iter_rows()
     ]
 
 
 def make_crops(
-    wanted: Sequence[Wish],
+    wanted: Sequence[CropRequest],
     folders: Mapping[str, Folder],
     store: CropStore,
     *,
     workers: int,
     on_progress: Callable[[int, int], None] | None = None,
-) -> list[tuple[Wish, str]]:
+) -> list[tuple[CropRequest, str]]:
     """Make the wanted crops that the store lacks; those that cannot be made, with the fault.
 
     Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
     """
-    missing = [wish for wish in wanted if (wish.sha256, wish.face_no) not in store.places]
-    failed: list[tuple[Wish, str]] = []
+    missing = [request for request in wanted if (request.sha256, request.face_no) not in store.places]
+    failed: list[tuple[CropRequest, str]] = []
     keys: list[Key] = []
     images: list[bytes] = []
     done = held = 0
@@ -83,12 +84,12 @@ def make_crops(
     try:
         for result in results:
             outcomes = [(result.item, None, "crashed")] if isinstance(result, Crashed) else result
-            for wish, image, fault in outcomes:
+            for request, image, fault in outcomes:
                 done += 1
                 if image is None:
-                    failed.append((wish, fault or "unknown"))
+                    failed.append((request, fault or "unknown"))
                     continue
-                keys.append((wish.sha256, wish.face_no))
+                keys.append((request.sha256, request.face_no))
                 images.append(image)
                 held += len(image)
             if held > SHARD_BYTES:
@@ -115,25 +116,25 @@ def set_up(folders: dict[str, Folder], size: int, encoding: Encoding) -> None:
     _setting = (Locator(folders), size, encoding)
 
 
-def crop_batch(batch: Sequence[Wish]) -> list[tuple[Wish, bytes | None, str | None]]:
-    """(wish, encoded crop, fault) of every wish."""
+def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | None, str | None]]:
+    """(request, encoded crop, fault) of every request."""
     if _setting is None:
         raise RuntimeError("set_up has not run in this process")
-    return [(wish, *_crop(wish, *_setting)) for wish in batch]
+    return [(request, *_crop(request, *_setting)) for request in batch]
 
 
-def _crop(wish: Wish, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
-    fault = locator.stat(wish.part, wish.path)[2]  # a link may have been put there since it was observed
-    place, _ = locator.find(wish.part, wish.path)
+def _crop(request: CropRequest, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
+    fault = locator.stat(request.part, request.path)[2]  # a link may have been put there since it was observed
+    place, _ = locator.find(request.part, request.path)
     if place is None or fault:
         return None, fault
     data, fault = read_bytes(place)
     if fault:
         return None, fault
-    if hashlib.sha256(data).hexdigest() != wish.sha256:
+    if hashlib.sha256(data).hexdigest() != request.sha256:
         return None, "changed since it was observed"
-    points = None if wish.landmarks is None else np.asarray(wish.landmarks, dtype=np.float64).reshape(5, 2)
-    picture, fault = decode(data, sha256=wish.sha256)
+    points = None if request.landmarks is None else np.asarray(request.landmarks, dtype=np.float64).reshape(5, 2)
+    picture, fault = decode(data, sha256=request.sha256)
     if picture is None:
         return None, fault
     if points is None:
@@ -168,7 +169,7 @@ def crop_records(
     """Crops of `records` (part, path, sha256, face_no, landmarks, …); a record without a face is cropped whole."""
     store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size, crop.encoding)
     failed = make_crops(
-        wishes(records),
+        crop_requests(records),
         folders,
         store,
         workers=workers or os.cpu_count() or 1,

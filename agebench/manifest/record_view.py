@@ -17,7 +17,7 @@ MOST_RELATIVES = 60  # photographs of the same subject
 
 
 @dataclass(frozen=True)
-class Look:
+class RecordView:
     """One record. evidence: column → value (see `manifest.evidence`); reasons: check, verdict, reason, in words.
 
     faces: face_no, x, y, w, h (pixels of the upright picture), score, landmarks (10 numbers), meant (by people's
@@ -42,7 +42,7 @@ class Look:
     decision: dict[str, Any] | None
 
 
-def look_at(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = True) -> Look | None:
+def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = True) -> RecordView | None:
     """What is known of a record of a judged manifest; None where there is no such record.
 
     answered=False: without what people have answered about it and its companions.
@@ -51,7 +51,7 @@ def look_at(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = 
     def rows(sql: str, *values: object) -> list[dict[str, Any]]:
         return query(con, sql, list(values)).to_dicts()
 
-    found = rows("SELECT * FROM kept_evidence WHERE record_id = ?", record_id)
+    found = rows("SELECT * FROM stored_evidence WHERE record_id = ?", record_id)
     if not found:
         return None
     evidence = found[0]
@@ -100,7 +100,7 @@ def look_at(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = 
         decided = decision["status"] == "decided"
         verdict = "review" if not decided else "reject" if decision["answer"] == "reject" else "keep"
         age = decision["age"] if decision["age"] is not None else age
-    return Look(
+    return RecordView(
         record_id, evidence["part"], evidence["path"], age, verdict, evidence, reasons,
         [face | {"meant": face["face_no"] == meant} for face in faces], estimates, relatives, duplicates, decision,
     )  # fmt: skip
@@ -115,7 +115,7 @@ def _companions(con: duckdb.DuckDBPyConnection, ids: list[int], answered: bool) 
                CASE WHEN e.face_w > 0 THEN [e.face_x, e.face_y, e.face_w, e.face_h, e.width, e.height] END AS face,
                CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
                     WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
-        FROM (SELECT * FROM kept_evidence WHERE record_id IN ({numbers})) AS e
+        FROM (SELECT * FROM stored_evidence WHERE record_id IN ({numbers})) AS e
         LEFT JOIN (SELECT * FROM decision WHERE {answered}) AS d USING (record_id)
         LEFT JOIN (SELECT record_id, min(verdict) AS verdict FROM verdict WHERE record_id IN ({numbers})
                    GROUP BY record_id) v USING (record_id)

@@ -32,7 +32,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     set_meta(con, folders=places)
     digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
     known = derivations_made(con).get("records")
-    if known is not None and known.made_of == digest:
+    if known is not None and known.inputs_hash == digest:
         return False
     con.register("incoming", frame.with_row_index("record_id").to_arrow())
     con.execute(f"DELETE FROM record; INSERT INTO record SELECT record_id, {', '.join(RECORD_COLUMNS)} FROM incoming")

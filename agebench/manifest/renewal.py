@@ -30,24 +30,24 @@ class Derived:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A derivation as it was made last. made_of: the hash of its inputs and version; there: False where there was
+class DerivationState:
+    """A derivation as it was made last. inputs_hash: the hash of its inputs and version; there: False where there was
     nothing to derive; key: what others depend on."""
 
-    made_of: str
+    inputs_hash: str
     result: str | None
     there: bool
     at: str
 
     @property
     def key(self) -> str:
-        return self.result or self.made_of
+        return self.result or self.inputs_hash
 
 
-def derivations_made(con: duckdb.DuckDBPyConnection) -> dict[str, Made]:
+def derivations_made(con: duckdb.DuckDBPyConnection) -> dict[str, DerivationState]:
     """Name → how it was made last, of all derivations and outside facts that the manifest remembers."""
-    rows = con.execute('SELECT name, made_of, result, there, "at" FROM derivation').fetchall()
-    return {name: Made(*rest) for name, *rest in rows}
+    rows = con.execute('SELECT name, inputs_hash, result, there, "at" FROM derivation').fetchall()
+    return {name: DerivationState(*rest) for name, *rest in rows}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ManifestState:
     whether any picture was ever read."""
 
     meta: dict[str, str] = field(default_factory=dict)
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, DerivationState] = field(default_factory=dict)
     pictures: bool = False
 
 
@@ -80,12 +80,12 @@ def is_judged(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def mark_made(
-    con: duckdb.DuckDBPyConnection, name: str, made_of: str, *, result: str | None = None, there: bool = True
-) -> Made:
+    con: duckdb.DuckDBPyConnection, name: str, inputs_hash: str, *, result: str | None = None, there: bool = True
+) -> DerivationState:
     """Remember what a derivation, or a fact from outside, was made of."""
-    made = Made(made_of, result, there, datetime.now(UTC).isoformat())
+    made = DerivationState(inputs_hash, result, there, datetime.now(UTC).isoformat())
     forget(con, [name])
-    con.execute("INSERT INTO derivation VALUES (?, ?, ?, ?, ?)", [name, made_of, result, there, made.at])
+    con.execute("INSERT INTO derivation VALUES (?, ?, ?, ?, ?)", [name, inputs_hash, result, there, made.at])
     return made
 
 
@@ -100,8 +100,8 @@ def renew(
     facts: Mapping[str, str | None],
     *,
     names: Iterable[str] | None = None,
-    made: Mapping[str, Made] | None = None,
-) -> dict[str, Made]:
+    made: Mapping[str, DerivationState] | None = None,
+) -> dict[str, DerivationState]:
     """Make anew what is not made of its present inputs; all derivations of the manifest as they are then.
 
     facts: the keys of what comes from outside, such as the name of the detector in force; `records` and `observations`
@@ -117,23 +117,23 @@ def renew(
     for derivation in DERIVATIONS:
         if names is not None and derivation.name not in names:
             continue
-        made_of = _made_of(derivation, made, facts)
+        inputs_hash = _made_of(derivation, made, facts)
         before = made.get(derivation.name)
-        if before is not None and before.made_of == made_of:
+        if before is not None and before.inputs_hash == inputs_hash:
             continue
         derived = _function(derivation)(manifest, request)
         with open_manifest(manifest, write=True) as con:
-            made[derivation.name] = _write(con, derivation, derived, made_of)
+            made[derivation.name] = _write(con, derivation, derived, inputs_hash)
     return made
 
 
-def is_current(name: str, made: Mapping[str, Made], facts: Mapping[str, str | None]) -> bool:
+def is_current(name: str, made: Mapping[str, DerivationState], facts: Mapping[str, str | None]) -> bool:
     """Whether a derivation was made of its present inputs; facts: as `renew` takes them."""
     derivation = next(one for one in DERIVATIONS if one.name == name)
-    return name in made and made[name].made_of == _made_of(derivation, made, facts)
+    return name in made and made[name].inputs_hash == _made_of(derivation, made, facts)
 
 
-def _made_of(derivation: Derivation, made: Mapping[str, Made], facts: Mapping[str, str | None]) -> str:
+def _made_of(derivation: Derivation, made: Mapping[str, DerivationState], facts: Mapping[str, str | None]) -> str:
     keys = [facts[name] if name in facts else made[name].key if name in made else None for name in derivation.inputs]
     return hashlib.sha256(repr((derivation.version, keys)).encode()).hexdigest()
 
@@ -144,7 +144,9 @@ def _function(derivation: Derivation) -> Callable[[Path, Any], Derived | None]:
     return function
 
 
-def _write(con: duckdb.DuckDBPyConnection, derivation: Derivation, derived: Derived | None, made_of: str) -> Made:
+def _write(
+    con: duckdb.DuckDBPyConnection, derivation: Derivation, derived: Derived | None, inputs_hash: str
+) -> DerivationState:
     for table in derivation.tables:
         rows = derived.tables.get(table.name) if derived else None
         con.execute(f"DELETE FROM {table.name}")
@@ -159,5 +161,5 @@ def _write(con: duckdb.DuckDBPyConnection, derivation: Derivation, derived: Deri
     if derived and derived.write:
         derived.write(con)
     return mark_made(
-        con, derivation.name, made_of, result=derived.result if derived else None, there=derived is not None
+        con, derivation.name, inputs_hash, result=derived.result if derived else None, there=derived is not None
     )

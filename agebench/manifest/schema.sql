@@ -35,10 +35,10 @@ CREATE TABLE IF NOT EXISTS embedding (sha256 VARCHAR NOT NULL, face_no INTEGER N
 CREATE TABLE IF NOT EXISTS observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
 
 -- Derived tables are declared in manifest/derivations.py. Here is what each derivation was made of when it was made last.
--- made_of: a hash of its inputs and version; result: of what it gave, where equal results change nothing further;
+-- inputs_hash: a hash of its inputs and version; result: of what it gave, where equal results change nothing further;
 -- there: whether there was anything to derive. Facts from outside (records, observations) are remembered alike.
 CREATE TABLE IF NOT EXISTS derivation (
-    name VARCHAR NOT NULL, made_of VARCHAR NOT NULL, result VARCHAR, there BOOLEAN NOT NULL, "at" VARCHAR NOT NULL
+    name VARCHAR NOT NULL, inputs_hash VARCHAR NOT NULL, result VARCHAR, there BOOLEAN NOT NULL, "at" VARCHAR NOT NULL
 );
 
 -- What the recipe in force says. `status` of a check is `ran` or `not run` (its observer has not run).

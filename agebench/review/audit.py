@@ -28,7 +28,7 @@ from agebench.manifest.store import open_manifest
 from agebench.review.decisions import Decision, beside
 from agebench.review.label_errors import posterior
 from agebench.review.resolution import standing
-from agebench.review.rows import kept_rows, lines_of, present_pictures
+from agebench.review.rows import auditable_rows, lines_of, present_pictures
 
 TWICE = 0.5  # share of the sample that is read twice
 Name = tuple[str, str]  # part, path
@@ -291,7 +291,7 @@ def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: 
         if file.is_file():
             sample, drawn = read_sample(file), False
         else:
-            sample = draw_sample(kept_rows(con), n=n, seed=seed, curated=fingerprint)
+            sample = draw_sample(auditable_rows(con), n=n, seed=seed, curated=fingerprint)
             drawn = True
         present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
         curate = curate_command(con, manifest)

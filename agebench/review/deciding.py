@@ -19,7 +19,7 @@ from agebench.review import audit as audits
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision
 from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
 from agebench.review.resolution import resolve
-from agebench.review.rows import Subject, answered_records, lines_of, subject_of
+from agebench.review.rows import AnsweredRecord, answered_records, find_record, lines_of
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def decide(
         if not text.isascii() and not _is_text(text):
             raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
     with open_manifest(manifest) as con:
-        subject = subject_of(con, part, path)
+        subject = find_record(con, part, path)
         if subject is None:
             raise UsageError(*unknown_record(con, manifest, part, path))
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
@@ -173,7 +173,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-def _drawn(manifest: Path, subject: Subject) -> dict[str, Any]:
+def _drawn(manifest: Path, subject: AnsweredRecord) -> dict[str, Any]:
     """The record as the latest audit drew it whose sample holds its present picture, else any picture of it. Raises
     UsageError where none does."""
     name = (subject.part, subject.path)
@@ -200,7 +200,12 @@ def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
 
 
 def must_fit(
-    subject: Subject, *, answer: Answer | None, age: int | None = None, box: Box | None = None, audit: bool = False
+    subject: AnsweredRecord,
+    *,
+    answer: Answer | None,
+    age: int | None = None,
+    box: Box | None = None,
+    audit: bool = False,
 ) -> None:
     """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
     as it is, a picture kept that cannot be read, a box whose middle lies outside the picture. `answers.resolve` calls

@@ -125,7 +125,7 @@ def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
     try:
         return Decision(**{"id": new_id(), "at": at} | values)
     except ValidationError as error:
-        raise DecisionError(f"This is no answer: {_told(error)}.") from error
+        raise DecisionError(f"This is no answer: {_first_mistake(error)}.") from error
 
 
 _last_id = 0
@@ -224,7 +224,7 @@ def parse(data: bytes, name: str) -> list[Decision]:
             decision = Decision.model_validate_json(line)
         except ValidationError as error:
             raise DecisionError(
-                f"{name}, line {number}: {_told(error)}.", "Mend that line; nothing was changed."
+                f"{name}, line {number}: {_first_mistake(error)}.", "Mend that line; nothing was changed."
             ) from error
         if decision.id in contents:
             if Decision.model_validate_json(contents[decision.id]) != decision:
@@ -374,7 +374,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _told(error: ValidationError) -> str:
+def _first_mistake(error: ValidationError) -> str:
     """The first mistake as `key: what`."""
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(str(place) for place in first["loc"])

@@ -41,7 +41,7 @@ QUEUE = """
 
 
 @dataclass(frozen=True)
-class Subject:
+class AnsweredRecord:
     """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels;
     error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot."""
 
@@ -56,7 +56,7 @@ class Subject:
     error: str | None = None
 
 
-def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject | None:
+def find_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> AnsweredRecord | None:
     """The record of that name; None where there is none."""
     rows = con.execute(
         """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error
@@ -66,7 +66,7 @@ def subject_of(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Subject 
                ON j.record_id = r.record_id""",
         [part, path, part, path],
     ).fetchall()
-    return Subject(*rows[0]) if rows else None
+    return AnsweredRecord(*rows[0]) if rows else None
 
 
 def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +135,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
         con.unregister("incoming_also")
 
 
-def kept_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+def auditable_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """The kept records of ages 0 to 99, in order: record_id, part, path, age (in force), sha256."""
     return query(
         con,

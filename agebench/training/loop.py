@@ -79,7 +79,7 @@ def fit(
     bare = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how))
-    loss_of, dice = make_loss(recipe.loss), torch.Generator(device)
+    loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
@@ -114,10 +114,10 @@ def fit(
             rate = rate_at(how, step - 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            dice.manual_seed(_mix(seed, step, fabric.global_rank))
+            generator.manual_seed(_mix(seed, step, fabric.global_rank))
             torch.manual_seed(_mix(seed, step, fabric.global_rank))  # dropout
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
-            loss = loss_of(network(normalise(augment(pictures, recipe.augment, dice))), ages)
+            loss = loss_of(network(normalise(augment(pictures, recipe.augment, generator))), ages)
             optimiser.zero_grad()
             fabric.backward(loss)
             optimiser.step()

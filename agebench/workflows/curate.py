@@ -25,7 +25,7 @@ from agebench.curation.observing.worker import seconds_per_picture, set_up
 from agebench.curation.settings import CurateSettings, Stage, resolve_settings
 from agebench.manifest import summary
 from agebench.manifest.records import known_files, record_names, seen_content, write_records
-from agebench.manifest.renewal import Made, derivations_made, forget, renew
+from agebench.manifest.renewal import DerivationState, derivations_made, forget, renew
 from agebench.manifest.store import create, get_meta, open_manifest, set_meta
 from agebench.pool import Crashed, run_batches
 from agebench.remote import Folder
@@ -159,7 +159,7 @@ def curate(
 
 def _observe(
     s: CurateSettings, observe_files: ObserveFiles, workers: int | None, on_progress: Callable[[Progress], None] | None
-) -> tuple[int, int, dict[str, Made] | None]:
+) -> tuple[int, int, dict[str, DerivationState] | None]:
     """Write the release's records and look at what was not seen; (pictures looked at, records whose picture was known,
     the derivations as they were made, where nothing was looked at).
 

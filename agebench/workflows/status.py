@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agebench import recipes, resources
-from agebench.bench.evaluations import kept_evaluations
+from agebench.bench.evaluations import stored_evaluations
 from agebench.curation.observing.parts import curating, has_parts
 from agebench.errors import AgebenchError
 from agebench.manifest import summary
@@ -89,7 +89,7 @@ def status(runs_dir: Path) -> Status:
 
 def _evaluated(run: Path) -> list[str]:
     try:
-        return [evaluation.name for evaluation in kept_evaluations(run)]
+        return [evaluation.name for evaluation in stored_evaluations(run)]
     except AgebenchError:
         return ["(an evaluation file is damaged)"]
 

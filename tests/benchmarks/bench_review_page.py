@@ -247,7 +247,7 @@ def draw_pictures(folder: Path, path: Path) -> list[int]:
         drawn["digest"].append(hashlib.sha256(data).hexdigest())
     with open_manifest(path, write=True) as con:
         con.register("drawn", pl.DataFrame(drawn).to_arrow())
-        for table in ("content", "image", "observed", "face", "age_estimate", "kept_evidence"):
+        for table in ("content", "image", "observed", "face", "age_estimate", "stored_evidence"):
             con.execute(f"UPDATE {table} SET sha256 = digest FROM drawn WHERE {table}.sha256 = sha256(drawn.path)")
         con.unregister("drawn")
     return [int(record) for record in first["record_id"]]

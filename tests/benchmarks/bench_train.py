@@ -67,14 +67,14 @@ def bare_rate(recipe: ModelRecipe, steps: int, changed: bool) -> float:
     optimiser, loss_of = make_optimiser(network, recipe.train), make_loss(recipe.loss)
     size, batch = recipe.crop.size, recipe.train.batch
     pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)
-    ages, dice = torch.randint(0, 100, (batch,), device=device), torch.Generator(device)
+    ages, generator = torch.randint(0, 100, (batch,), device=device), torch.Generator(device)
     ready = normalise(pictures)
     warm = 20
     for step in range(steps):
         if step == warm:
             _wait(device)
             begun = time.perf_counter()
-        values = normalise(augment(pictures, recipe.augment, dice)) if changed else ready
+        values = normalise(augment(pictures, recipe.augment, generator)) if changed else ready
         loss = loss_of(network(values), ages)
         optimiser.zero_grad()
         loss.backward()

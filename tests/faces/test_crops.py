@@ -20,7 +20,7 @@ from agebench.faces import crop_store as shards_module
 from agebench.faces import crops as make_module
 from agebench.faces.alignment import WHOLE_PICTURE
 from agebench.faces.crop_store import CropStore, Encoding, crops_folder, encode
-from agebench.faces.crops import Wish, make_crops, wishes
+from agebench.faces.crops import CropRequest, crop_requests, make_crops
 
 RNG = np.random.default_rng(0)
 POINTS = (70.0, 80.0, 130.0, 80.0, 100.0, 110.0, 75.0, 140.0, 125.0, 140.0)
@@ -160,15 +160,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def wanted(folder: Path, numbers: Sequence[int]) -> list[Wish]:
+def wanted(folder: Path, numbers: Sequence[int]) -> list[CropRequest]:
     found = []
     for i in numbers:
         digest = hashlib.sha256((folder / f"{i}.png").read_bytes()).hexdigest()
-        found.append(Wish("p", f"{i}.png", digest, WHOLE_PICTURE if i == 7 else 0, None if i == 7 else POINTS))
+        found.append(CropRequest("p", f"{i}.png", digest, WHOLE_PICTURE if i == 7 else 0, None if i == 7 else POINTS))
     return found
 
 
-def make(folder: Path, store: CropStore, numbers: Sequence[int], **how: Any) -> list[tuple[Wish, str]]:
+def make(folder: Path, store: CropStore, numbers: Sequence[int], **how: Any) -> list[tuple[CropRequest, str]]:
     return make_crops(wanted(folder, numbers), {"p": folder}, store, **({"workers": 1} | how))
 
 
@@ -202,11 +202,11 @@ def test_only_what_is_missing_is_made(pictures: Path, tmp_path: Path, monkeypatc
 def test_what_cannot_be_cropped_is_told_with_its_fault(pictures: Path, tmp_path: Path) -> None:
     store = CropStore(tmp_path / "s", 64, "raw")
     odd = [
-        Wish("p", "8.png", hashlib.sha256((pictures / "8.png").read_bytes()).hexdigest(), 0, POINTS),
-        Wish("p", "none.png", "a" * 64, 0, POINTS),
-        Wish("p", "../x.png", "b" * 64, 0, POINTS),
-        Wish("p", "1.png", "c" * 64, 0, POINTS),
-        Wish("q", "1.png", "d" * 64, 0, POINTS),
+        CropRequest("p", "8.png", hashlib.sha256((pictures / "8.png").read_bytes()).hexdigest(), 0, POINTS),
+        CropRequest("p", "none.png", "a" * 64, 0, POINTS),
+        CropRequest("p", "../x.png", "b" * 64, 0, POINTS),
+        CropRequest("p", "1.png", "c" * 64, 0, POINTS),
+        CropRequest("q", "1.png", "d" * 64, 0, POINTS),
     ]
     failed = make_crops(odd, {"p": pictures}, store, workers=1)
     assert [fault for _, fault in failed] == [
@@ -249,7 +249,10 @@ def test_one_crop_is_wished_for_each_face_of_each_content() -> None:
             "landmarks": [list(POINTS), list(POINTS), None, None],
         }
     )  # fmt: skip
-    assert wishes(rows) == [Wish("p", "a", "x", 0, POINTS), Wish("p", "c", "y", WHOLE_PICTURE, None)]
+    assert crop_requests(rows) == [
+        CropRequest("p", "a", "x", 0, POINTS),
+        CropRequest("p", "c", "y", WHOLE_PICTURE, None),
+    ]
 
 
 def test_two_stores_that_write_to_one_folder_keep_each_others_crops(tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ def test_a_face_that_a_human_boxed_has_a_crop_of_its_own(tmp_path: Path) -> None
          "landmarks": [None, POINTS, POINTS]},
         schema_overrides={"face_no": pl.Int32, "landmarks": pl.List(pl.Float32)}, strict=False,
     )  # fmt: skip
-    found = wishes(rows)
+    found = crop_requests(rows)
     assert [w.face_no for w in found] == [WHOLE_PICTURE, -32_001, -2]
     store = CropStore(tmp_path / "s", 16, "raw")
     store.add([("x", w.face_no) for w in found], [encode(crop_of(i), "raw") for i in range(3)])

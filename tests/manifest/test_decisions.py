@@ -14,13 +14,13 @@ from agebench.curation.verdicts import judge_apart
 from agebench.errors import DecisionError
 from agebench.manifest.export import plan_rows, verdict_rows
 from agebench.manifest.plans import PlanFacts, curated_fingerprint, write_plan
-from agebench.manifest.record_view import look_at
+from agebench.manifest.record_view import view_record
 from agebench.manifest.renewal import made_at, read_state
 from agebench.manifest.store import open_manifest, query
 from agebench.manifest.summary import counts, funnel
 from agebench.review.decisions import Decision, append, decisions_file, new_decision
 from agebench.review.folding import answers_key, check_answers
-from agebench.review.rows import decision_of, kept_rows, queue_rows, subject_of
+from agebench.review.rows import auditable_rows, decision_of, find_record, queue_rows
 
 from .judging import facts_of, fold_answers, judge_by
 from .test_evidence import face, fold, part, seen
@@ -59,7 +59,7 @@ def test_a_decision_beats_every_verdict(build: Build) -> None:
     with open_manifest(path) as con:
         assert counts(con) == {"keep": 4, "review": 0, "reject": 2}
         assert query(con, "SELECT age FROM curated")["age"].to_list() == [1, 2, 33, 5]
-        assert kept_rows(con)["age"].to_list() == [1, 2, 33, 5]
+        assert auditable_rows(con)["age"].to_list() == [1, 2, 33, 5]
         steps = dict(funnel(con).select("step", "records").iter_rows())
         assert steps == {"records": 6, "odd": 0, "high": 1, "decision": 1, "reviewers_disagree": 0,
                          "picture_changed": 0, "claim_changed": 0, "answer_does_not_fit": 0, "kept": 4}  # fmt: skip
@@ -200,8 +200,8 @@ def test_the_record_that_is_answered_about(build: Build) -> None:
     fold(path)
     judged(path)
     with open_manifest(path) as con:
-        one = subject_of(con, "p", "00001.jpg")
-        assert subject_of(con, "p", "x") is None
+        one = find_record(con, "p", "00001.jpg")
+        assert find_record(con, "p", "x") is None
     assert one is not None
     assert (one.record_id, one.age, one.verdict, one.width, one.height) == (1, 1, "review", 200, 100)
 
@@ -220,11 +220,11 @@ def test_what_a_person_sees_who_is_asked(build: Build) -> None:
     say(path, 2, "reject", sha256=f"{2:064x}")
     judged(path)
     with open_manifest(path) as con:
-        one, alone, first = look_at(con, 1), look_at(con, 5), look_at(con, 0)
+        one, alone, first = view_record(con, 1), view_record(con, 5), view_record(con, 0)
         verdicts = {r["record_id"]: r["verdict"] for r in query(con, "SELECT * FROM judged").to_dicts()}
-        assert {i: (look_at(con, i) or one).verdict for i in range(6)} == verdicts  # type: ignore[union-attr]
-        assert look_at(con, 6) is None
-        unanswered = look_at(con, 1, answered=False)
+        assert {i: (view_record(con, i) or one).verdict for i in range(6)} == verdicts  # type: ignore[union-attr]
+        assert view_record(con, 6) is None
+        unanswered = view_record(con, 1, answered=False)
     assert one is not None
     assert alone is not None
     assert first is not None

@@ -12,21 +12,21 @@ PICTURES = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=t
 ALL = Augment(flip=True, crop=0.2, rotate=10, colour=0.3)
 
 
-def dice(seed: int = 0) -> torch.Generator:
+def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_seed_others():
-    assert torch.equal(augment(PICTURES, ALL, dice()), augment(PICTURES, ALL, dice()))
-    assert not torch.equal(augment(PICTURES, ALL, dice()), augment(PICTURES, ALL, dice(1)))
+    assert torch.equal(augment(PICTURES, ALL, generator()), augment(PICTURES, ALL, generator()))
+    assert not torch.equal(augment(PICTURES, ALL, generator()), augment(PICTURES, ALL, generator(1)))
 
 
 def test_without_changes_the_pictures_stay_as_they_are():
-    assert torch.equal(augment(PICTURES, Augment(flip=False), dice()), PICTURES.float())
+    assert torch.equal(augment(PICTURES, Augment(flip=False), generator()), PICTURES.float())
 
 
 def test_a_flip_mirrors_about_half_of_the_pictures_left_to_right_and_touches_nothing_else():
-    changed = augment(PICTURES, Augment(flip=True), dice())
+    changed = augment(PICTURES, Augment(flip=True), generator())
     mirrored = [torch.equal(c, p.flip(1).float()) for c, p in zip(changed, PICTURES, strict=True)]
     same = [torch.equal(c, p.float()) for c, p in zip(changed, PICTURES, strict=True)]
     assert all(m != s for m, s in zip(mirrored, same, strict=True))
@@ -35,7 +35,7 @@ def test_a_flip_mirrors_about_half_of_the_pictures_left_to_right_and_touches_not
 
 @pytest.mark.parametrize("how", [ALL, Augment(colour=1.0), Augment(crop=0.5, rotate=45)])
 def test_values_stay_in_range_and_shapes_as_they_were(how):
-    changed = augment(PICTURES, how, dice())
+    changed = augment(PICTURES, how, generator())
     assert changed.shape == PICTURES.shape
     assert changed.dtype == torch.float32
     assert changed.min() >= 0
@@ -43,13 +43,13 @@ def test_values_stay_in_range_and_shapes_as_they_were(how):
 
 
 def test_a_crop_of_nothing_beside_a_rotation_of_nothing_is_the_picture():
-    barely = augment(PICTURES, Augment(flip=False, crop=1e-6), dice())
+    barely = augment(PICTURES, Augment(flip=False, crop=1e-6), generator())
     assert (barely - PICTURES.float()).abs().max() < 0.1
 
 
 def test_crops_enlarge_and_reduce_faces_alike_and_show_black_outside():
     white = torch.full((400, 32, 32, 3), 255, dtype=torch.uint8)
-    changed = augment(white, Augment(flip=False, crop=0.25), dice())
+    changed = augment(white, Augment(flip=False, crop=0.25), generator())
     shown = (changed[..., 0] > 127).float().mean((1, 2)).sqrt()  # the side of the picture that is seen
     assert shown.min() == pytest.approx(1 / 1.25, abs=0.04)
     assert 0.3 < (shown < 0.99).float().mean() < 0.75
@@ -59,14 +59,14 @@ def test_crops_enlarge_and_reduce_faces_alike_and_show_black_outside():
 def test_crops_are_off_the_middle_as_often_one_way_as_the_other():
     dot = torch.zeros(400, 33, 33, 3, dtype=torch.uint8)
     dot[:, 15:18, 15:18] = 255
-    weight = augment(dot, Augment(flip=False, crop=0.25), dice()).mean(3)
+    weight = augment(dot, Augment(flip=False, crop=0.25), generator()).mean(3)
     across = (weight.sum(1) * torch.arange(33)).sum(1) / weight.sum((1, 2)) - 16
     assert abs(across.mean()) < 0.3
     assert 1 < across.abs().max() <= 0.25 / 4 * 33 / 0.75 + 0.5
 
 
 def test_gray_draws_have_one_value_in_all_channels_up_to_the_tint():
-    changed = augment(PICTURES, Augment(flip=False, gray=0.5), dice())
+    changed = augment(PICTURES, Augment(flip=False, gray=0.5), generator())
     flat = [bool((c.amax(2) - c.amin(2)).max() < 0.01) for c in changed]
     same = [bool((c - p.float()).abs().max() < 0.01) for c, p in zip(changed, PICTURES, strict=True)]
     assert all(f != s for f, s in zip(flat, same, strict=True))
@@ -75,7 +75,7 @@ def test_gray_draws_have_one_value_in_all_channels_up_to_the_tint():
 
 def test_a_gray_picture_gets_one_tint_everywhere():
     gray = torch.full((16, 8, 8, 3), 100, dtype=torch.uint8)
-    changed = augment(gray, Augment(flip=False, colour=0.3), dice())
+    changed = augment(gray, Augment(flip=False, colour=0.3), generator())
     assert (changed - changed[:, :1, :1]).abs().max() < 0.01
     assert changed.std() > 5
 
@@ -83,5 +83,5 @@ def test_a_gray_picture_gets_one_tint_everywhere():
 def test_what_lies_outside_of_a_picture_stays_black():
     framed = PICTURES.clone()
     framed[:, :8] = 0
-    changed = augment(framed, Augment(flip=False, colour=0.5), dice())
+    changed = augment(framed, Augment(flip=False, colour=0.5), generator())
     assert (changed[:, :8] == 0).all()

@@ -26,9 +26,9 @@ def test_a_shipped_recipe_loads_and_its_network_takes_one_step(name, tmp_path):
     optimiser = make_optimiser(network, recipe.train)
     size = min(recipe.crop.size, 64)  # the paper's 224 pixels would take most of a minute here
     pictures = torch.randint(0, 256, (4, size, size, 3), dtype=torch.uint8)
-    dice = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     before = network.fc.weight.detach().clone()
-    logits = network(normalise(augment(pictures, recipe.augment, dice)))
+    logits = network(normalise(augment(pictures, recipe.augment, generator)))
     loss = make_loss(recipe.loss)(logits, torch.tensor([0, 25, 50, 99]))
     loss.backward()
     optimiser.param_groups[0]["lr"] = rate_at(recipe.train, 0)

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from agebench.curation.observing.observers import File, Observers
 from agebench.curation.observing.parts import PartWriter
-from agebench.curation.observing.worker import as_table, look_at_batch, set_up
+from agebench.curation.observing.worker import as_table, observe_batch, set_up
 from agebench.errors import Interrupted
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
@@ -87,10 +87,10 @@ def observe_here(
     """The local engine: worker processes on this machine, one a core where `workers` is None."""
     enough = max(1, min(workers or os.cpu_count() or 1, -(-len(files) // BATCH)))
     with closing(
-        run_batches(look_at_batch, batches(files), workers=enough, setup=set_up, setup_args=(dict(folders), observers))
+        run_batches(observe_batch, batches(files), workers=enough, setup=set_up, setup_args=(dict(folders), observers))
     ) as results:
         for result in results:
-            yield as_looked(result)
+            yield as_rows(result)
 
 
 def observe(
@@ -141,7 +141,7 @@ def batches(files: pl.DataFrame) -> Iterator[list[File]]:
         yield [File(*row) for row in files[start : start + BATCH].iter_rows()]
 
 
-def as_looked(result: pa.Table | Crashed[File]) -> pa.Table:
+def as_rows(result: pa.Table | Crashed[File]) -> pa.Table:
     """A worker's result as rows of `PART_SCHEMA`: a picture that ended its process is `crashed`."""
     return _faulty([result.item._replace(fault="crashed")]) if isinstance(result, Crashed) else result
 

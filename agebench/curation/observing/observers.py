@@ -25,7 +25,7 @@ MOST_FACES = 12  # of one picture, the largest first, that get an age and an emb
 
 @dataclass(frozen=True)
 class Observers:
-    """Everything that looks at a picture, in plain data that travels to worker processes."""
+    """Everything that observations at a picture, in plain data that travels to worker processes."""
 
     detector: DetectorChoice | None = None
     estimators: tuple[EstimatorChoice, ...] = ()
@@ -33,7 +33,7 @@ class Observers:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Observer → version. What looks at faces depends on the detector, whose numbers they go by."""
+        """Observer → version. What observations at faces depends on the detector, whose numbers they go by."""
         found = {"image": measures.VERSION}
         if self.detector is None:
             return found
@@ -62,7 +62,7 @@ class File(NamedTuple):
 
 
 @dataclass
-class _Look:
+class _Observation:
     """A file on its way to a row: what is to be seen, and the picture where anything is. faces: known or found."""
 
     row: dict[str, Any]
@@ -71,7 +71,7 @@ class _Look:
     picture: Picture | None = None
 
 
-class Watch:
+class PictureObserver:
     """What a worker sets up once: where files are, and its observers with their weights."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers) -> None:
@@ -88,50 +88,50 @@ class Watch:
             (embedder, load_embedder(embedder)) if embedder else None
         )
 
-    def look(self, files: Iterable[File]) -> Iterator[dict[str, Any]]:
+    def observe(self, files: Iterable[File]) -> Iterator[dict[str, Any]]:
         """A row of `PART_SCHEMA` for each file, in order.
 
         Each step is done for several pictures before the next step: its code and tables then stay in the processor's
         caches, which a detector would empty between one picture and the next.
         """
-        looks: list[_Look] = []
+        observations: list[_Observation] = []
         held = 0
         for file in files:
-            looks.append(look := self._open(file))
+            observations.append(look := self._open(file))
             held += look.picture.rgb.nbytes if look.picture else 0
             if held > HELD_BYTES:
-                yield from self._rows(looks)
-                looks, held = [], 0
-        yield from self._rows(looks)
+                yield from self._rows(observations)
+                observations, held = [], 0
+        yield from self._rows(observations)
 
-    def _open(self, file: File) -> _Look:
+    def _open(self, file: File) -> _Observation:
         """Read and decode once, for all observers."""
         row: dict[str, Any] = {
             "part": file.part, "path": file.path, "bytes": file.bytes, "mtime": file.mtime, "error": file.fault,
         }  # fmt: skip
         if file.fault:
-            return _Look(row)
+            return _Observation(row)
         place, row["error"] = self.locator.find(file.part, file.path)
         if place is None:
-            return _Look(row)
+            return _Observation(row)
         data, row["error"] = read_bytes(place)
         if row["error"]:
-            return _Look(row)
+            return _Observation(row)
         row["sha256"] = hashlib.sha256(data).hexdigest()
         known = row["sha256"] == file.sha256
         todo = set(file.todo or ()) & self.versions.keys() if known else set(self.versions)
         if file.alone:
             todo = {observer for observer in todo if not observer.startswith("embedding:")}
         if not todo:
-            return _Look(row)
+            return _Observation(row)
         picture, row["error"] = decode(data, at_least=DECODE_SIDE, sha256=row["sha256"])
         if picture is not None:
             row["observed"] = []
-        return _Look(row, file.faces or [], todo, picture)
+        return _Observation(row, file.faces or [], todo, picture)
 
-    def _rows(self, looks: list[_Look]) -> list[dict[str, Any]]:
+    def _rows(self, observations: list[_Observation]) -> list[dict[str, Any]]:
         """Let every observer look, one after the other."""
-        seen = [(look, look.picture) for look in looks if look.picture is not None]
+        seen = [(look, look.picture) for look in observations if look.picture is not None]
         for look, picture in seen:
             if "image" in look.todo:
                 look.row["image"] = {
@@ -147,21 +147,21 @@ class Watch:
             for look, picture in seen:
                 if any(observer.startswith(("age:", "embedding:")) for observer in look.todo):
                     self._look_at_faces(look, picture)
-        return [look.row for look in looks]
+        return [look.row for look in observations]
 
-    def _note(self, look: _Look, observer: str, error: str | None = None) -> None:
+    def _note(self, look: _Observation, observer: str, error: str | None = None) -> None:
         look.row["observed"].append({"observer": observer, "version": self.versions[observer], "error": error})
 
-    def _find_faces(self, look: _Look, picture: Picture, choice: DetectorChoice, detector: Detector) -> None:
+    def _find_faces(self, look: _Observation, picture: Picture, choice: DetectorChoice, detector: Detector) -> None:
         error = None
         try:
             look.faces = _faces(detector, picture)
         except Exception as raised:  # noqa: BLE001 - detectors raise types of their own; it is the record's fault
-            look.faces, error = [], _told(raised)
+            look.faces, error = [], _describe(raised)
         look.row |= {"detector": choice.name, "faces": look.faces}
         self._note(look, f"faces:{choice.name}", error)
 
-    def _look_at_faces(self, look: _Look, picture: Picture) -> None:
+    def _look_at_faces(self, look: _Observation, picture: Picture) -> None:
         useful = [face for face in look.faces if face["w"] * face["h"] >= USEFUL_FACE**2][:MOST_FACES]
         numbers = [face["face_no"] for face in useful]
         boxes = np.array([[face[side] for side in "xywh"] for face in useful]).reshape(-1, 4) * picture.scale
@@ -181,7 +181,7 @@ class Watch:
                     for i, number in enumerate(numbers)
                 ]  # fmt: skip
             except Exception as raised:  # noqa: BLE001 - as above
-                error = _told(raised)
+                error = _describe(raised)
             self._note(look, name, error)
         if self.embedder is None:
             return
@@ -196,7 +196,7 @@ class Watch:
                 for n, vector in zip(numbers, vectors, strict=True)
             ]
         except Exception as raised:  # noqa: BLE001 - as above
-            error = _told(raised)
+            error = _describe(raised)
         self._note(look, name, error)
 
 
@@ -218,5 +218,5 @@ def _number(value: NDArray[np.floating] | float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip()}"[:200]

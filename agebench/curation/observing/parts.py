@@ -206,7 +206,7 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
         con.unregister("parts")
         before = derivations_made(con).get("observations")
         names = ",".join(path.name for path in folded)
-        mark_made(con, "observations", hashlib.sha256(f"{before and before.made_of} {names}".encode()).hexdigest())
+        mark_made(con, "observations", hashlib.sha256(f"{before and before.inputs_hash} {names}".encode()).hexdigest())
         forget(con, ["verdicts"])
     return folded
 

@@ -23,10 +23,10 @@ import polars as pl
 import pyarrow as pa
 
 import agebench
-from agebench.curation.observing.engine import as_looked
-from agebench.curation.observing.observers import File, Observers, Watch
+from agebench.curation.observing.engine import as_rows
+from agebench.curation.observing.observers import File, Observers, PictureObserver
 from agebench.curation.observing.parts import PART_SCHEMA
-from agebench.curation.observing.worker import look_at_batch, set_up
+from agebench.curation.observing.worker import observe_batch, set_up
 from agebench.errors import AgebenchError, Missing, WorkersFailed
 from agebench.pictures import read_bytes
 from agebench.pool import THREAD_LIMITS, Worker
@@ -77,7 +77,7 @@ def observe_on_ray(
     samples = [File(*row) for row in files.unique("part", maintain_order=True).iter_rows()]
     with _ray(address, workers) as cores:
         _check_workers(places, observers, samples, f"The Ray workers at {address}" if address else "Ray's workers")
-        yield from _looked(files, workers or cores, (places, observers, samples))
+        yield from _observed(files, workers or cores, (places, observers, samples))
 
 
 def check_ray() -> None:
@@ -90,20 +90,20 @@ def check_ray() -> None:
         raise Missing(f"Ray is not installed ({error}).", "`pip install 'agebench[ray]'` brings it.") from error
 
 
-class _Looker:
+class _RayObserver:
     """What an actor sets up once, and does with a block of files."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers, samples: list[File]) -> None:
         lacking = _examine(folders, observers, samples)[1]
         if lacking:
             raise Missing(lacking)
-        self.worker = Worker(look_at_batch, set_up, (folders, observers))
+        self.worker = Worker(observe_batch, set_up, (folders, observers))
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        return pa.concat_tables(as_looked(result) for result in self.worker([File(**row) for row in block.to_pylist()]))
+        return pa.concat_tables(as_rows(result) for result in self.worker([File(**row) for row in block.to_pylist()]))
 
 
-def _looked(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Iterator[pa.Table]:
+def _observed(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Iterator[pa.Table]:
     from ray.data import ActorPoolStrategy, from_arrow
     from ray.exceptions import RayError
 
@@ -112,7 +112,7 @@ def _looked(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Itera
     table = files.to_arrow().select(schema.names).cast(schema)
     blocks = [table.slice(start, size) for start in range(0, len(table), size)]
     looked = from_arrow(blocks).map_batches(
-        _Looker,
+        _RayObserver,
         fn_constructor_args=looker,
         batch_size=None,
         batch_format="pyarrow",
@@ -127,7 +127,7 @@ def _looked(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Itera
         for found in done:
             yield found.select(PART_SCHEMA.names).cast(PART_SCHEMA)
     except RayError as error:
-        raise _told(error) from error
+        raise _as_agebench_error(error) from error
     finally:
         if isinstance(done, Generator):
             done.close()
@@ -159,7 +159,7 @@ def _check_workers(folders: dict[str, Folder], observers: Observers, samples: li
 def _examine(folders: dict[str, Folder], observers: Observers, samples: list[File]) -> tuple[str, str | None]:
     """(version of agebench, what is lacking) where this runs. samples: files that are there where the run began."""
     try:
-        watch = Watch(folders, observers)
+        watch = PictureObserver(folders, observers)
         for file in samples:
             place, _ = watch.locator.find(file.part, file.path)
             if place is None or read_bytes(place)[1]:
@@ -235,7 +235,7 @@ def _single_threaded() -> dict[str, Any]:
     return {"env_vars": {**dict.fromkeys(THREAD_LIMITS, "1"), "ORT_DISABLE_TELEMETRY": "1"}}
 
 
-def _told(error: BaseException) -> AgebenchError:
+def _as_agebench_error(error: BaseException) -> AgebenchError:
     """The error that a worker raised on purpose, else that Ray gave up."""
     cause: BaseException | None = error
     while cause is not None:

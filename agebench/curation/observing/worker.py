@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from agebench.curation.observing.observers import File, Observers, Watch
+from agebench.curation.observing.observers import File, Observers, PictureObserver
 from agebench.curation.observing.parts import PART_SCHEMA
 from agebench.remote import Folder
 
-_watch: Watch | None = None
+_watch: PictureObserver | None = None
 
 
 def set_up(folders: dict[str, Folder], observers: Observers) -> None:
     """Runs once in every worker process."""
     global _watch
-    _watch = Watch(folders, observers)
+    _watch = PictureObserver(folders, observers)
 
 
-def look_at_batch(files: Sequence[File]) -> pa.Table:
+def observe_batch(files: Sequence[File]) -> pa.Table:
     """Rows of `PART_SCHEMA` for a batch of files."""
     if _watch is None:
         raise RuntimeError("set_up has not run in this process")
-    return as_table(list(_watch.look(files)))
+    return as_table(list(_watch.observe(files)))
 
 
 def as_table(rows: list[dict[str, object]]) -> pa.Table:
@@ -36,7 +36,7 @@ def seconds_per_picture(files: Sequence[File]) -> float:
     """How long a look takes in a worker, after a first one that warms up."""
     if _watch is None:
         raise RuntimeError("set_up has not run in this process")
-    list(_watch.look(files[:1]))
+    list(_watch.observe(files[:1]))
     began = time.monotonic()
-    list(_watch.look(files))
+    list(_watch.observe(files))
     return (time.monotonic() - began) / len(files)

@@ -1,1 +1,1 @@
-"""The review page: a desk that holds the queue in memory, and the server that shows it on this machine."""
+"""The review page: a session that holds the queue in memory, and the server that shows it on this machine."""

@@ -17,15 +17,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from agebench.errors import AgebenchError, ManifestBusy, UsageError
-from agebench.manifest.record_view import Look
+from agebench.manifest.record_view import RecordView
 from agebench.review import audit
 from agebench.review.decisions import composed
 from agebench.review.server.charts import age_bars
-from agebench.review.server.desk import Desk
-from agebench.review.server.given import Given, is_readable, seal_of
+from agebench.review.server.given import PageAnswer, is_readable, seal_of
 from agebench.review.server.guard import Guard, Pass
 from agebench.review.server.pictures import Changed, Pictures
 from agebench.review.server.readings import drawn
+from agebench.review.server.session import ReviewSession
 from agebench.review.server.snapshot import Filters
 
 GRID = 30
@@ -72,12 +72,17 @@ class Undoing(BaseModel):
 
 
 def create_app(
-    desk: Desk, pass_: Pass, *, hosts: Iterable[str], reviewer: str | None = None, curate: str = "agebench curate"
+    session: ReviewSession,
+    pass_: Pass,
+    *,
+    hosts: Iterable[str],
+    reviewer: str | None = None,
+    curate: str = "agebench curate",
 ) -> ASGIApp:
     """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
     proposes. curate: the command that folds the answers in."""
     app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    pictures = Pictures(desk)
+    pictures = Pictures(session)
     pages = Environment(
         loader=PackageLoader("agebench.review.server", "templates"), autoescape=select_autoescape(default=True),
         trim_blocks=True, lstrip_blocks=True,
@@ -87,17 +92,17 @@ def create_app(
     app.mount("/static", StaticFiles(directory=str(static)), name="static")
 
     def page(name: str, **values: Any) -> HTMLResponse:
-        samples = desk.readings.samples()
+        samples = session.readings.samples()
         about = {
-            "dataset": desk.manifest.name.removesuffix(".duckdb"),
+            "dataset": session.manifest.name.removesuffix(".duckdb"),
             "csrf": pass_.csrf,
             "curate": curate,
             "reviewer": reviewer or "",
-            "reviewers": desk.reviewers.names,
+            "reviewers": session.reviewers.names,
             "samples": samples,
-            "checks": desk.snapshot.checks,
-            "parts": desk.snapshot.parts,
-            "generation": _generation(desk),
+            "checks": session.snapshot.checks,
+            "parts": session.snapshot.parts,
+            "generation": _generation(session),
         }
         return HTMLResponse(pages.get_template(f"{name}.j2").render(**about, **values))
 
@@ -135,13 +140,13 @@ def create_app(
 
     @app.get("/audit/{n}-{seed}")
     def audit_page(n: int, seed: int) -> HTMLResponse:
-        return page("review.html", audit=_sample(desk, (n, seed)))
+        return page("review.html", audit=_sample(session, (n, seed)))
 
     @app.get("/overview")
     def overview_page() -> HTMLResponse:
-        found, curated = desk.overview()
-        estimates = [(sample, desk.readings.estimate(sample)) for sample in desk.readings.samples()]
-        agreed, counts = desk.people()
+        found, curated = session.overview()
+        estimates = [(sample, session.readings.estimate(sample)) for sample in session.readings.samples()]
+        agreed, counts = session.people()
         return page(
             "overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates,
             agreed=agreed, counts=counts.to_dicts(),
@@ -165,35 +170,37 @@ def create_app(
     ) -> JSONResponse:
         low, high = (int(age) for age in ages.split("-")) if ages else (0, 0)
         filters = Filters(check or None, (low, high) if ages else None, part or None, subject or None)
-        ids, left, total = desk.waiting(by, filters, after=after, at=at, limit=limit)
-        more = {"tiles": as_json(desk.tiles(ids))} if tiles else {}
-        return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(desk)})
+        ids, left, total = session.waiting(by, filters, after=after, at=at, limit=limit)
+        more = {"tiles": as_json(session.tiles(ids))} if tiles else {}
+        return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(session)})
 
     @app.get("/api/audit/{n}-{seed}")
     def audit_queue(n: int, seed: int, by: By = "") -> JSONResponse:
-        sample = _sample(desk, (n, seed))
-        rows = desk.readings.to_read(sample, by)
+        sample = _sample(session, (n, seed))
+        rows = session.readings.to_read(sample, by)
         total = sum(r["readings"] for r in sample.records)
         shown = rows[:MOST_READINGS]
         ids, readings = [row["record_id"] for row in shown], [row["reading"] for row in shown]
-        return JSONResponse({"records": ids, "readings": readings, "left": len(rows), "total": total, **_state(desk)})
+        return JSONResponse(
+            {"records": ids, "readings": readings, "left": len(rows), "total": total, **_state(session)}
+        )
 
     @app.get("/api/record/{record_id}")
     def record(
         record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
     ) -> JSONResponse:
-        settles = sample is None and "reviewers_disagree" in desk.reasons(record_id)
-        independent = sample is None and not settles and desk.snapshot.asked_twice(record_id)
-        found = desk.look(record_id, independent=independent)
+        settles = sample is None and "reviewers_disagree" in session.reasons(record_id)
+        independent = sample is None and not settles and session.snapshot.asked_twice(record_id)
+        found = session.look(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
         if sample is None:
             shown = _whole(found) | {"independent": independent}
         else:
             n, seed = map(int, sample.split("-"))
-            shown = _blind(found, drawn(_sample(desk, (n, seed)), found.part, found.path)["age"])
-        open_ = settles or (sample is None and not desk.reviewers.names)  # else second answers are independent
-        standing = desk.answers.standing((found.part, found.path)) if open_ else []
+            shown = _blind(found, drawn(_sample(session, (n, seed)), found.part, found.path)["age"])
+        open_ = settles or (sample is None and not session.reviewers.names)  # else second answers are independent
+        standing = session.answers.standing((found.part, found.path)) if open_ else []
         answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]
         return JSONResponse(as_json(shown | {"answers": answers, "settles": settles}))
 
@@ -201,7 +208,7 @@ def create_app(
     def picture(
         record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
     ) -> Response:
-        if desk.name(record_id) is None:
+        if session.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
         try:
             data = pictures.jpeg(record_id, side, face=face)
@@ -213,43 +220,45 @@ def create_app(
 
     @app.post("/api/answer")
     def answer(sent: Answering) -> JSONResponse:
-        sample = _sample(desk, sent.audit) if sent.audit else None
+        sample = _sample(session, sent.audit) if sent.audit else None
         given = [
-            Given(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.reading)
+            PageAnswer(
+                one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.reading
+            )
             for one in sent.answers
         ]
         mode = "audit" if sample else "page" if len(given) == 1 else "grid"
-        made = desk.answer(given, by=sent.by, mode=mode, sample=sample)
+        made = session.answer(given, by=sent.by, mode=mode, sample=sample)
         return JSONResponse({"recorded": [decision.id for decision in made]})
 
     @app.post("/api/undo")
     def undo(sent: Undoing) -> JSONResponse:
-        taken = desk.undo(sent.by, sample=_sample(desk, sent.audit) if sent.audit else None)
+        taken = session.undo(sent.by, sample=_sample(session, sent.audit) if sent.audit else None)
         if not taken:
             return JSONResponse({"undone": None})
         first = taken[0]
         what = {"answer": first.answer, "age": first.age, "part": first.part, "path": first.path}
-        more = {"records": len(taken), "record_id": desk.record_of(first.part, first.path)}
+        more = {"records": len(taken), "record_id": session.record_of(first.part, first.path)}
         return JSONResponse({"undone": what | more})
 
     return Guard(app, pass_=pass_, hosts=hosts)
 
 
-def _state(desk: Desk) -> dict[str, Any]:
-    return {"generation": _generation(desk), "trouble": desk.trouble, "notes": desk.notes[-3:]}
+def _state(session: ReviewSession) -> dict[str, Any]:
+    return {"generation": _generation(session), "trouble": session.trouble, "notes": session.notes[-3:]}
 
 
-def _generation(desk: Desk) -> str:
+def _generation(session: ReviewSession) -> str:
     """Another one when the records were judged again; it stays when the server is started again."""
-    return str(desk.snapshot.queue.judged_at)
+    return str(session.snapshot.queue.judged_at)
 
 
 def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": {"kind": "Refused", "message": message, "next": None}}, status)
 
 
-def _sample(desk: Desk, which: tuple[int, int]) -> audit.Sample:
-    for sample in desk.readings.samples():
+def _sample(session: ReviewSession, which: tuple[int, int]) -> audit.Sample:
+    for sample in session.readings.samples():
         if (sample.n, sample.seed) == which:
             return sample
     raise UsageError(
@@ -258,7 +267,7 @@ def _sample(desk: Desk, which: tuple[int, int]) -> audit.Sample:
     )
 
 
-def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
+def _named(look: RecordView, facts: Sequence[str]) -> dict[str, Any]:
     """What both ways of showing a record have: which it is, and these columns of its evidence."""
     return {
         "id": look.record_id,
@@ -270,7 +279,7 @@ def _named(look: Look, facts: Sequence[str]) -> dict[str, Any]:
     } | {name: look.evidence.get(name) for name in facts}
 
 
-def _blind(look: Look, age: int) -> dict[str, Any]:
+def _blind(look: RecordView, age: int) -> dict[str, Any]:
     """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
     machines made of it but which face is meant."""
     facts = ("name", "gender", "photo_year", "width", "height")
@@ -290,7 +299,7 @@ def _beside(row: dict[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
 
 
-def _whole(look: Look) -> dict[str, Any]:
+def _whole(look: RecordView) -> dict[str, Any]:
     facts = (
         "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
         "face_chosen_by",

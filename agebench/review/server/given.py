@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 
 from agebench.errors import UsageError
-from agebench.manifest.record_view import Look
+from agebench.manifest.record_view import RecordView
 from agebench.review.decisions import Answer, Box
 
 
 @dataclass(frozen=True)
-class Given:
+class PageAnswer:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
     settles: ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the
     reviewer's own readings of the record it is (None: the next one)."""
@@ -27,7 +27,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownRecord:
     """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; reasons: checks."""
 
     part: str
@@ -44,12 +44,12 @@ def seal_of(part: str, path: str, sha256: str | None) -> str:
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def is_readable(look: Look) -> bool:
+def is_readable(look: RecordView) -> bool:
     """Whether a record's picture can be read."""
     return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
 
 
-def must_fit(one: Given, subject: Shown, *, audit: bool) -> None:
+def must_fit(one: PageAnswer, subject: ShownRecord, *, audit: bool) -> None:
     """Raises UsageError where an answer is not about the record as it was shown, or keeps what cannot be kept."""
     claimed = subject.claimed
     if seal_of(subject.part, subject.path, subject.sha256) != one.seal:

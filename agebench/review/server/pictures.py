@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import RemoteError
 from agebench.pictures import Locator, decode, read_bytes
-from agebench.review.server.desk import Desk
+from agebench.review.server.session import ReviewSession
 
 AT_ONCE = 3  # pictures that are decoded at the same time: a large one takes hundreds of megabytes
 KEPT_BYTES = 48 * 2**20
@@ -25,10 +25,10 @@ class Changed(Exception):
 
 
 class Pictures:
-    """JPEGs of a desk's records, the latest of them kept."""
+    """JPEGs of a session's records, the latest of them kept."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, session: ReviewSession) -> None:
+        self.session = session
         self._room = threading.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, int, int, bool], bytes] = OrderedDict()
@@ -37,15 +37,15 @@ class Pictures:
     def jpeg(self, record_id: int, side: int, *, face: bool = False) -> bytes | None:
         """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none.
 
-        Raises Changed where the record's content is at hand (see `Desk.content`) and the file has another by now.
-        """
-        now = self.desk.snapshot
+        Raises Changed where the record's content is at hand (see `ReviewSession.content`) and the file has another by
+        now."""
+        now = self.session.snapshot
         key = (now.number, record_id, side, face)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        name = self.desk.name(record_id)
+        name = self.session.name(record_id)
         if name is None:
             return None
         file, fault = Locator(now.folders).find(*name)
@@ -53,7 +53,7 @@ class Pictures:
             return None
         box = self._box(record_id) if face else None
         enough = side if box is None else int(side * max(box[4:]) / max(box[2:4]))
-        expected = self.desk.content(record_id)
+        expected = self.session.content(record_id)
         with self._room:
             try:
                 data, fault = read_bytes(file)
@@ -77,7 +77,7 @@ class Pictures:
 
     def _box(self, record_id: int) -> tuple[float, ...] | None:
         """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
-        found = self.desk.face(record_id)
+        found = self.session.face(record_id)
         if found is None:
             return None
         x, y, w, h, *size = found

@@ -1,4 +1,4 @@
-"""The audits of a desk: what of their samples is to be read by whom, and what the readings say."""
+"""The audits of a session: what of their samples is to be read by whom, and what the readings say."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from agebench.errors import Interrupted, UsageError
 from agebench.manifest.places import curate_command, must_be_judged
 from agebench.manifest.store import open_manifest
-from agebench.review.server.desk import Desk
+from agebench.review.server.session import ReviewSession
 from agebench.review.server.snapshot import Reviewers
 
 
@@ -44,7 +44,7 @@ def serve(
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
         curate = curate_command(con, manifest)
-    desk = Desk(manifest, reviewers=Reviewers(tuple(reviewers), overlap, seed))
+    session = ReviewSession(manifest, reviewers=Reviewers(tuple(reviewers), overlap, seed))
 
     import uvicorn
 
@@ -54,25 +54,25 @@ def serve(
     listener = _listener(host, port)
     port = int(listener.getsockname()[1])
     pass_ = Pass(token, port=port)
-    app = create_app(desk, pass_, hosts=host_names(host, port, names), reviewer=reviewer, curate=curate)
+    app = create_app(session, pass_, hosts=host_names(host, port, names), reviewer=reviewer, curate=curate)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, server_header=False, date_header=False, ws="none", lifespan="off",
         http="h11", timeout_keep_alive=30, timeout_graceful_shutdown=5, backlog=512,
         h11_max_incomplete_event_size=32 * 1024,
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
-    desk.follow()
+    session.follow()
     try:
         if on_ready:
             who = reviewer if reviewer in reviewers else None
-            on_ready(f"http://{shown}:{port}/?token={pass_.token}", desk.left(who))
+            on_ready(f"http://{shown}:{port}/?token={pass_.token}", session.left(who))
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt as end:
         raise Interrupted(
-            f"The page has ended. Every answer that it acknowledged is in {desk.file}.", f"`{curate}` folds them in."
+            f"The page has ended. Every answer that it acknowledged is in {session.file}.", f"`{curate}` folds them in."
         ) from end
     finally:
-        desk.close()
+        session.close()
         listener.close()
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from agebench.curation.observing import engine
 from agebench.curation.observing.engine import observe
-from agebench.curation.observing.observers import File, Observers, Watch
+from agebench.curation.observing.observers import File, Observers, PictureObserver
 from agebench.curation.observing.parts import names_in_parts, parts_folder
 from agebench.errors import Interrupted, Missing
 from agebench.faces.detectors import choose_detector
@@ -182,8 +182,8 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "agebench.curation.observing.worker":
             sys.meta_path.remove(self)
-            from agebench.observe.observers import Watch
-            look = Watch.look
+            from agebench.curation.observing.observers import PictureObserver
+            look = PictureObserver.observe
             def written_down(self, files):
                 def one_by_one():
                     for file in files:
@@ -192,7 +192,7 @@ class Finder:
                         time.sleep(0.02)
                         yield file
                 return look(self, one_by_one())
-            Watch.look = written_down
+            PictureObserver.observe = written_down
 sys.meta_path.insert(0, Finder())
 """
 
@@ -324,8 +324,8 @@ def test_a_picture_that_the_detector_fails_on_is_that_records_fault(tmp_path: Pa
     folder.mkdir()
     Image.new("RGB", (5, 4000), "gray").save(folder / "30_0_0_20170101000000000.jpg")
     Image.fromarray(np.full((200, 200, 3), 99, np.uint8)).save(folder / "31_0_0_20170101000000001.jpg")
-    watch = Watch({"utkface": folder}, Observers(choose_detector("auto", scrfd)))
-    odd, plain = watch.look([File("utkface", p.name, 1, 1) for p in sorted(folder.iterdir())])
+    watch = PictureObserver({"utkface": folder}, Observers(choose_detector("auto", scrfd)))
+    odd, plain = watch.observe([File("utkface", p.name, 1, 1) for p in sorted(folder.iterdir())])
     assert (odd["image"]["width"], odd["image"]["height"]) == (5, 4000)
     assert odd["error"] is None
     assert odd["observed"][1]["error"] or odd["faces"] == []

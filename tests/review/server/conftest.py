@@ -64,8 +64,8 @@ def _estimate(manifest: Path) -> None:
         con.execute(
             """INSERT INTO age_estimate BY NAME
                SELECT DISTINCT ON (sha256) sha256, face_no, 'made-up' AS estimator, 20 + record_id % 50 AS age,
-                      5.0 AS spread, NULL AS probabilities FROM kept_evidence WHERE face_no IS NOT NULL;
-               UPDATE kept_evidence SET suggested_age = 20 + record_id % 50, label_suspicion = 0.25, age_gap = 7
+                      5.0 AS spread, NULL AS probabilities FROM stored_evidence WHERE face_no IS NOT NULL;
+               UPDATE stored_evidence SET suggested_age = 20 + record_id % 50, label_suspicion = 0.25, age_gap = 7
                WHERE face_no IS NOT NULL"""
         )
 
@@ -209,7 +209,7 @@ def browser(chromium: str) -> Iterator[Any]:
         browser.close()
 
 
-class Desk:
+class ReviewSession:
     """A page in the browser, and what it complained of."""
 
     def __init__(self, browser: Any, server: Server, name: str = "anna", **context: Any) -> None:
@@ -242,12 +242,12 @@ class Desk:
 
 
 @pytest.fixture
-def sit(browser: Any) -> Iterator[Callable[..., Desk]]:
+def sit(browser: Any) -> Iterator[Callable[..., ReviewSession]]:
     """Open the page of a server in a browser context of its own."""
-    opened: list[Desk] = []
+    opened: list[ReviewSession] = []
 
-    def open_(server: Server, name: str = "anna", **context: Any) -> Desk:
-        opened.append(Desk(browser, server, name, **context))
+    def open_(server: Server, name: str = "anna", **context: Any) -> ReviewSession:
+        opened.append(ReviewSession(browser, server, name, **context))
         return opened[-1]
 
     yield open_

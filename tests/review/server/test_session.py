@@ -15,22 +15,22 @@ from agebench.errors import UsageError
 from agebench.manifest.store import open_manifest
 from agebench.review.audit import read_sample
 from agebench.review.decisions import append, decisions_file, new_decision, read
-from agebench.review.server.desk import Desk
-from agebench.review.server.given import Given, seal_of
+from agebench.review.server.given import PageAnswer, seal_of
+from agebench.review.server.session import ReviewSession
 from agebench.review.server.snapshot import Filters, Reviewers
 
 MANIFEST = "manifests/imdb-wiki.duckdb"
 ALL = Filters()
 
 
-def given(desk: Desk, record: int, answer: str = "reject") -> Given:
+def given(desk: ReviewSession, record: int, answer: str = "reject") -> PageAnswer:
     shown = desk._subject(record)
-    return Given(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
+    return PageAnswer(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
 
 
 def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:
     manifest = office / MANIFEST
-    desk = Desk(manifest)
+    desk = ReviewSession(manifest)
     ids, total, _ = desk.waiting("anna", ALL, limit=100)
     others = [desk.name(record) for record in ids[30:50]]
     stop = threading.Event()
@@ -64,7 +64,7 @@ def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) 
 
 
 def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:
-    desk = Desk(office / MANIFEST)
+    desk = ReviewSession(office / MANIFEST)
     ids, total, _ = desk.waiting("anna", ALL, limit=100)
     desk.answer([given(desk, ids[0])], by="anna")
     desk.answer([given(desk, record) for record in ids[1:6]], by="anna", mode="grid")
@@ -74,12 +74,12 @@ def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> No
     assert [desk.record_of(d.part, d.path) for d in desk.undo("anna")] == ids[:1]
     assert desk.undo("anna") == []
     assert desk.waiting("anna", ALL)[1] == total - 1
-    fresh = Desk(office / MANIFEST)
+    fresh = ReviewSession(office / MANIFEST)
     assert fresh.waiting("anna", ALL, limit=100)[0] == desk.waiting("anna", ALL, limit=100)[0]
 
 
 def test_a_place_survives_that_its_record_leaves_the_queue(office: Path) -> None:
-    desk = Desk(office / MANIFEST)
+    desk = ReviewSession(office / MANIFEST)
     ids, *_ = desk.waiting("anna", ALL, limit=100)
     rows = desk.snapshot.queue.rows.filter(~pl.col("record_id").is_in(ids[3:6])).drop("place").with_row_index("place")
     queue = type(desk.snapshot.queue)(office / MANIFEST, "later", (), rows)
@@ -90,8 +90,8 @@ def test_a_place_survives_that_its_record_leaves_the_queue(office: Path) -> None
 
 
 def test_shares_leave_nothing_out_and_strangers_are_told(office: Path) -> None:
-    whole = Desk(office / MANIFEST).waiting("", ALL, limit=100)[0]
-    desk = Desk(office / MANIFEST, reviewers=Reviewers(("anna", "otto", "zoe"), 0.2, 4))
+    whole = ReviewSession(office / MANIFEST).waiting("", ALL, limit=100)[0]
+    desk = ReviewSession(office / MANIFEST, reviewers=Reviewers(("anna", "otto", "zoe"), 0.2, 4))
     shares = [desk.waiting(name, ALL, limit=100)[0] for name in ("anna", "otto", "zoe")]
     assert set().union(*shares) == set(whole)
     assert len(whole) < sum(map(len, shares)) < 1.5 * len(whole)
@@ -103,12 +103,12 @@ def test_shares_leave_nothing_out_and_strangers_are_told(office: Path) -> None:
 
 
 def test_an_age_that_is_none_cannot_be_kept(office: Path) -> None:
-    desk = Desk(office / MANIFEST)
+    desk = ReviewSession(office / MANIFEST)
     rows = desk.snapshot.queue.rows.filter(~pl.col("age").is_between(0, 99).fill_null(False))
     record = int(rows["record_id"][0])
     with pytest.raises(UsageError, match="cannot be kept as it is"):
         desk.answer([given(desk, record, "keep")], by="anna")
-    assert desk.answer([Given(record, "age", given(desk, record).seal, 30)], by="anna")
+    assert desk.answer([PageAnswer(record, "age", given(desk, record).seal, 30)], by="anna")
 
 
 def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
@@ -116,7 +116,7 @@ def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
         [(record,)] = con.execute(
             "SELECT record_id FROM record JOIN content USING (part, path) WHERE error = 'truncated'"
         ).fetchall()
-    desk = Desk(office / MANIFEST)
+    desk = ReviewSession(office / MANIFEST)
     with pytest.raises(UsageError, match="cannot be read as a picture"):
         desk.answer([given(desk, record, "keep")], by="anna")
     assert desk.answer([given(desk, record)], by="anna")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest.plans import curated_fingerprint
-from agebench.manifest.record_view import Look, Overview, look_at, overview
+from agebench.manifest.record_view import Overview, RecordView, overview, view_record
 from agebench.manifest.records import folders_of, record_names
 from agebench.manifest.store import open_manifest
 from agebench.review import audit
@@ -27,7 +27,7 @@ from agebench.review.decisions import Decision, Kind, append, decisions_file, ne
 from agebench.review.queue import Answers, load_queue, second_looks
 from agebench.review.resolution import answered_names, resolve
 from agebench.review.rows import answered_records, lines_folded, must_be_there
-from agebench.review.server.given import Given, Shown, is_readable, must_fit, seal_of
+from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, must_fit, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
 
@@ -36,7 +36,7 @@ KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
 
 
-class Desk:
+class ReviewSession:
     """The queue of one manifest with the answers that are there. Safe to use from several threads.
 
     Raises as `open_manifest`, and DecisionError where the file of decisions is damaged or gone.
@@ -47,7 +47,7 @@ class Desk:
         self.file = decisions_file(manifest)
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
-        self._looks: OrderedDict[tuple[int, bool], Look] = OrderedDict()  # by record and `independent`
+        self._looks: OrderedDict[tuple[int, bool], RecordView] = OrderedDict()  # by record and `independent`
         self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
         self._stop = threading.Event()
         self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
@@ -64,7 +64,7 @@ class Desk:
     # --- following the files ------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Look for a changed manifest or file of decisions now and then, until `close`."""
+        """RecordView for a changed manifest or file of decisions now and then, until `close`."""
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
     def close(self) -> None:
@@ -216,7 +216,7 @@ class Desk:
         part, path = names.row(record_id)
         return str(part), str(path)
 
-    def look(self, record_id: int, *, independent: bool = False) -> Look | None:
+    def look(self, record_id: int, *, independent: bool = False) -> RecordView | None:
         """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
         people have answered. Raises as `open_manifest`."""
         key = record_id, independent
@@ -226,7 +226,7 @@ class Desk:
                 return self._looks[key]
             number = self.snapshot.number
         with open_manifest(self.manifest, wait=PATIENCE) as con:
-            found = look_at(con, record_id, answered=not independent)
+            found = view_record(con, record_id, answered=not independent)
         if found is not None:
             with self._lock:
                 if number == self.snapshot.number:
@@ -279,7 +279,7 @@ class Desk:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(
-        self, given: Sequence[Given], *, by: str, mode: str = "page", sample: audit.Sample | None = None
+        self, given: Sequence[PageAnswer], *, by: str, mode: str = "page", sample: audit.Sample | None = None
     ) -> list[Decision]:
         """Record answers given in one go; when this returns all are on disk, or none is. sample: they are readings of
         that audit.
@@ -345,12 +345,12 @@ class Desk:
             rows = self.snapshot.names.with_row_index("record_id").filter(named)
         return None if rows.is_empty() else int(rows["record_id"][0])
 
-    def _subject(self, record_id: int) -> Shown:
+    def _subject(self, record_id: int) -> ShownRecord:
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:  # without the manifest, which somebody may be writing
             row = now.queue.rows.row(place, named=True)
-            return Shown(
+            return ShownRecord(
                 row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
                 row["suggested_age"], row["reasons"] or [],
             )  # fmt: skip
@@ -358,7 +358,7 @@ class Desk:
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
         known = found.evidence
-        return Shown(
+        return ShownRecord(
             found.part, found.path, known["sha256"], known["age"], is_readable(found), known.get("suggested_age"),
             [reason["check"] for reason in found.reasons],
         )  # fmt: skip
