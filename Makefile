@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
-EXTRAS ?= dev,age,identity
+EXTRAS ?= dev,age,identity,insightface,review
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
@@ -35,7 +35,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 test-ray: setup
-	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[$(EXTRAS),ray]'
 	$(BIN)/python -m pytest -m slow tests/curation/observing/test_ray_engine.py
 
 lint: setup

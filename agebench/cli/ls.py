@@ -11,7 +11,7 @@ from agebench.cli.render import Json, console, plain, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("manifests", "pipelines", "models", "evidence", "checks", "estimators")
+KINDS = ("manifests", "pipelines", "models", "evidence", "checks", "estimators", "parts")
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +21,16 @@ def register(app: typer.Typer) -> None:
 def ls(
     kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)} [all].")] = None, json: Json = False
 ) -> None:
-    """List cards and recipes (what ships, and what is yours), evidence columns, checks and age estimators."""
+    """List cards and recipes (what ships, and what is yours), evidence columns, checks, age estimators, and the parts
+    that recipes name: losses, networks, detectors, embedders, age models, layouts."""
     if kind is not None and kind not in KINDS:
         raise typer.BadParameter(f"unknown kind '{kind}'; expected one of {', '.join(KINDS)}.", param_hint="KIND")
+    from agebench import registry
     from agebench.workflows.catalogue import list_checks, list_declarations, list_estimators, list_evidence
 
     found: dict[str, list[dict[str, Any]]] = list_declarations() | {
         "evidence": list_evidence(), "checks": list_checks(), "estimators": list_estimators(),
+        "parts": registry.listed(),
     }  # fmt: skip
     found = {name: rows for name, rows in found.items() if kind in (None, name)}
     out = console(json)
@@ -48,7 +51,12 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> Table:
                 row["name"], plain(row["title"]), "yours" if row["yours"] else "", style=None if row["valid"] else "red"
             )
         return table
-    titles = {"evidence": "evidence columns", "checks": "checks", "estimators": "age estimators"}
+    titles = {
+        "evidence": "evidence columns",
+        "checks": "checks",
+        "estimators": "age estimators",
+        "parts": "parts, found by name",
+    }
     table = Table(title=titles[kind], title_justify="left", box=None, pad_edge=False)
     columns = list(rows[0]) if rows else []
     for name in columns:

@@ -78,8 +78,12 @@ def _is_for(file: Path, task: Task) -> bool:
 
 def load_model(path: Path, task: Task) -> Any:
     """insightface's wrapper of an ONNX file, on one thread. Raises Missing where it is no model for `task`."""
-    import onnxruntime
-    from insightface.model_zoo import get_model
+    try:
+        import onnxruntime
+        from insightface.model_zoo import get_model
+    except ModuleNotFoundError as error:
+        extra = "`pip install 'agebench[insightface]'` brings it."
+        raise Missing(f"insightface's models need {error.name}.", extra) from error
 
     onnxruntime.set_default_logger_severity(3)
     logging.getLogger("insightface").setLevel(logging.ERROR)

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from agebench.errors import Missing
 from agebench.review.decisions import Decision
 from agebench.review.resolution import compared, settled_by
 
@@ -83,7 +84,10 @@ def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:
         return "Cohen's kappa", None if math.isnan(value) else value
     if len(codes) < 2:
         return "Krippendorff's alpha", None
-    import krippendorff
-
+    try:
+        import krippendorff
+    except ModuleNotFoundError as error:
+        extra = "`pip install 'agebench[review]'` brings it."
+        raise Missing("The agreement of more than two reviewers needs krippendorff.", extra) from error
     table = coded.cast(pl.Float64).fill_null(float("nan")).to_numpy().T
     return "Krippendorff's alpha", float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))

@@ -18,7 +18,7 @@ from agebench.recipes import load_card
 from agebench.review import audit as audits
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision
 from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
-from agebench.review.resolution import resolve
+from agebench.review.resolution import must_fit, resolve
 from agebench.review.rows import AnsweredRecord, answered_records, find_record, lines_of
 
 
@@ -141,7 +141,9 @@ def decide(
             )
         about |= {"kind": "undo", "undoes": last.id}
     else:
-        must_fit(subject, answer=answer, age=age, box=box, audit=audit)
+        size = (subject.width, subject.height) if subject.width and subject.height else None
+        fault = subject.error
+        must_fit(f"{part} {path}", answer, subject.age, age=age, box=box, fault=fault, size=size, audit=audit)
         about |= {"kind": kind, "answer": answer, "age": age, "box": box}
         about["shown"] = {"claimed": subject.age} | (shown or {})
         if audit:
@@ -197,40 +199,6 @@ def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
     return [
         f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures whatever is decided."
     ]
-
-
-def must_fit(
-    subject: AnsweredRecord,
-    *,
-    answer: Answer | None,
-    age: int | None = None,
-    box: Box | None = None,
-    audit: bool = False,
-) -> None:
-    """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
-    as it is, a picture kept that cannot be read, a box whose middle lies outside the picture. `answers.resolve` calls
-    such answers `unfit`."""
-    if age is not None and not 0 <= age <= 99:
-        raise UsageError(
-            f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
-        )
-    if not audit and answer in ("keep", "face") and not 0 <= (-1 if subject.age is None else subject.age) <= 99:
-        raise UsageError(
-            f"The claimed age of {subject.part} {subject.path} is {subject.age}, so it cannot be kept as it is.",
-            "`--age N` says which age is right; `--reject` takes it out.",
-        )
-    if not audit and answer != "reject" and subject.error is not None:
-        raise UsageError(
-            f"The picture of {subject.part} {subject.path} cannot be read ({subject.error}), so it cannot be kept.",
-            "Put the right file there and curate again, or `--reject` it.",
-        )
-    if box is not None and subject.width and subject.height:
-        x, y, w, h = box
-        if not (0 <= x + w / 2 <= subject.width and 0 <= y + h / 2 <= subject.height):
-            raise UsageError(
-                f"The middle of the box lies outside the picture, which is {subject.width} by {subject.height} pixels.",
-                "`agebench explain` lists the faces that were found.",
-            )
 
 
 def _who(decisions: Sequence[Decision], part: str, path: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from agebench.review.decisions import Decision, Kind
+from agebench.errors import UsageError
+from agebench.review.decisions import Answer, Box, Decision, Kind
 
 SAME_FACE = 0.5  # intersection over union from which two boxes mean one face
 OPEN = ("conflict", "unfit", "claim_changed", "changed")  # statuses of records that answers leave in review
@@ -187,6 +188,44 @@ def _trouble() -> pl.Expr:
         .then(1)
         .otherwise(0)
     )
+
+
+def must_fit(
+    name: str,
+    answer: Answer | None,
+    claimed: int | None,
+    *,
+    age: int | None = None,
+    box: Box | None = None,
+    fault: str | None = None,
+    size: tuple[int, int] | None = None,
+    audit: bool = False,
+) -> None:
+    """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
+    as it is, a picture kept that cannot be read, a box whose middle lies outside of the picture. `resolve` calls such
+    answers `unfit`; readings of an audit only say what is right.
+
+    name: part and path; claimed: the claimed age, years; fault: why the picture cannot be read; size: width and height
+    of the picture, pixels."""
+    if age is not None and not 0 <= age <= 99:
+        raise UsageError(
+            f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
+        )
+    if not audit and answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
+        claims = "no age" if claimed is None else f"the age {claimed}"
+        raise UsageError(f"{name} claims {claims}, so it cannot be kept as it is.", "Give the right age, or reject it.")
+    if not audit and answer != "reject" and fault is not None:
+        raise UsageError(
+            f"The picture of {name} cannot be read ({fault}), so it cannot be kept.",
+            "Put the right file there and curate again, or reject it.",
+        )
+    if box is not None and size:
+        x, y, w, h = box
+        if not (0 <= x + w / 2 <= size[0] and 0 <= y + h / 2 <= size[1]):
+            raise UsageError(
+                f"The middle of the box lies outside the picture, which is {size[0]} by {size[1]} pixels.",
+                "The faces that were found are listed with the record.",
+            )
 
 
 def _settling(rows: pl.DataFrame) -> pl.Series:

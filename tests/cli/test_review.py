@@ -276,7 +276,7 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
     told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is no text")
-    told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "--age N")
+    told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "right age")
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
     for answer in (("--keep",), ("--age", 30)):

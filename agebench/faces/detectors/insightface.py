@@ -21,7 +21,7 @@ RANK = 10
 
 def available(home: Path | None) -> bool:
     """Whether `auto` may take it: a pack with a detector lies here."""
-    return _any_pack(home) is not None
+    return importlib.util.find_spec("insightface") is not None and _any_pack(home) is not None
 
 
 def _any_pack(home: Path | None) -> Path | None:
@@ -36,7 +36,7 @@ def _detector_file(pack: Path) -> Path | None:
 
 def choose(model: Path | None, home: Path | None) -> DetectorChoice:
     if importlib.util.find_spec("insightface") is None:
-        raise Missing("insightface is not installed.", "`pip install insightface onnxruntime` brings it.")
+        raise Missing("insightface is not installed.", "`pip install 'agebench[insightface]'` brings it.")
     model = model or _any_pack(home)
     if model is None:
         raise Missing(

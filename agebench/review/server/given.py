@@ -49,23 +49,10 @@ def is_readable(look: RecordView) -> bool:
     return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
 
 
-def must_fit(one: PageAnswer, subject: ShownRecord, *, audit: bool) -> None:
-    """Raises UsageError where an answer is not about the record as it was shown, or keeps what cannot be kept."""
-    claimed = subject.claimed
-    if seal_of(subject.part, subject.path, subject.sha256) != one.seal:
+def must_be_as_shown(one: PageAnswer, record: ShownRecord) -> None:
+    """Raises UsageError where an answer is not about the record as it was shown."""
+    if seal_of(record.part, record.path, record.sha256) != one.seal:
         raise UsageError(
             f"Record {one.record_id} is not what was shown: the records were read again.",
             "Look at it as it is now; nothing was recorded.",
-        )
-    if audit:
-        return
-    if one.answer != "reject" and not subject.readable:
-        raise UsageError(
-            f"{subject.part} {subject.path} cannot be read as a picture, so it cannot be kept.", "Reject it."
-        )
-    if one.answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
-        raise UsageError(
-            f"{subject.part} {subject.path} claims {'no age' if claimed is None else f'the age {claimed}'}, so it "
-            "cannot be kept as it is.",
-            "Set its age, or reject it.",
         )

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agebench.errors import Interrupted, UsageError
+from agebench.errors import Interrupted, Missing, UsageError
 from agebench.manifest.places import curate_command, must_be_judged
 from agebench.manifest.store import open_manifest
 from agebench.review.server.session import ReviewSession
@@ -46,9 +46,12 @@ def serve(
         curate = curate_command(con, manifest)
     session = ReviewSession(manifest, reviewers=Reviewers(tuple(reviewers), overlap, seed))
 
-    import uvicorn
+    try:
+        import uvicorn
 
-    from agebench.review.server.app import create_app
+        from agebench.review.server.app import create_app
+    except ModuleNotFoundError as error:
+        raise Missing(f"The review page needs {error.name}.", "`pip install 'agebench[review]'` brings it.") from error
     from agebench.review.server.guard import Pass
 
     listener = _listener(host, port)

@@ -25,9 +25,9 @@ from agebench.review import audit
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.decisions import Decision, Kind, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, load_queue, second_looks
-from agebench.review.resolution import answered_names, resolve
+from agebench.review.resolution import answered_names, must_fit, resolve
 from agebench.review.rows import answered_records, lines_folded, must_be_there
-from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, must_fit, seal_of
+from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, must_be_as_shown, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
 
@@ -297,7 +297,11 @@ class ReviewSession:
             made = []
             numbers = self.readings.numbers(unnumbered, by, present) if unnumbered else {}
             for one, subject in zip(given, subjects, strict=True):
-                must_fit(one, subject, audit=sample is not None)
+                must_be_as_shown(one, subject)
+                must_fit(
+                    f"{subject.part} {subject.path}", one.answer, subject.claimed, age=one.age,
+                    fault=None if subject.readable else "it is no picture", audit=sample is not None,
+                )  # fmt: skip
                 if one.record_id in self.snapshot.changed and one.answer != "reject":
                     raise UsageError(
                         f"The file of {subject.part} {subject.path} has changed since it was looked at.",

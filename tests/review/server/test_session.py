@@ -117,7 +117,7 @@ def test_what_was_read_but_is_no_picture_cannot_be_kept(office: Path) -> None:
             "SELECT record_id FROM record JOIN content USING (part, path) WHERE error = 'truncated'"
         ).fetchall()
     desk = ReviewSession(office / MANIFEST)
-    with pytest.raises(UsageError, match="cannot be read as a picture"):
+    with pytest.raises(UsageError, match="cannot be read"):
         desk.answer([given(desk, record, "keep")], by="anna")
     assert desk.answer([given(desk, record)], by="anna")
 
