@@ -30,25 +30,29 @@ def explain(
 ) -> None:
     """Say everything that is known of one record: picture, evidence, checks, faces, ages, copies."""
     from agebench.manifest.places import find_manifest
+    from agebench.workflows.explain import copies_of
     from agebench.workflows.explain import explain as explained
 
     found = explained(find_manifest(manifest, training=False), part, path)
     _render(found, console(json))
     if json:
-        facts = dataclasses.asdict(found.facts)
+        record = found.record
+        faces = [{k: v for k, v in face.items() if k != "landmarks"} for face in record.faces]
+        estimates = [{k: v for k, v in one.items() if k != "probabilities"} for one in record.estimates]
         print_json(
             {
                 "command": "explain", "dataset": found.dataset, "recipe": found.recipe, "part": part, "path": path,
                 "verdict": found.verdict, "evidence": found.evidence,
                 "checks": [dataclasses.asdict(check) for check in found.checks],
                 "decision": found.decision, "answers": found.answers,
-                **{key: facts[key] for key in ("faces", "estimates", "copies", "observed")},
+                "faces": faces, "estimates": estimates, "copies": copies_of(record), "observed": record.observed,
             }
         )  # fmt: skip
 
 
 def _render(found: Explanation, out: Console) -> None:
     from agebench.manifest.evidence import COLUMNS
+    from agebench.workflows.explain import copies_of
 
     colours = {"keep": "bold green", "review": "bold yellow", "reject": "bold red"}
     verdict = found.verdict or "not judged yet"
@@ -95,24 +99,24 @@ def _render(found: Explanation, out: Console) -> None:
         for c in found.checks
     ]
     out.print(_table("Checks", ("check", "verdict", "", "reason or predicate", "values"), checks, mark=2))
-    facts = found.facts
-    if facts.faces:
+    record = found.record
+    if record.faces:
         by = "decision" if found.decision and found.decision["box_w"] else found.evidence.get("face_chosen_by")
         faces = [
             (
                 str(f["face_no"]), f"{f['x']:.0f},{f['y']:.0f} {f['w']:.0f}x{f['h']:.0f}", f"{f['score']:.2f}",
                 _shown(f["sharpness"]), f"meant, by {by}" if f["meant"] else "",
             )
-            for f in facts.faces
+            for f in record.faces
         ]  # fmt: skip
         out.print(_table("Faces", ("face", "box, pixels", "score", "sharpness", ""), faces))
-    if facts.estimates:
-        ages = [(str(e["face_no"]), e["estimator"], _shown(e["age"]), _shown(e["spread"])) for e in facts.estimates]
+    if record.estimates:
+        ages = [(str(e["face_no"]), e["estimator"], _shown(e["age"]), _shown(e["spread"])) for e in record.estimates]
         out.print(_table("Estimated ages", ("face", "estimator", "age, years", "spread, years"), ages))
-    if facts.copies:
-        copies = [(f"{c['part']} {c['path']}", _shown(c["age"]), c["what"]) for c in facts.copies]
-        out.print(_table("Copies", ("record", "claimed age", ""), copies))
-    failed = [(o["observer"], o["version"], o["error"]) for o in facts.observed if o["error"]]
+    if copies := copies_of(record):
+        rows = [(f"{c['part']} {c['path']}", _shown(c["age"]), c["what"]) for c in copies]
+        out.print(_table("Copies", ("record", "claimed age", ""), rows))
+    failed = [(o["observer"], o["version"], o["error"]) for o in record.observed if o["error"]]
     if failed:
         out.print(_table("Observers that failed", ("observer", "version", "why"), failed))
 

@@ -19,7 +19,7 @@ from agebench.review import audit as audits
 from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision
 from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
 from agebench.review.resolution import must_fit, resolve
-from agebench.review.rows import AnsweredRecord, answered_records, find_record, lines_of
+from agebench.review.rows import AnsweredRecord, answered_record, answered_records, lines_of
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def decide(
         if not text.isascii() and not _is_text(text):
             raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
     with open_manifest(manifest) as con:
-        subject = find_record(con, part, path)
+        subject = answered_record(con, part, path)
         if subject is None:
             raise UsageError(*unknown_record(con, manifest, part, path))
         records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))

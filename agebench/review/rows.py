@@ -8,7 +8,6 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import polars as pl
@@ -56,7 +55,7 @@ class AnsweredRecord:
     error: str | None = None
 
 
-def find_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> AnsweredRecord | None:
+def answered_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> AnsweredRecord | None:
     """The record of that name; None where there is none."""
     rows = con.execute(
         """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error
@@ -94,12 +93,6 @@ def present_pictures(
     wanted = pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
     rows = answered_records(con, wanted).reverse().select("part", "path", "sha256")
     return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
-
-
-def decision_of(con: duckdb.DuckDBPyConnection, record_id: int) -> dict[str, Any] | None:
-    """What people decided about a record when it was judged last: the row of the table `decision`."""
-    rows = query(con, "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?", [record_id]).to_dicts()
-    return rows[0] if rows else None
 
 
 def lines_folded(con: duckdb.DuckDBPyConnection) -> int:

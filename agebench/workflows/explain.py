@@ -9,7 +9,7 @@ from typing import Any
 from agebench.curation.checks import expression_columns
 from agebench.errors import UsageError
 from agebench.manifest.evidence import COLUMNS
-from agebench.manifest.record_view import RecordFacts, read_facts
+from agebench.manifest.record_view import RecordView, find_record, view_record
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.manifest.unknown import unknown_record
@@ -17,7 +17,6 @@ from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder, Remote
 from agebench.review.decisions import decisions_file, read
 from agebench.review.resolution import taken_back
-from agebench.review.rows import decision_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class CheckSaid:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One record. evidence: column → value, of the columns that are not NULL; facts: faces, estimates, copies.
+    """One record. evidence: column → value, of the columns that are not NULL; record: see `manifest.record_view`.
 
     decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with
     `taken_back` and `settles` (whether it decides against the others).
@@ -47,7 +46,7 @@ class Explanation:
     verdict: str | None
     evidence: dict[str, Any]
     checks: list[CheckSaid]
-    facts: RecordFacts
+    record: RecordView
     decision: dict[str, Any] | None
     answers: list[dict[str, Any]]
     picture: Picture | None
@@ -57,22 +56,22 @@ class Explanation:
 def explain(manifest: Path, part: str, path: str) -> Explanation:
     """All that a manifest knows of a record. Raises UsageError with the nearest paths where there is no such record."""
     with open_manifest(manifest) as con:
-        facts = read_facts(con, part, path)
-        if facts is None:
+        number = find_record(con, part, path)
+        record = view_record(con, number) if number is not None else None
+        if record is None:
             raise UsageError(*unknown_record(con, manifest, part, path))
-        evidence = {name: value for name, value in facts.evidence.items() if value is not None}
+        evidence = {name: value for name, value in record.evidence.items() if value is not None}
         checks = [
             CheckSaid(
                 row["check"], row["verdict"], row["predicate"],
                 "not run" if row["status"] == "not run" else "fired" if row["reason"] is not None else "did not fire",
                 row["reason"],
-                {c: facts.evidence.get(c) for c in expression_columns(row["predicate"], row["check"])},
+                {c: record.evidence.get(c) for c in expression_columns(row["predicate"], row["check"])},
             )
-            for row in facts.checks
+            for row in record.checks
         ]  # fmt: skip
         dataset, recipe = get_meta(con, "dataset") or "?", get_meta(con, "recipe")
         folders = folders_of(con)
-        decision = decision_of(con, facts.record_id)
     locator = Locator(folders)
     place: str | Remote | None = None
     picture = None
@@ -83,9 +82,24 @@ def explain(manifest: Path, part: str, path: str) -> Explanation:
     ordered = {name: evidence[name] for name in COLUMNS if name in evidence}
     file = Path(place) if isinstance(place, str) else place
     return Explanation(
-        dataset, recipe, part, path, facts.verdict, ordered, checks, facts, decision,
+        dataset, recipe, part, path, record.verdict, ordered, checks, record, record.decision,
         _answers(manifest, part, path), picture, file,
     )  # fmt: skip
+
+
+def copies_of(record: RecordView) -> list[dict[str, Any]]:
+    """The records of the same bytes or of the same photograph, in order: part, path, age (claimed), what."""
+    alike = sorted(record.duplicates, key=lambda row: row["record_id"])
+    same = record.evidence["sha256"]
+    return [
+        {
+            "part": row["part"],
+            "path": row["path"],
+            "age": row["claimed_age"],
+            "what": "same bytes" if row["sha256"] == same else "same photograph",
+        }
+        for row in alike
+    ]
 
 
 def _answers(manifest: Path, part: str, path: str) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from agebench.manifest.store import open_manifest, query
 from agebench.manifest.summary import counts, funnel
 from agebench.review.decisions import Decision, append, decisions_file, new_decision
 from agebench.review.folding import answers_key, check_answers
-from agebench.review.rows import auditable_rows, decision_of, find_record, queue_rows
+from agebench.review.rows import answered_record, auditable_rows, queue_rows
 
 from .judging import facts_of, fold_answers, judge_by
 from .test_evidence import face, fold, part, seen
@@ -66,8 +66,8 @@ def test_a_decision_beats_every_verdict(build: Build) -> None:
         other = judge_apart(con, CHECKS[:1], recipe="r")
         assert other["verdict"].to_list() == ["reject", "keep", "keep", "keep", "keep", "keep"]
         assert other["reasons"].to_list() == ["decision", "", "", "", "", ""]
-        assert (decision_of(con, 1) or {})["note"] == "fine"
-        assert decision_of(con, 2) is None
+        assert (view_record(con, 1).decision or {})["note"] == "fine"
+        assert view_record(con, 2).decision is None
 
 
 def test_disagreement_and_a_changed_picture_leave_a_record_in_review(build: Build) -> None:
@@ -200,8 +200,8 @@ def test_the_record_that_is_answered_about(build: Build) -> None:
     fold(path)
     judged(path)
     with open_manifest(path) as con:
-        one = find_record(con, "p", "00001.jpg")
-        assert find_record(con, "p", "x") is None
+        one = answered_record(con, "p", "00001.jpg")
+        assert answered_record(con, "p", "x") is None
     assert one is not None
     assert (one.record_id, one.age, one.verdict, one.width, one.height) == (1, 1, "review", 200, 100)
 

@@ -191,7 +191,7 @@ def create_app(
     ) -> JSONResponse:
         settles = sample is None and "reviewers_disagree" in session.reasons(record_id)
         independent = sample is None and not settles and session.snapshot.asked_twice(record_id)
-        found = session.look(record_id, independent=independent)
+        found = session.view(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
         if sample is None:
@@ -267,27 +267,27 @@ def _sample(session: ReviewSession, which: tuple[int, int]) -> audit.Sample:
     )
 
 
-def _named(look: RecordView, facts: Sequence[str]) -> dict[str, Any]:
+def _named(view: RecordView, facts: Sequence[str]) -> dict[str, Any]:
     """What both ways of showing a record have: which it is, and these columns of its evidence."""
     return {
-        "id": look.record_id,
-        "seal": seal_of(look.part, look.path, look.evidence["sha256"]),
-        "part": look.part,
-        "path": look.path,
-        "age": look.age,
-        "readable": is_readable(look),
-    } | {name: look.evidence.get(name) for name in facts}
+        "id": view.record_id,
+        "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
+        "part": view.part,
+        "path": view.path,
+        "age": view.age,
+        "readable": is_readable(view),
+    } | {name: view.evidence.get(name) for name in facts}
 
 
-def _blind(look: RecordView, age: int) -> dict[str, Any]:
+def _blind(view: RecordView, age: int) -> dict[str, Any]:
     """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
     machines made of it but which face is meant."""
     facts = ("name", "gender", "photo_year", "width", "height")
-    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in look.relatives]
-    return _named(look, facts) | {
+    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in view.relatives]
+    return _named(view, facts) | {
         "age": age,
         "claimed": age,
-        "faces": [face | {"score": None} for face in look.faces if face["meant"]],
+        "faces": [face | {"score": None} for face in view.faces if face["meant"]],
         "reasons": [],
         "estimates": [],
         "relatives": relatives,
@@ -299,20 +299,20 @@ def _beside(row: dict[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
 
 
-def _whole(look: RecordView) -> dict[str, Any]:
+def _whole(view: RecordView) -> dict[str, Any]:
     facts = (
         "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
         "face_chosen_by",
     )  # fmt: skip
-    return _named(look, facts) | {
-        "claimed": look.evidence["age"],
-        "verdict": look.verdict,
-        "faces": look.faces,
-        "reasons": look.reasons,
-        "estimates": look.estimates,
-        "relatives": [_beside(row) for row in look.relatives],
-        "duplicates": [_beside(row) for row in look.duplicates],
-        "decision": look.decision,
+    return _named(view, facts) | {
+        "claimed": view.evidence["age"],
+        "verdict": view.verdict,
+        "faces": view.faces,
+        "reasons": view.reasons,
+        "estimates": view.meant_estimates,
+        "relatives": [_beside(row) for row in view.relatives],
+        "duplicates": [_beside(row) for row in view.duplicates],
+        "decision": view.decision,
     }
 
 

@@ -44,9 +44,9 @@ def seal_of(part: str, path: str, sha256: str | None) -> str:
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def is_readable(look: RecordView) -> bool:
+def is_readable(view: RecordView) -> bool:
     """Whether a record's picture can be read."""
-    return look.evidence["sha256"] is not None and look.evidence.get("file_error") is None
+    return view.evidence["sha256"] is not None and view.evidence.get("file_error") is None
 
 
 def must_be_as_shown(one: PageAnswer, record: ShownRecord) -> None:

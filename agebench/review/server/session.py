@@ -31,7 +31,7 @@ from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, m
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
 
-KEPT_LOOKS = 400
+KEPT_VIEWS = 400
 KEPT_FACES = 20_000
 POLL_SECONDS = 2.0
 
@@ -47,7 +47,7 @@ class ReviewSession:
         self.file = decisions_file(manifest)
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
-        self._looks: OrderedDict[tuple[int, bool], RecordView] = OrderedDict()  # by record and `independent`
+        self._views: OrderedDict[tuple[int, bool], RecordView] = OrderedDict()  # by record and `independent`
         self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
         self._stop = threading.Event()
         self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
@@ -64,7 +64,7 @@ class ReviewSession:
     # --- following the files ------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """RecordView for a changed manifest or file of decisions now and then, until `close`."""
+        """Look for a changed manifest or file of decisions now and then, until `close`."""
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class ReviewSession:
                     raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
                 with self._lock:
                     self.snapshot = snapshot
-                    self._looks.clear()
+                    self._views.clear()
                     self._faces.clear()
             self.trouble = None
         except AgebenchError as error:
@@ -216,26 +216,26 @@ class ReviewSession:
         part, path = names.row(record_id)
         return str(part), str(path)
 
-    def look(self, record_id: int, *, independent: bool = False) -> RecordView | None:
+    def view(self, record_id: int, *, independent: bool = False) -> RecordView | None:
         """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
         people have answered. Raises as `open_manifest`."""
         key = record_id, independent
         with self._lock:
-            if key in self._looks:
-                self._looks.move_to_end(key)
-                return self._looks[key]
+            if key in self._views:
+                self._views.move_to_end(key)
+                return self._views[key]
             number = self.snapshot.number
         with open_manifest(self.manifest, wait=PATIENCE) as con:
             found = view_record(con, record_id, answered=not independent)
         if found is not None:
             with self._lock:
                 if number == self.snapshot.number:
-                    self._looks[key] = found
+                    self._views[key] = found
                     if len(self._faces) > KEPT_FACES:
                         self._faces.clear()
                     self._faces |= {row["record_id"]: row["face"] for row in (*found.relatives, *found.duplicates)}
-                    while len(self._looks) > KEPT_LOOKS:
-                        self._looks.popitem(last=False)
+                    while len(self._views) > KEPT_VIEWS:
+                        self._views.popitem(last=False)
         return found
 
     def content(self, record_id: int) -> str | None:
@@ -245,8 +245,8 @@ class ReviewSession:
         if place is not None:
             return now.queue.rows["sha256"][place]
         with self._lock:
-            look = self._looks.get((record_id, False))
-        return None if look is None else look.evidence.get("sha256")
+            view = self._views.get((record_id, False))
+        return None if view is None else view.evidence.get("sha256")
 
     def face(self, record_id: int) -> list[float] | None:
         """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
@@ -254,10 +254,10 @@ class ReviewSession:
         with self._lock:
             if record_id in self._faces:
                 return self._faces[record_id]
-        look = self.look(record_id)
-        if look is None or not look.evidence.get("face_w"):
+        view = self.view(record_id)
+        if view is None or not view.evidence.get("face_w"):
             return None
-        return [float(look.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
+        return [float(view.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
 
     def overview(self) -> tuple[Overview, str]:
         """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""
@@ -358,7 +358,7 @@ class ReviewSession:
                 row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
                 row["suggested_age"], row["reasons"] or [],
             )  # fmt: skip
-        found = self.look(record_id)
+        found = self.view(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
         known = found.evidence
