@@ -105,11 +105,10 @@ def python_api() -> str:
 
 
 def evidence() -> str:
-    rows = [
-        (code(row["name"]), row["unit"], row["observer"], row["meaning"]) for row in catalogue.list_evidence()
-    ]
+    rows = [(code(row["name"]), row["unit"], row["observer"], row["meaning"]) for row in catalogue.list_evidence()]
     return (
-        "# Evidence columns\n\nWhat a check can read: one row a record. A column is NULL until its observer has run.\n\n"
+        "# Evidence columns\n\n"
+        "What a check can read: one row a record. A column is NULL until its observer has run.\n\n"
         + table(("column", "unit", "observer", "meaning"), rows)
     )
 
@@ -120,7 +119,8 @@ def checks() -> str:
         for row in catalogue.list_checks()
     ]
     return (
-        "# Checks of the shipped recipes\n\nA check gives its verdict to every record for which its predicate is true.\n\n"
+        "# Checks of the shipped recipes\n\n"
+        "A check gives its verdict to every record for which its predicate is true.\n\n"
         + table(("check", "verdict", "predicate", "recipes"), rows)
     )
 
@@ -136,7 +136,8 @@ def recipes() -> Iterator[str]:
 
 def kinds() -> Iterator[str]:
     yield "# Registry"
-    yield "What is found by name, and the settings that a recipe may give. [Extending](../extending.md) shows how to add one."
+    yield "What is found by name, with the settings that a recipe may give."
+    yield "[Extending](../extending.md) shows how to add one."
     for kind, place in registry.KINDS.items():
         yield f"## {kind.capitalize()}"
         folder = Path(registry.__file__).parent.joinpath(*place.package.split(".")[1:])
@@ -147,7 +148,7 @@ def kinds() -> Iterator[str]:
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             name = path.stem.replace("_", "-")
             rows.append((code(name), " ".join(docstring.split("\n\n")[0].split()), _settings(kind, name)))
-        yield f"Folder: `agebench/{folder.relative_to(Path(registry.__file__).parent)}/`. Entry points: `agebench.{kind}`."
+        yield f"Folder: `{place.package.replace('.', '/')}/`. Entry points: `agebench.{kind}`."
         settings = any(row[2] for row in rows)
         yield table(("name", "what it is", "settings")[: 2 + settings], [row[: 2 + settings] for row in rows])
 

@@ -1,7 +1,8 @@
-"""A working directory as the pages' readers have it: IMDB-WIKI and FG-NET drawn, curated, balanced, trained for 5 steps."""
+"""A working directory as readers of the pages have it: drawn releases, curated, balanced, and trained for 5 steps."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,10 @@ def _reader(
         succeed(folder, "curate", dataset, "--detector", detector, "--workers", 1)
     succeed(folder, "balance")
     succeed(folder, "train", "neighborhood-quick")
+    shutil.copytree(folder / "data" / "fg-net" / "images", folder / "pictures")
+    names = sorted(path.name for path in (folder / "pictures").iterdir())  # 001A02.JPG: subject 001 at 2
+    rows = [f"{name},{int(re.sub('[^0-9]', '', name[4:6]))},{name[:3]}" for name in names]
+    (folder / "labels.csv").write_text("\n".join(["file,age,subject", *rows]) + "\n")
     shutil.copy(next((folder / "data" / "fg-net" / "images").glob("*.JPG")), folder / "photo.jpg")
     return folder
 

@@ -1,4 +1,4 @@
-"""The package of the page `docs/extending.md`, as pip would install it: its files, and the metadata of its entry points."""
+"""The package of the page `docs/extending.md` as pip would install it: its files and the metadata of entry points."""
 
 from __future__ import annotations
 

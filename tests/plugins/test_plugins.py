@@ -1,44 +1,32 @@
-"""What another package adds by entry points is found, named by recipes, and used: the package of `docs/extending.md`."""
+"""What another package adds by entry points is found, named and used: the package of `docs/extending.md`."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from agebench.demo.releases import DemoReleases
 
+from .plugin import files, install
+
 TOP = Path(__file__).resolve().parents[2]
 AgeBench = Callable[..., dict[str, Any]]
-
-
-def _plugin() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plugin", Path(__file__).with_name("plugin.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-plugin = _plugin()
 
 
 @pytest.fixture(scope="session")
 def with_plugin(tmp_path_factory: pytest.TempPathFactory, drawn_release: DemoReleases) -> AgeBench:
     """Runs a command where the package is installed and the drawn IMDB-WIKI lies; its JSON document."""
     folder = tmp_path_factory.mktemp("plugin")
-    site = plugin.install(folder / "site")
+    site = install(folder / "site")
     (folder / "models").mkdir()
-    (folder / "models" / "shallow-focal.toml").write_text(plugin.files()["models/shallow-focal.toml"])
+    (folder / "models" / "shallow-focal.toml").write_text(files()["models/shallow-focal.toml"])
     (folder / "data").mkdir()
     (folder / "data" / "imdb-wiki").symlink_to(drawn_release.roots["imdb-wiki"])
     paths = os.pathsep.join([str(site), str(TOP), os.environ.get("PYTHONPATH", "")])
@@ -58,9 +46,7 @@ def with_plugin(tmp_path_factory: pytest.TempPathFactory, drawn_release: DemoRel
 
 @pytest.fixture(scope="session")
 def curated(with_plugin: AgeBench, detector: str) -> dict[str, Any]:
-    return with_plugin(
-        "curate", "imdb-wiki", "--detector", detector, "--estimator", "brightness", "--workers", 2
-    )
+    return with_plugin("curate", "imdb-wiki", "--detector", detector, "--estimator", "brightness", "--workers", 2)
 
 
 def test_curate_doubts_ages_by_the_age_model_of_another_package(curated: dict[str, Any]) -> None:
