@@ -42,8 +42,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table."""
 
+    def cell(value: Any) -> str:
+        text = str(value).replace("\n", " ")
+        return text if text.startswith("`") else text.replace("|", "\\|")  # in code a backslash would be shown
+
     def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return f"| {' | '.join(map(cell, cells))} |"
 
     return "\n".join([line(heads), line(["---"] * len(heads)), *map(line, rows)])
 
