@@ -21,8 +21,22 @@ from ..plugins.plugin import install
 from .blocks import PAGES, TOP, blocks, commands
 
 # Commands that take a moment on the drawn releases, and whose lines on the pages are whole.
-CHEAP = {"add", "status", "ls", "show", "cp", "export", "balance", "report", "evaluate", "predict", "review list"}
-NOT_HERE = ("utkface", "morph", "utk-test", "years", "my-test", "{age}")  # data that the drawn releases do not have
+CHEAP = {
+    "add",
+    "curate my-faces",
+    "curate my-test",
+    "status",
+    "ls",
+    "show",
+    "cp",
+    "export",
+    "balance",
+    "report",
+    "evaluate",
+    "predict",
+    "review list",
+}
+NOT_HERE = ("utkface", "morph", "utk-test", "years", "{age}")  # data that the drawn releases do not have
 
 
 def ids(pages: list[Path]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,31 @@ from agebench.demo.releases import DemoReleases
 
 from .plugin import files, install
 
+CARD = """
+name = "people"
+title = "People"
+roles = ["train"]
+layout = "age-first"
+root = "data/people"
+recipe = "by-colours"
+age_rule = "the name begins with it"
+files = "34_anna.jpg"
+source = "drawn"
+licence = "free"
+citation = "none"
+expected = {records = 8}
+"""
+RECIPE = """
+name = "by-colours"
+dataset = "people"
+title = "Faces that are not the subject's go to review"
+observe = {identities = "colours"}
+
+[[check]]
+name = "somebody_else"
+review = "NOT identity_face"
+reason = "no face is the subject's"
+"""
 TOP = Path(__file__).resolve().parents[2]
 AgeBench = Callable[..., dict[str, Any]]
 
@@ -85,6 +111,28 @@ def test_curate_looks_with_the_detector_of_another_package(with_plugin: AgeBench
         "curate", "imdb-wiki", "--manifest", "centre.duckdb", "--detector", "centre", "--recipe", "imdb-wiki-none"
     )
     assert report["kept"] > 0
+
+
+def test_curate_takes_the_layout_and_the_embedder_of_another_package(
+    with_plugin: AgeBench, curated: dict[str, Any], detector: str
+) -> None:
+    import duckdb
+
+    folder = curated["folder"]
+    (folder / "data" / "people").mkdir()
+    for name, text in {"manifests/people.toml": CARD, "pipelines/by-colours.toml": RECIPE}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    with duckdb.connect(folder / curated["manifest"], read_only=True) as con:
+        rows = con.execute("SELECT file, age FROM curated WHERE age BETWEEN 10 AND 80 LIMIT 8").fetchall()
+    for number, (file, age) in enumerate(rows):
+        shutil.copy(file, folder / "data" / "people" / f"{age}_person{number % 2}.jpg")
+    with_plugin("curate", "people", "--detector", detector)
+    with duckdb.connect(folder / "manifests" / "people.duckdb", read_only=True) as con:
+        subjects = con.execute("SELECT DISTINCT subject_id FROM record ORDER BY 1").fetchall()
+        models = con.execute("SELECT DISTINCT model FROM embedding").fetchall()
+    assert subjects == [("person0",), ("person1",)]
+    assert models == [("colours-1",)]
 
 
 def test_a_setting_that_the_loss_does_not_take_is_refused(with_plugin: AgeBench, curated: dict[str, Any]) -> None:
