@@ -1,9 +1,10 @@
-"""The generated pages of the site, as a hook of mkdocs: what the program knows of itself is not written twice."""
+"""The generated pages of the site, as hooks of mkdocs: what the program knows of itself is not written twice."""
 
 from __future__ import annotations
 
 import ast
 import json
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 import agebench
 from agebench import registry
@@ -37,6 +39,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Puts the contract of import-linter where the page of the architecture has `{layers}`."""
+    if page.file.src_uri != "architecture.md":
+        return markdown
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    return markdown.replace("{layers}", "\n".join(layers).replace("agebench.", ""))
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
