@@ -21,19 +21,7 @@ from ..plugins.plugin import install
 from .blocks import PAGES, TOP, blocks, commands
 
 # Commands that take a moment on the drawn releases, and whose lines on the pages are whole.
-CHEAP = {
-    "add",
-    "status",
-    "ls",
-    "show",
-    "cp",
-    "export",
-    "balance",
-    "report",
-    "evaluate",
-    "predict",
-    "review list",
-}
+CHEAP = {"add", "status", "ls", "show", "cp", "export", "balance", "report", "evaluate", "predict", "review list"}
 NOT_HERE = ("utkface", "morph", "utk-test", "years", "{age}")  # data that the drawn releases do not have
 
 
@@ -135,7 +123,7 @@ def test_cheap_command_lines_run(page: Path, reader: Path, agebench: Callable) -
     for block, line in commands(page):
         arguments = shlex.split(line, comments=True)[1:]
         added = arguments[0] == "curate" and Path("manifests", f"{arguments[1]}.toml").is_file()  # by a line before
-            cheap = added or arguments[0] in CHEAP or " ".join(arguments[:2]) in CHEAP
+        cheap = added or arguments[0] in CHEAP or " ".join(arguments[:2]) in CHEAP
         placeholder = any(word.isupper() and "-" not in word for word in arguments)
         if cheap and not placeholder and not any(word in line for word in NOT_HERE):
             done = agebench(*arguments)
