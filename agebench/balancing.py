@@ -20,7 +20,15 @@ MOST_PER_CLASS = 10_000_000
 
 @dataclass(frozen=True)
 class BalanceReport:
-    """A plan by class. `classes`: age, curated, drawn (records with copies ≥ 1), copies (their sum), most."""
+    """A balance plan by class.
+
+    Attributes:
+        manifest: The file that it was made from.
+        facts: The plan's name, settings and seed, and the curated records that it belongs to.
+        classes: One row an age from 0 to 99: age (years), curated (records), drawn (records with copies ≥ 1), copies
+            (their sum), most (copies of one record).
+        notes: Sentences that the user should see.
+    """
 
     manifest: Path
     facts: PlanFacts
@@ -42,12 +50,24 @@ def balance(
     seed: int = 0,
     dry_run: bool = False,
 ) -> BalanceReport:
-    """Plan the epoch and store the plan in the manifest (not with `dry_run`).
+    """Plan how often each curated record is drawn in an epoch, and store the plan in the manifest.
 
-    manifest: a file or a dataset's name (see `Manifest`). per_class: pictures that every age class should have in an
-    epoch. thin_ages: ages (inclusive) whose classes are thinned at random where they have more. plan: its name,
-    `per-class-N` by default. The same seed gives the same plan. Raises UsageError for impossible numbers,
-    NothingCurated, and what `open_manifest` raises."""
+    The same seed gives the same plan on any machine.
+
+    Args:
+        manifest: A file or a dataset's name (see `Manifest`).
+        per_class: Pictures that every age class should have in an epoch, 1 to 10,000,000.
+        thin_ages: Ages (years, inclusive) whose classes are thinned at random where they have more.
+        plan: Its name, `per-class-N` by default.
+        seed: Seed of the draw.
+        dry_run: Store nothing.
+
+    Raises:
+        UsageError: Numbers are out of range.
+        NothingCurated: No curated record has an age from 0 to 99, or curation was not finished.
+        ManifestNotFound: There is no such manifest.
+        ManifestBusy: Another process holds it.
+    """
     manifest = find_manifest(manifest)
     low, high = thin_ages
     if not 1 <= per_class <= MOST_PER_CLASS:

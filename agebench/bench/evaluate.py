@@ -39,12 +39,25 @@ def evaluate(
     on_crops: Advance | None = None,
     on_predict: Advance | None = None,
 ) -> list[Evaluation]:
-    """Predict every record of each test set's protocol and keep the predictions in the run.
+    """Predict every record of each test set's protocol, and keep the predictions in the run.
 
-    run: a finished run, or its id, the beginning of its id, its model's name, or its folder. on: datasets' names or
-    manifest files; every test manifest that is here by default. runs: the folder of runs.
-    Raises UsageError for a set without protocol, Missing where there is no such run or no test manifest, and what
-    reading manifests, runs and pictures raises."""
+    Args:
+        run: A finished run, or its id, the start of its id, its model's name, or its folder.
+        on: Datasets' names or manifest files; every test manifest that is here by default.
+        runs: Folder of runs.
+        on_crops: Is told of cropping.
+        on_predict: Is told of predicting.
+
+    Returns:
+        One evaluation a test set, in the order of `on`.
+
+    Raises:
+        UsageError: A set has no protocol, or a name is unknown.
+        Missing: There is no such run, or no test manifest.
+        ManifestNotFound: There is no such manifest.
+        RunError: The run is damaged or unfinished.
+        StorageError: The predictions or the crops cannot be written.
+    """
     found = run if isinstance(run, Run) else find_run(str(run), Path(runs))
     named = [on] if isinstance(on, str | Path) else on
     manifests = [find_manifest(name) for name in named] or manifests_for_testing()

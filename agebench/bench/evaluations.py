@@ -15,9 +15,28 @@ from agebench.errors import RunError
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One test set: counts, MAE in years with its 95 % interval, and whether it is the set that its name says."""
+    """A run's errors on one test set.
 
-    name: str  # of the predictions' file
+    Attributes:
+        name: Name of the predictions' file.
+        dataset: Name of the card.
+        manifest: The file that the records were read from.
+        n: Pictures that were predicted.
+        undetected: Those of them without a face, predicted whole.
+        unreadable: Records of the protocol whose picture cannot be read.
+        mae: Mean absolute error, years.
+        ci95: Its 95 % interval, years; subjects are drawn, not pictures.
+        cs5: Cumulative score: share of pictures whose error is at most 5 years, 0 to 1.
+        matches_card: Whether count and labels are those of the card; None where the card has no fingerprint.
+        pictures_match: Whether the pictures are the card's, byte for byte; None where it has no fingerprint of them.
+        records: Records in the manifest, before the protocol drew its subset.
+        expected: Records that the card says the set has.
+        overlap: Pictures that the run was trained on too.
+        detector: The detector whose faces were cropped.
+        predictions_sha256: Hash of the predictions' file.
+    """
+
+    name: str
     dataset: str
     manifest: str
     n: int
@@ -27,10 +46,10 @@ class Evaluation:
     ci95: tuple[float, float] | None
     cs5: float | None
     matches_card: bool | None
-    pictures_match: bool | None  # byte for byte; None where the card has no fingerprint of the pictures
-    records: int  # in the manifest, before the protocol drew its subset
-    expected: int  # records that the card says the set has
-    overlap: int  # pictures that were trained on too
+    pictures_match: bool | None
+    records: int
+    expected: int
+    overlap: int
     detector: str | None
     predictions_sha256: str
 

@@ -24,7 +24,14 @@ from agebench.training.runs import Listed, changed_files, list_runs, load_run
 
 @dataclass(frozen=True)
 class Report:
-    """The tables, runs that could not be read, and what was found when the numbers were checked."""
+    """The tables, and what was found when their numbers were checked.
+
+    Attributes:
+        tables: Published rows, then measured ones.
+        verified: With `verify`: a sentence for each measured number that was found again.
+        problems: With `verify`: a sentence for each that was not.
+        left_out: A sentence for each run that could not be read.
+    """
 
     tables: list[Table]
     verified: list[str]
@@ -33,11 +40,17 @@ class Report:
 
 
 def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, verify: bool = False) -> Report:
-    """The published tables with these numbers (None: all) and the newest complete runs under them.
+    """The published tables, with the newest complete runs under their rows.
 
-    runs: the folder of runs. With `verify` every measured number is computed again from the predictions kept with its
-    run, and the run's weights are hashed. Raises UsageError for a table that is not published, RecipeError for a broken
-    `published.toml`."""
+    Args:
+        tables: Numbers of the published tables; None for all.
+        runs: Folder of runs.
+        verify: Compute every measured number again from the predictions kept with its run, and hash the run's files.
+
+    Raises:
+        UsageError: There is no table with such a number.
+        RecipeError: `published.toml` is broken.
+    """
     published = load_published()
     known = [table.number for table in published.table]
     for number in tables or []:

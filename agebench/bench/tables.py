@@ -128,7 +128,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """footnotes: (mark, sentence). hints: commands that would measure what has no row yet."""
+    """A table of mean absolute errors.
+
+    Attributes:
+        number: As published.
+        title: As published.
+        columns: Names of the test sets.
+        rows: Published rows, then measured ones; `row.text(column)` is a cell as printed.
+        footnotes: Pairs of mark and sentence.
+        hints: Commands that would measure what has no row yet.
+    """
 
     number: int
     title: str

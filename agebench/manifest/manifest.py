@@ -15,11 +15,17 @@ from agebench.manifest.store import open_manifest, peek, query
 
 
 class Manifest:
-    """One dataset's manifest. Every property opens the file, reads and closes it, so it never locks anybody out.
+    """One dataset's manifest, as Polars frames; `to_pandas()` of a frame gives pandas'.
 
-    manifest: a file, a dataset's name, or nothing: imdb-wiki's, else the only one there is. Frames are Polars'; their
-    `to_pandas()` gives pandas'. Raises ManifestNotFound, UsageError where several could be meant; every property raises
-    ManifestError for a damaged file and ManifestBusy where another process writes it for longer than 5 s.
+    Every property opens the file, reads and closes it, so it never locks anybody out. It raises ManifestError for a
+    damaged file, and ManifestBusy where another process writes it for longer than 5 s.
+
+    Args:
+        manifest: A file, a dataset's name, or nothing: imdb-wiki's, else the only one there is.
+
+    Raises:
+        ManifestNotFound: There is no such manifest.
+        UsageError: The name is unknown, or several manifests could be meant.
     """
 
     def __init__(self, manifest: str | Path | None = None) -> None:
@@ -29,9 +35,14 @@ class Manifest:
         return f"Manifest({str(self.path)!r})"
 
     def sql(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> pl.DataFrame:
-        """The rows of one query over its tables and views; values: of its `?` or `$name`. It can change nothing.
+        """The rows of one query over its tables and views. It can change nothing.
 
-        Raises duckdb.Error where the query is wrong.
+        Args:
+            sql: One query in DuckDB's SQL.
+            values: Values of its `?` or `$name`.
+
+        Raises:
+            duckdb.Error: The query is wrong.
         """
         with open_manifest(self.path) as con:
             return query(con, sql, values)
@@ -80,9 +91,12 @@ class Manifest:
             return summary.funnel(con)
 
     def plan(self, name: str | None = None) -> pl.DataFrame:
-        """A balance plan, the newest by default: part, path, age, copies (draws an epoch).
+        """A balance plan, the newest by default: part, path, age (years), copies (draws an epoch).
 
-        Raises NothingCurated where there is none, UsageError for an unknown name, StalePlan.
+        Raises:
+            NothingCurated: There is no plan.
+            UsageError: There is none of that name.
+            StalePlan: The curated records have changed since it was made.
         """
         with open_manifest(self.path) as con:
             facts = choose_plan(con, self.path, name)

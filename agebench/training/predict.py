@@ -20,8 +20,16 @@ from agebench.training.runs import Run, find_run, list_runs
 
 @dataclass(frozen=True)
 class FaceAge:
-    """One face's age. box: x, y, w, h in pixels, None where no face was found and the whole picture was used; spread:
-    standard deviation of the predicted distribution, years; fault: why there is no age."""
+    """The age of one face.
+
+    Attributes:
+        picture: The file.
+        face_no: Which of its faces, from 0 (the largest); None where no face was found and the whole picture was used.
+        box: x, y, width, height in pixels; None without a face.
+        age: Expected age, years; None where the picture cannot be read.
+        spread: Standard deviation of the predicted distribution, years.
+        fault: Why there is no age.
+    """
 
     picture: str
     face_no: int | None
@@ -76,9 +84,17 @@ def predict(
 ) -> list[FaceAge]:
     """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
 
-    pictures: files. run: a finished run, or its id, the beginning of its id, its model's name, or its folder; the
-    newest by default. runs: the folder of runs. detector: that of the run's training by default. A picture on which it
-    fails counts as one without a face. Raises Missing, UsageError, RunError."""
+    Args:
+        pictures: Files.
+        run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default.
+        runs: Folder of runs.
+        detector: That of the run's training by default. A picture on which it fails counts as one without a face.
+
+    Raises:
+        Missing: There is no such run, or no detector.
+        UsageError: Several runs could be meant.
+        RunError: The run is damaged or unfinished.
+    """
     if run is None:
         run = newest_run(Path(runs))
     elif not isinstance(run, Run):

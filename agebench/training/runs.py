@@ -44,7 +44,14 @@ CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run. card: what card.json says; recipe: its recipe as resolved at training."""
+    """A complete run.
+
+    Attributes:
+        id: Model, date and a short hash.
+        path: Its folder.
+        card: What `card.json` says: recipe, provenance of the data, seed, versions, hardware, times.
+        recipe: Its model recipe as resolved at training.
+    """
 
     id: str
     path: Path
@@ -160,8 +167,9 @@ def train_run(
 def load_run(path: Path) -> Run:
     """The complete run in a folder.
 
-    Raises Missing where there is no such folder, RunError where the run is unfinished, its card or recipe is broken or
-    changed, or its weights do not fit its network.
+    Raises:
+        Missing: There is no such folder.
+        RunError: The run is unfinished, its card or recipe is broken or changed, or its weights do not fit its network.
     """
     if not path.is_dir():
         raise Missing(f"There is no run in {path}.", "`agebench status` lists the runs; `agebench train` makes one.")

@@ -25,12 +25,16 @@ Transform = Callable[[Tensor], Any]
 
 
 class FaceDataset(Dataset[tuple[Any, int]]):
-    """Aligned faces of a manifest's curated records. `dataset[i]` is (picture, age): a (3, size, size) uint8 RGB
-    tensor, or what `transform` makes of it, and whole years.
+    """Aligned faces of a manifest's curated records, as `torch_dataset` makes them.
 
-    records: a frame with one row a face, in the same order: record_id, part, path, age, subject_id, group_id, sha256,
-    face_no, copies (draws an epoch by the balance plan, 1 without one). It pickles by path, so it goes to the worker
-    processes of a DataLoader.
+    `dataset[i]` is (picture, age): a (3, size, size) uint8 RGB tensor, or what `transform` makes of it; whole years.
+    It pickles by path, so it goes to the worker processes of a DataLoader.
+
+    Attributes:
+        records: One row a face, in the same order: record_id, part, path, age (years), subject_id, group_id, sha256,
+            face_no, copies (draws an epoch by the balance plan, 1 without one).
+        ages: (N,) whole years.
+        copies: (N,) draws an epoch.
     """
 
     def __init__(self, pictures: Any, records: pl.DataFrame, transform: Transform | None) -> None:
@@ -46,16 +50,29 @@ class FaceDataset(Dataset[tuple[Any, int]]):
         return (self.transform(picture) if self.transform else picture), int(self.ages[index])
 
     def split(self, share: float = 0.1, seed: int = 0) -> tuple[Ints, Ints]:
-        """(training, validation): indices, with whole groups on one side, so that no subject and no copy of a picture
-        is on both."""
+        """Indices for training and for validation. Whole groups are on one side, so that no subject and no copy of a
+        picture is on both.
+
+        Args:
+            share: Share of the groups to validate with, 0 to 1.
+            seed: Seed of the draw.
+
+        Returns:
+            (training, validation), int64 arrays.
+        """
         alone = pl.format("{}/{}", "part", "path")
         groups = self.records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
         validating = validation_mask(groups, share, seed)
         return np.flatnonzero(~validating), np.flatnonzero(validating)
 
     def sampler(self, indices: Ints | None = None, seed: int = 0) -> PlanSampler:
-        """The balance plan as a sampler for a DataLoader: every face as often as the plan draws it; indices: only of
-        these (see `split`)."""
+        """The balance plan as a sampler for a DataLoader: every face as often as the plan draws it, shuffled anew for
+        each epoch (`set_epoch`).
+
+        Args:
+            indices: Only these faces (see `split`); all by default.
+            seed: Seed of the order.
+        """
         return PlanSampler(self.copies, np.arange(len(self)) if indices is None else np.asarray(indices), seed)
 
 
@@ -85,13 +102,26 @@ def torch_dataset(
     workers: int | None = None,
     on_progress: Advance | None = None,
 ) -> FaceDataset:
-    """The aligned faces of a manifest's curated records with their ages, for anybody's own training loop.
+    """The aligned faces of a manifest's curated records with their ages, for a training loop of your own.
 
-    manifest: a file or a dataset's name (see `Manifest`). size: of the crops, pixels; those that are missing are made,
-    by `workers` processes, and kept in `crops/`. plan: a balance plan by name; without one the newest, and every record
-    once where there is none. transform: of each picture, a (3, size, size) uint8 RGB tensor. Records whose picture
-    cannot be read are left out. Raises ManifestNotFound, NothingCurated, UsageError, StalePlan, StorageError,
-    Interrupted."""
+    Records whose picture cannot be read are left out.
+
+    Args:
+        manifest: A file or a dataset's name (see `Manifest`).
+        size: Side of the crops, pixels. Missing crops are made and kept in `crops/`.
+        plan: Balance plan by name; the newest by default, and every record once where there is none.
+        transform: Applied to each picture, a (3, size, size) uint8 RGB tensor.
+        workers: Processes that make missing crops, one a core by default.
+        on_progress: Is told of cropping.
+
+    Raises:
+        ManifestNotFound: There is no such manifest.
+        NothingCurated: No curated record has a picture that can be read.
+        UsageError: A name is unknown.
+        StalePlan: The curated records have changed since the plan was made.
+        StorageError: The crops cannot be written.
+        Interrupted: Ctrl-C.
+    """
     path = find_manifest(manifest)
     with open_manifest(path) as con:
         must_be_judged(con, path)

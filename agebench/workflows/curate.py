@@ -38,7 +38,27 @@ Engine = Literal["local", "ray"]
 
 @dataclass(frozen=True)
 class CurateReport:
-    """What a curation did and found. `funnel`: step, verdict, records, in order."""
+    """What a curation did and found.
+
+    Attributes:
+        dataset: Name of the card.
+        manifest: The file that was built or renewed.
+        recipe: Curation recipe in force.
+        detector: Face detector in force; None where no faces were looked for.
+        estimators: What doubted the claimed ages.
+        records: Records of the release.
+        observed: Pictures that were looked at now.
+        reused: Records whose picture was known before.
+        unreadable: Records whose picture cannot be read.
+        kept: Records that stay.
+        review: Records that wait for an answer.
+        rejected: Records that go.
+        reasons: Check → records that it took.
+        not_run: Checks whose observer has not looked at any picture.
+        seconds: How long it took.
+        funnel: One row a check, in order: position, step, verdict, records, status.
+        notes: Sentences that the user should see.
+    """
 
     dataset: str
     manifest: Path
@@ -91,16 +111,34 @@ def curate(
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    dataset: the name of a card, or its file. root: folder of the release, or its URL (`s3://bucket/imdb-wiki`).
-    manifest: the file to build, `manifests/<dataset>.duckdb` by default. recipe: a curation recipe, by name or file.
-    detector: a name of the registry, `auto` or `none`; by default the one that the manifest was observed with.
-    estimators: what doubts the claimed ages, in place of the recipe's own list (see `recipes.Observe`). engine: what
-    observes, this machine's processes or Ray Data; the rows are the same. workers: processes, one a core by default.
-    on_progress is told of observing; on_stage names what comes after it and gives its progress.
     Costly work is done once: pictures whose content was seen by the same observers are not looked at again, and what is
     derived of them is made anew only where its inputs changed.
-    Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, ManifestBusy, DecisionError, Missing,
-    Interrupted.
+
+    Args:
+        dataset: Name of a card, or its file.
+        root: Folder of the release, or its URL (`s3://bucket/imdb-wiki`); the card's by default.
+        manifest: The file to build, `manifests/<dataset>.duckdb` by default.
+        recipe: Curation recipe, by name or file; the card's by default.
+        detector: A name of the registry, `auto` or `none`; the one that the manifest was observed with by default.
+        detector_model: For the detector `insightface`: an ONNX file, or a pack's folder or name.
+        estimators: What doubts the claimed ages, in place of the recipe's own list: `ready`, `cross-fit`, names of the
+            registry, finished runs.
+        engine: What observes, processes of this machine (`local`) or Ray Data (`ray`); the rows are the same.
+        ray_address: The cluster of the engine `ray`; this machine by default.
+        workers: Worker processes, one a core by default.
+        on_progress: Is told of observing.
+        on_stage: Names what comes after observing, and gives its progress.
+
+    Raises:
+        UsageError: A name is unknown, or arguments contradict each other.
+        RecipeError: The card or the recipe is wrong.
+        ReleaseNotFound: There is no release in `root`.
+        ReleaseError: The release cannot be read.
+        ManifestError: The manifest is damaged or of another dataset.
+        ManifestBusy: Another process holds it.
+        DecisionError: The file of decisions is damaged or gone.
+        Missing: A detector, weights or an extra is not installed.
+        Interrupted: Ctrl-C; what was observed is kept.
     """
     began = time.monotonic()
     observe_files = _engine(engine, ray_address)

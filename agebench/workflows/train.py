@@ -37,7 +37,17 @@ class TrainSetting:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training made."""
+    """What a training made.
+
+    Attributes:
+        run: The complete run.
+        setting: The recipe, the manifest and the plan that it was trained by.
+        train_records: Records that were trained on or validated with.
+        steps: Steps, one batch each.
+        seconds: How long the training took.
+        evaluated: The run's errors on every test set that is here.
+        notes: Sentences that the user should see.
+    """
 
     run: Run
     setting: TrainSetting
@@ -62,14 +72,32 @@ def train(
     on_step: Callable[[int, int, float, float], None] | None = None,
     on_predict: Advance | None = None,
 ) -> TrainReport:
-    """Train a model recipe on a manifest's curated records and evaluate the run on every test manifest that exists.
+    """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
 
-    model: a model recipe, by name or file; by default `neighborhood-34` on an accelerator, else `neighborhood-quick`.
-    manifest: a file or a dataset's name (see `Manifest`). plan: a balance plan by name; without one the newest is used,
-    and every curated record once where there is none. runs: the folder of runs. changes: dotted keys of the recipe with
-    their values (`{"train.steps": 500}`). seed: of weights, order, augmentation and validation split. resume: go on
-    with the newest unfinished run of this recipe, seed and records. on_step is told (step, steps, loss, rate). Raises
-    UsageError, ManifestNotFound, NothingCurated, StalePlan, RecipeError, RunError, Interrupted, StorageError."""
+    Args:
+        model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, else
+            `neighborhood-quick`.
+        manifest: A file or a dataset's name (see `Manifest`).
+        plan: Balance plan by name; the newest by default, and every curated record once where there is none.
+        runs: Folder of runs.
+        changes: Dotted keys of the recipe with their values (`{"train.steps": 500}`).
+        seed: Seed of weights, order, augmentation and validation split.
+        resume: Go on with the newest unfinished run of this recipe, seed and records.
+        on_setting: Is told of the recipe, manifest and plan before training.
+        on_crops: Is told of cropping.
+        on_step: Is told step, steps, loss and rate.
+        on_predict: Is told of predicting the test sets.
+
+    Raises:
+        UsageError: A name is unknown.
+        RecipeError: The recipe is wrong; the message lists every mistake.
+        ManifestNotFound: There is no such manifest.
+        NothingCurated: There is nothing to train on.
+        StalePlan: The curated records have changed since the plan was made.
+        RunError: Training diverges, or the run to go on with is damaged.
+        StorageError: The disk is full or the folder cannot be written.
+        Interrupted: Ctrl-C; the last checkpoint is kept.
+    """
     why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
     recipe = resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes)
     path = find_manifest(manifest)
