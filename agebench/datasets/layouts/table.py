@@ -179,16 +179,21 @@ def _column(name: str, there: list[str], where: str, role: str) -> str:
         return same[0]
     raise ReleaseError(
         f"{where} has no column '{name}', which the card names for '{role}'; it has {_list(there)}.",
-        f"{nearest(name, there)} Mend `{role}` under [table.columns], or `--map {role}=COLUMN` of `agebench add`.",
+        f"{nearest(name, there)} {_named_by(role)} names another one.",
     )
 
 
 def _lacks(where: str, what: str, role: str, there: list[str]) -> ReleaseError:
+    others = {name for names in USUAL.values() for name in names}
+    near = [n for n in there if _plain(n) not in others and get_close_matches(_plain(n), USUAL[role], cutoff=0.7)]
     return ReleaseError(
         f"{where} has no column for {what}; it has {_list(there)}.",
-        f'{nearest(role, there)} Say which one it is: `{role} = "COLUMN"` under [table.columns] in the card, or '
-        f"`--map {role}=COLUMN` of `agebench add`.",
+        f"{f'Is it {_list(near)}? ' if near else ''}{_named_by(role)} names it.",
     )
+
+
+def _named_by(role: str) -> str:
+    return f"`--map {role}=COLUMN` of `agebench add`, or `{role}` under [table.columns] in the card,"
 
 
 def _list(names: list[str]) -> str:
@@ -253,8 +258,8 @@ def _claimed(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.Series:
     decimals = (number != ages).fill_null(False)
     if words.any() and ages.null_count() == len(ages):
         raise ReleaseError(
-            f"The column '{column}' holds no age: {_places(rows.filter(words), text.filter(words))}; expected years such as 34.",
-            "`--map age=COLUMN` of `agebench add`, or `age` under [table.columns] in the card, names another column.",
+            f"'{column}' holds no age: {_places(rows.filter(words), text.filter(words))}; expected years such as 34.",
+            f"{_named_by('age')} names another column.",
         )
     said = "age(s) are no number, expected years such as 34; they have no age"
     notes += _counted(rows.filter(words), said, text.filter(words))
@@ -311,7 +316,7 @@ def _genders(rows: pl.DataFrame, table: Table, column: str, notes: list[str]) ->
     if len(odd):
         notes.append(
             f"{len(odd):,} cell(s) of '{column}' are no gender that is known: {examples(odd.unique().sort(), 5)}; "
-            "`male` and `female` under [table] in the card, or `--map male=VALUE` of `agebench add`, say what they mean."
+            "`--map male=VALUE` of `agebench add`, or `male` and `female` under [table] in the card, tell them."
         )
     return words
 
