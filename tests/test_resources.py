@@ -58,7 +58,7 @@ def test_the_name_of_a_file_that_lies_beside_the_folder_is_told(tmp_path: Path) 
 
 
 def test_a_name_near_to_none_gets_them_all() -> None:
-    with pytest.raises(UsageError, match="Known: afad, .*cacd, .*fg-net, imdb-wiki, .*utkface"):
+    with pytest.raises(UsageError, match=r"Known: afad, .*cacd, .*fg-net, imdb-wiki, .*utkface"):
         find("manifests", "zzz")
 
 

@@ -81,9 +81,9 @@ def add(
 def _render(added: Added, out: Console) -> None:
     from rich.table import Table
 
-    columns = Table(title=f"{added.name} as understood", title_justify="left", box=None, pad_edge=False)
-    columns.add_column("what")
-    columns.add_column("from", overflow="fold")
+    columns = Table(box=None, pad_edge=False)
+    columns.add_column(added.name)
+    columns.add_column("is read from", overflow="fold")
     for what, column in added.columns.items():
         columns.add_row(what, plain(column))
     out.print(columns)

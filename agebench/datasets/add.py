@@ -155,10 +155,16 @@ def _table(
             raise ReleaseNotFound(
                 f"There is no file {table}.", "`--table` names the CSV, JSON Lines or Parquet of labels."
             )
-        file, home = table.resolve(), root.resolve()
-        inside = isinstance(home, Path) and file.is_relative_to(home)
-        where = {"file": file.relative_to(home).as_posix() if inside else table.as_posix()}  # type: ignore[arg-type]
+        where = {"file": _spelled(table, root)}
     return where | {"columns": columns} | {word: list(mapped[word]) for word in WORDS if word in mapped}
+
+
+def _spelled(table: Path, root: Folder) -> str:
+    """How the card names the file: relative to the root where it lies there, else to the working directory."""
+    file, home = table.resolve(), root.resolve()
+    if isinstance(home, Path) and file.is_relative_to(home):
+        return file.relative_to(home).as_posix()
+    return (file if (root / table.as_posix()).is_file() else table).as_posix()  # another of that name is in the root
 
 
 def _in_words(columns: Mapping[str, str], table: Path | None, pattern: str | None) -> tuple[str, str]:
