@@ -30,8 +30,6 @@ def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
     except OSError as error:
         raise ReleaseError(f"{file} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
     kind = file.suffix.lower()
-    if not content.strip():
-        raise ReleaseError(f"{file.name} is empty; {WANTED}.", "Write the table again, or name another file.")
     notes: list[str] = []
     if kind in (".parquet", ".pq"):
         rows, first = _parquet(file, content), 1
@@ -39,14 +37,14 @@ def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
         rows, first = _json_lines(file, _text(file, content, notes)), 1
     else:
         rows, first = _csv(file, _text(file, content, notes)), 2
-    if not rows.height:
-        held = f"a header ({', '.join(rows.columns)}) and no rows" if rows.columns else "no rows"
-        raise ReleaseError(f"{file.name} has {held}; expected a row for each picture.", "Write the table again.")
     texts = pl.col(pl.Utf8).str.strip_chars()
     rows = rows.with_columns(pl.when(texts != "").then(texts).name.keep())
+    blank = rows.select(pl.all_horizontal(pl.all().is_null())).to_series() if rows.height else pl.Series([True])
+    if blank.all():
+        held = f"a header ({', '.join(rows.columns)}) and no rows" if rows.columns else "no rows"
+        raise ReleaseError(f"{file.name} has {held}; expected a row for each picture.", "Write the table again.")
     numbers = pl.int_range(first, rows.height + first, dtype=pl.Int64, eager=True)
-    labelled = rows.select(~pl.all_horizontal(pl.all().is_null())).to_series()
-    return rows.with_columns(pl.lit(file.name).alias(FILE), numbers.alias(ROW)).filter(labelled), notes
+    return rows.with_columns(pl.lit(file.name).alias(FILE), numbers.alias(ROW)).filter(~blank), notes
 
 
 def _text(file: Folder, content: bytes, notes: list[str]) -> str:
@@ -58,6 +56,8 @@ def _text(file: Folder, content: bytes, notes: list[str]) -> str:
             continue
         if encoding in ("cp1252", "latin-1"):
             notes.append(f"{file.name} is not UTF-8: read as Latin-1 ({encoding}); check the names with accents.")
+        if not text.strip():
+            raise ReleaseError(f"{file.name} is empty; {WANTED}.", "Write the table again, or name another file.")
         if "\0" in text:
             break
         return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -263,6 +263,7 @@ def test_genders_and_dates_that_nobody_knows_are_told(read: Read) -> None:
 FAULTS: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
     "empty": ("", "l.csv", {}, ["l.csv is empty"]),
     "blank": (" \n\n", "l.csv", {}, ["l.csv is empty"]),
+    "a byte order mark alone": (b"\xfe\xff", "l.csv", {}, ["l.csv is empty"]),
     "header alone": ("path,age\n", "l.csv", {}, ["l.csv has a header (path, age) and no rows"]),
     "no path": ("x,age\na,3\n", "l.csv", {}, ["no column for the pictures' paths", "'x', 'age'", "path=COLUMN"]),
     "no age": ("path,yrs\na,3\n", "l.csv", {}, ["no column for ages", "'path', 'yrs'", "Is it 'yrs'?", "age=COLUMN"]),
