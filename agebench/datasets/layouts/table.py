@@ -122,12 +122,7 @@ def _from_names(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, l
     notes = listing.notes
     if len(odd):
         notes.append(f"{len(odd)} name(s) give no age, expected {table.pattern}: {examples(odd)}.")
-    place = [
-        paths,
-        pl.repeat(None, len(paths), dtype=pl.Utf8, eager=True).alias(FILE),
-        pl.Series(ROW, range(len(paths))),
-    ]
-    return words.with_columns(place), notes
+    return words.with_columns(paths, pl.lit(None, pl.Utf8).alias(FILE), pl.Series(ROW, range(len(paths)))), notes
 
 
 def _expression(template: str) -> str:
@@ -213,7 +208,7 @@ def _used(
         left_out = pl.col(cells["age"]).is_in(table.unlabelled).fill_null(False)
         notes += _counted(rows.filter(left_out), "row(s) have no label and were left out")
         rows = rows.filter(~left_out)
-    path = _paths(rows, table, cells, root, notes)
+    path = _paths(rows, table.columns.path, columns["path"], root, notes)
     dates = {role: _dates(rows, cells[role], notes) for role in ("born", "taken") if role in cells}
     ages = [_claimed(rows, cells["age"], notes)] if "age" in cells else []
     ages += [_by_dates(dates["born"], dates["taken"])] if len(dates) == 2 else []
@@ -231,14 +226,10 @@ def _used(
     return pl.DataFrame([values.alias(role) for role, values in read.items() if values is not None]), notes
 
 
-def _paths(rows: pl.DataFrame, table: Table, cells: Mapping[str, str], root: Folder, notes: list[str]) -> pl.Series:
+def _paths(rows: pl.DataFrame, template: str | None, names: list[str], root: Folder, notes: list[str]) -> pl.Series:
     """Paths with `/`, relative to the root where they begin with it; a row without one has the empty path."""
-    template = table.columns.path or ""
-    if fields_of(template):
-        text = re.sub(FIELD, "{}", template)
-        whole = pl.format(text, *(pl.col(_column(f, rows.columns, "", "path")) for f in fields_of(template)))
-    else:
-        whole = pl.col(cells["path"])
+    shape = re.sub(FIELD, "{}", template) if template and fields_of(template) else "{}"
+    whole = pl.format(shape, *(pl.col(name) for name in names))
     path = whole.str.replace_all("\\", "/", literal=True).str.replace(r"^(?:\./+)+", "")
     if not isinstance(root, Remote):
         path = path.str.strip_prefix(f"{root.resolve().as_posix()}/").str.strip_prefix(f"{root.absolute().as_posix()}/")
