@@ -6,6 +6,7 @@ A card describes a dataset, a curation recipe a pipeline, a model recipe a netwo
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from contextlib import suppress
 from functools import partial
@@ -77,6 +78,70 @@ class Download(Strict):
     unpacked_bytes: Annotated[int, Field(gt=0)] | None = None
 
 
+FIELD = r"\{(\w*)\}"  # of a template such as `{age}_{gender}_{rest}.jpg`
+
+
+def fields_of(template: str) -> list[str]:
+    """The names in braces of a template, in order."""
+    return re.findall(FIELD, template)
+
+
+class Columns(Strict):
+    """Which column of a table says what, where it has none of the usual names (`datasets.layouts.table.USUAL`).
+
+    path: the picture, relative to the root: a column, or a template of columns such as `{split}/{file_name}.jpg`.
+    born, taken: dates or years, for tables without ages. split: becomes the record's part. box: x, y, width, height of
+    the face in pixels, in four columns or in one; corners: its left, top, right, bottom instead.
+    """
+
+    path: str | None = None
+    age: str | None = None
+    subject: str | None = None
+    name: str | None = None
+    gender: str | None = None
+    born: str | None = None
+    taken: str | None = None
+    split: str | None = None
+    box: list[str] = []
+    corners: list[str] = []
+
+    @model_validator(mode="after")
+    def one_box_of_four_numbers(self) -> Columns:
+        if self.box and self.corners:
+            raise ValueError("`box` and `corners` say the same in two ways: give one")
+        if len(self.box or self.corners) not in (0, 1, 4):
+            raise ValueError("a box is in four columns, or in one that holds four numbers")
+        return self
+
+
+class Table(Strict):
+    """Labels of a release of the layout `table`: in a file, or in the names of the pictures.
+
+    file: CSV, JSON Lines or Parquet, relative to the root or to the working directory; `gt_{split}.csv` takes every
+    file of the root that is called so, and `split` becomes a column. pattern: how pictures are named, such as
+    `{age}_{gender}_{rest}.jpg` or `{age}/{gender}/{rest}.jpg`: every name in braces becomes a column. male, female:
+    what the table says for them beside the usual words. unlabelled: ages that mean that a row has no label.
+    """
+
+    file: str | None = None
+    pattern: str | None = None
+    columns: Columns = Columns()
+    male: list[str] = []
+    female: list[str] = []
+    unlabelled: list[str] = []
+
+    @model_validator(mode="after")
+    def labels_are_in_one_place(self) -> Table:
+        if (self.file is None) == (self.pattern is None):
+            raise ValueError("a table has either `file` or `pattern`, not both and not neither")
+        names = fields_of(self.pattern if self.pattern is not None else self.file or "")
+        if self.pattern is not None and not names:
+            raise ValueError(f"`pattern` '{self.pattern}' names nothing in braces, such as {{age}}_{{rest}}.jpg")
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError("every name in braces is a word of its own, such as {age}_{rest}.jpg")
+        return self
+
+
 class Card(Strict):
     """One dataset: what it is, where it is to be had, how it is laid out, what to expect of it."""
 
@@ -93,6 +158,7 @@ class Card(Strict):
     citation: str
     by_hand: str | None = None  # how people get a release that no program can download: asking, a browser
     download: list[Download] = []
+    table: Table | None = None
     expected: Expected
     protocol: Protocol | None = None
 
@@ -101,6 +167,12 @@ class Card(Strict):
         names = [item.file.lower() for item in self.download]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two [[download]] tables have the file '{twice[0]}'")
+        return self
+
+    @model_validator(mode="after")
+    def tables_are_told(self) -> Card:
+        if (self.layout == "table") != (self.table is not None):
+            raise ValueError('layout = "table" and a [table] table go together')
         return self
 
     @model_validator(mode="after")
@@ -162,7 +234,7 @@ class Observe(Strict):
 
 
 class CurationRecipe(Strict):
-    """A documented set of checks for one dataset, in the order in which the funnel counts them."""
+    """A documented set of checks, in the order in which the funnel counts them: of one dataset, or of `any`."""
 
     name: Name
     dataset: Name

@@ -77,6 +77,7 @@ def _root(
 
 def _register() -> None:
     from agebench.cli import (
+        add,
         balance,
         cp,
         curate,
@@ -96,8 +97,8 @@ def _register() -> None:
     )
 
     for module in (
-        curate, review, balance, train, evaluate, report, predict, explain, export, fetch, status, ls, show, cp, demo,
-        doctor,
+        curate, review, balance, train, evaluate, report, predict, explain, export, fetch, add, status, ls, show, cp,
+        demo, doctor,
     ):  # fmt: skip
         module.register(app)
 

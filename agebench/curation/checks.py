@@ -57,7 +57,7 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
 
 def must_judge(recipe: CurationRecipe, file: Path, dataset: str) -> None:
     """Raises RecipeError where a recipe is of another dataset."""
-    if recipe.dataset != dataset:
+    if recipe.dataset not in (dataset, "any"):
         raise RecipeError(
             f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.",
             f'Copy it (`agebench cp {file.stem} NAME`), say dataset = "{dataset}" in the copy, then `--recipe NAME`.',

@@ -26,7 +26,7 @@ MAIN = "import sys; from agebench.cli import main; sys.argv = ['agebench', *sys.
 
 def test_every_command_of_the_surface_is_there() -> None:
     expected = {"curate", "balance", "train", "evaluate", "report", "predict", "export", "status", "ls", "show", "cp",
-                "demo", "doctor", "fetch"}  # fmt: skip
+                "demo", "doctor", "fetch", "add"}  # fmt: skip
     assert expected <= set(COMMANDS)
 
 

@@ -1,0 +1,243 @@
+"""add: a stranger's table or folder of pictures, understood and told, then written down as a card of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from agebench import resources
+from agebench.datasets.layouts.table import WORDS, read_labels
+from agebench.datasets.records import examples
+from agebench.errors import ReleaseNotFound, UsageError, nearest
+from agebench.files import write_whole
+from agebench.manifest.fingerprints import label_fingerprint
+from agebench.pictures import Locator, stat_all
+from agebench.recipes import Card, Columns
+from agebench.remote import Folder, as_folder
+
+Role = Literal["train", "test", "both"]
+RECIPE = "any"  # the curation recipe of a card that nobody wrote checks for
+UNKNOWN = "not stated"
+
+
+@dataclass(frozen=True)
+class Added:
+    """A table as it was understood, and the card of it.
+
+    columns: what is read → the column that says it. files: how many pictures are there, by fault; `found` where they
+    can be read. ages: min, median, max. decades: (first age, records) of the ages 0 to 99 by tens.
+    """
+
+    name: str
+    card: Path
+    text: str = field(repr=False)
+    written: bool
+    columns: dict[str, str]
+    records: int
+    parts: dict[str, int]
+    files: dict[str, int]
+    ages: dict[str, float] | None
+    decades: list[tuple[int, int]]
+    without_age: int
+    outside: int
+    subjects: int
+    genders: dict[str, int]
+    notes: list[str]
+
+
+def add_dataset(
+    name: str,
+    root: str | Folder,
+    *,
+    table: Path | None = None,
+    pattern: str | None = None,
+    mapped: Mapping[str, Sequence[str]] | None = None,
+    role: Role = "train",
+    title: str | None = None,
+    source: str | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
+    dry_run: bool = False,
+) -> Added:
+    """Understand the labels in `table`, or in file names by `pattern`, and write `manifests/NAME.toml`.
+
+    root: the folder or URL that paths are relative to. mapped: what is read → its columns (see `recipes.Columns`), and
+    `male`, `female` → what the table says for them. Raises UsageError for a name that is taken and what cannot be
+    mapped, ReleaseNotFound and ReleaseError where the table or the pictures cannot be read, RecipeError.
+    """
+    target = Path("manifests") / f"{name}.toml"
+    _must_be_free(name, target)
+    folder = as_folder(root)
+    if not folder.is_dir():
+        raise ReleaseNotFound(f"There is no folder {folder}.", "`--root DIR` names the folder of the pictures.")
+    facts: dict[str, object] = {
+        "name": name, "title": title or name, "roles": ["train", "test"] if role == "both" else [role],
+        "layout": "table", "root": str(root), "recipe": RECIPE, "age_rule": UNKNOWN, "files": UNKNOWN,
+        "source": source or UNKNOWN, "licence": licence or UNKNOWN, "citation": citation or UNKNOWN,
+        "table": _table(folder, table, pattern, mapped or {}), "expected": {"records": 0},
+    }  # fmt: skip
+    if role != "train":
+        facts["protocol"] = {"column": facts["title"]}
+    try:
+        labels = read_labels(Card.model_validate(facts), folder)
+    except ReleaseNotFound as error:
+        raise ReleaseNotFound(error.message, "`--root`, `--table` and `--pattern` say where labels are.") from error
+    records = labels.release.records
+    facts["age_rule"], facts["files"] = _in_words(labels.columns, table, pattern)
+    facts["expected"] = _expected(name, records)
+    text = _as_toml(facts)
+    Card.model_validate(tomllib.loads(text))
+    notes = [*labels.release.notes]
+    names = records["part"].to_list(), records["path"].to_list()
+    faults = [fault for *_, fault in stat_all(Locator(labels.release.folders), *names)]
+    if "found" not in (files := dict(Counter(fault or "found" for fault in faults).most_common())):
+        notes.append(_nothing_found(records["path"].filter(records["path"] != ""), folder, table))
+    if not dry_run:
+        target.parent.mkdir(exist_ok=True)
+        write_whole(target, text.encode())
+    ages = records["age"].drop_nulls()
+    inside = ages.filter(ages.is_between(0, 99))
+    counted = dict((inside // 10 * 10).value_counts().iter_rows())
+    return Added(
+        name=name,
+        card=target,
+        text=text,
+        written=not dry_run,
+        columns=labels.columns,
+        records=records.height,
+        parts=dict(records["part"].value_counts(sort=True).iter_rows()),
+        files=files,
+        ages={"min": ages.min(), "median": ages.median(), "max": ages.max()} if len(ages) else None,  # type: ignore[dict-item]
+        decades=[(low, counted.get(low, 0)) for low in range(0, 100, 10)],
+        without_age=records.height - len(ages),
+        outside=len(ages) - len(inside),
+        subjects=records["subject_id"].drop_nulls().n_unique(),
+        genders=dict(records["gender"].drop_nulls().value_counts(sort=True).iter_rows()),
+        notes=notes,
+    )
+
+
+def _must_be_free(name: str, target: Path) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise UsageError(f"'{name}' is no name; expected lower-case letters, digits and dashes, such as my-faces.")
+    there = resources.available("manifests").get(name, target)
+    if there.exists():
+        raise UsageError(
+            f"There is a dataset '{name}' already: {there}.",
+            "Choose another name, or edit that card; it is not replaced.",
+        )
+
+
+def _table(
+    root: Folder, table: Path | None, pattern: str | None, mapped: Mapping[str, Sequence[str]]
+) -> dict[str, object]:
+    """The card's `[table]`. The file is named relative to the root where it lies there."""
+    if (table is None) == (pattern is None):
+        raise UsageError("Labels are in a table or in file names: give `--table FILE` or `--pattern TEMPLATE`.")
+    columns = {}
+    for role, names in mapped.items():
+        if role not in Columns.model_fields and role not in WORDS:
+            known = [*Columns.model_fields, *WORDS]
+            raise UsageError(f"Nothing called '{role}' can be mapped. {nearest(role, known)}")
+        if role in Columns.model_fields:
+            columns[role] = list(names) if role in ("box", "corners") else ",".join(names)
+    where: dict[str, object] = {"pattern": pattern}
+    if table is not None:
+        if not table.is_file():
+            raise ReleaseNotFound(
+                f"There is no file {table}.", "`--table` names the CSV, JSON Lines or Parquet of labels."
+            )
+        where = {"file": _spelled(table, root)}
+    return where | {"columns": columns} | {word: list(mapped[word]) for word in WORDS if word in mapped}
+
+
+def _spelled(table: Path, root: Folder) -> str:
+    """How the card names the file: relative to the root where it lies there, else to the working directory."""
+    file, home = table.resolve(), root.resolve()
+    if isinstance(home, Path) and file.is_relative_to(home):
+        return file.relative_to(home).as_posix()
+    return (file if (root / table.as_posix()).is_file() else table).as_posix()  # another of that name is in the root
+
+
+def _in_words(columns: Mapping[str, str], table: Path | None, pattern: str | None) -> tuple[str, str]:
+    """(the age rule, the layout) of a card, for people."""
+    rule = "photo date less birth date: completed years; of a photo's year alone, less 1 if born in July or later"
+    if "age" in columns:
+        rule = f"'{columns['age']}', decimals dropped" + (f"; without it {rule}" if "taken" in columns else "")
+    if table is None:
+        return rule, f"pictures named {pattern}, in any folder."
+    return (
+        rule,
+        f"{table.name} with {', '.join(f'{role} in {name}' for role, name in columns.items())}; and the pictures.",
+    )
+
+
+def _expected(name: str, records: pl.DataFrame) -> dict[str, object]:
+    expected: dict[str, object] = {"records": records.height}
+    if subjects := records["subject_id"].drop_nulls().n_unique():
+        expected["subjects"] = subjects
+    if records["age"].null_count() < records.height:
+        expected["ages"] = [records["age"].min(), records["age"].max()]
+    parts = dict(records["part"].value_counts().sort("part").iter_rows())
+    if set(parts) != {name}:
+        expected["parts"] = parts
+    return expected | {"labels": label_fingerprint(records)}
+
+
+def _nothing_found(paths: pl.Series, root: Folder, table: Path | None) -> str:
+    """What to say where no picture is there: whether they are relative to another folder nearby."""
+    some = paths.head(100).to_list()
+    nearby = [Path(), *([table.parent] if table else []), *([root.parent] if isinstance(root, Path) else [])]
+    for other in nearby:
+        if any((other / path).is_file() for path in some):
+            return f"No picture was found in {root}; `--root {other}` finds them."
+    return f"No picture was found in {root}, not {examples(paths)} either: `--root` names the folder that they are in."
+
+
+# --- the card --------------------------------------------------------------------------------------------------
+
+
+def _as_toml(facts: Mapping[str, object]) -> str:
+    """A card with comments for whoever completes it."""
+    lines = ["# Made by `agebench add`. Complete what is not stated: tables and reports quote it.", ""]
+    for key in ("name", "title", "roles", "layout", "root", "recipe", "age_rule", "files", "source", "licence"):
+        comment = ' # "train", "test"' if key == "roles" else ""
+        comment = " # relative to the folder in which agebench runs" if key == "root" else comment
+        lines.append(f"{key} = {_value(facts[key])}{comment}")
+    lines += [f'citation = """\n{_value(facts["citation"])[1:-1].replace(chr(92) + "n", chr(10))}\n"""', ""]
+    table = dict(facts["table"])  # type: ignore[call-overload]
+    columns = table.pop("columns")
+    lines += ["[table]", *(f"{key} = {_value(said)}" for key, said in table.items())]
+    if not table.keys() & WORDS.keys():
+        lines += [
+            '# male = ["0"] # what the table says for them, beside words like male, m, female and f',
+            '# female = ["1"]',
+        ]
+    lines += [
+        "",
+        "[table.columns] # columns with usual names need no line",
+        *(f"{k} = {_value(v)}" for k, v in columns.items()),
+    ]
+    lines += ["", "[expected] # as the labels were when this card was made"]
+    expected = dict(facts["expected"])  # type: ignore[call-overload]
+    parts = expected.pop("parts", {})
+    lines += [f"{key} = {_value(said)}" for key, said in expected.items()]
+    if parts:
+        lines += ["", "[expected.parts]", *(f"{_value(part)} = {count}" for part, count in parts.items())]
+    if "protocol" in facts:
+        lines += ["", "[protocol] # as a test set: the column of its table; `records` and `seed` draw a subset"]
+        lines += [f"{key} = {_value(said)}" for key, said in facts["protocol"].items()]  # type: ignore[attr-defined]
+    return "\n".join(lines) + "\n"
+
+
+def _value(said: object) -> str:
+    """A string, number or list of them as TOML, whose strings are JSON's but for DEL."""
+    return json.dumps(said, ensure_ascii=False).replace("\x7f", "\\u007f")
