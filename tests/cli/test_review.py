@@ -280,7 +280,7 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
     for answer in (("--keep",), ("--age", 30)):
-        told(agebench("review", "decide", part, path, *answer, cwd=workshop), 2, "cannot be read", "--reject")
+        told(agebench("review", "decide", part, path, *answer, cwd=workshop), 2, "cannot be read", "reject")
     assert not (workshop / FILE).exists()
     found = ok(agebench("review", "decide", *record(workshop, "keep"), "--keep", "--json", cwd=workshop))
     assert found["line"]["shown"] == {"claimed": found["counts"]["age"] or found["line"]["shown"]["claimed"]}

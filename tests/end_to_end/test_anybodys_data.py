@@ -83,7 +83,7 @@ def test_drawn_faces_named_after_what_they_show(
 def test_the_recipe_for_any_dataset_runs_without_an_age_model_and_says_so(
     tmp_path: Path, drawn: DemoReleases, detector: str, agebench: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from agebench.curate import settings
+    from agebench.curation import settings
 
     from agebench.errors import Missing
 

@@ -234,7 +234,7 @@ def test_what_a_person_sees_who_is_asked(build: Build) -> None:
     assert [(r["record_id"], r["verdict"]) for r in unanswered.relatives] == [(0, "keep"), (2, "keep")]
     assert (one.age, one.verdict, [r["check"] for r in one.reasons]) == (33, "keep", ["odd"])
     assert [f["meant"] for f in one.faces] == [False, True]
-    assert [(e["age"], e["probabilities"]) for e in one.estimates] == [(33, [0.5, 0.5])]
+    assert [(e["age"], e["probabilities"]) for e in one.meant_estimates] == [(33, [0.5, 0.5])]
     assert [(r["record_id"], r["verdict"]) for r in one.relatives] == [(0, "keep"), (2, "reject")]
     assert [r["record_id"] for r in one.duplicates] == [2]
     assert [r["record_id"] for r in first.duplicates] == [3]
