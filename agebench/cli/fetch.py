@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 
-from agebench.cli.render import Advance, Json, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from agebench.datasets.fetch.fetching import FetchPlan, FetchProgress, FetchReport, Step
+    from agebench.datasets.fetch.fetching import FetchPlan, FetchReport, Step
 
 MB = 10**6
+CHECKED = {"size": "its length", "none": "nothing"}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +40,7 @@ def fetch(
     from agebench.errors import UsageError
 
     out = console(json)
-    plan = workflow.plan_fetch(dataset, root=root, parts=part or (), keep_archives=keep_archives)
+    plan = workflow.plan_fetch(dataset, root=root, parts=part or ())
     if dry_run or (plan.todo and not accept_licence):
         _show(plan, out)
     if dry_run:
@@ -57,40 +55,19 @@ def fetch(
             f"`{shlex.join([*words, *(['--keep-archives'] if keep_archives else []), '--accept-licence'])}` accepts it "
             "and downloads the release.",
         )
-    with _phases() as on_progress:
+    with Stages("MB") as show:
         report = workflow.fetch(
             dataset,
             accept_licence=accept_licence,
             root=root,
             parts=part or (),
             keep_archives=keep_archives,
-            on_progress=on_progress,
+            on_progress=lambda phase, done, total: show(phase, done // MB, total // MB),
         )
     _render(report, out, json)
 
 
-@contextmanager
-def _phases() -> Iterator[Callable[[FetchProgress], None]]:
-    """One bar a phase; bytes that were here before do not count."""
-    with ExitStack() as shown:
-        what, start = "", 0
-        advance: Advance | None = None
-
-        def on_progress(p: FetchProgress) -> None:
-            nonlocal what, start, advance
-            if advance is None or p.what != what:
-                shown.close()
-                what, start = p.what, p.done
-                advance = shown.enter_context(progress(p.what, "MB"))
-            start = min(start, p.done)
-            advance((p.done - start) // MB, ((p.total or p.done) - start) // MB)
-
-        yield on_progress
-
-
 def _show(plan: FetchPlan, out: Console) -> None:
-    from agebench.datasets.fetch.disk import in_words
-
     card = plan.card
     out.print(f"[bold]{plain(card.title)}[/], from {plain(card.source)}")
     out.print(f"Licence: [bold]{plain(card.licence)}[/]. Please cite:")
@@ -100,25 +77,21 @@ def _show(plan: FetchPlan, out: Console) -> None:
     if not plan.steps:
         out.print(f"It is in {plain(plan.root)} already; no program can download it.")
     elif plan.todo:
-        out.print(f"It goes to {plain(plan.root)} and takes up to {in_words(plan.needs)} of disk meanwhile.")
+        out.print(f"It goes to {plain(plan.root)} and takes up to {decimal(plan.needs)} of disk meanwhile.")
     else:
         out.print(f"It is in {plain(plan.root)} already: nothing to download.")
 
 
 def _size(step: Step) -> str:
-    from agebench.datasets.fetch.disk import in_words
-
     item = step.item
-    return in_words(item.bytes) if item.bytes else f"about {in_words(item.about_bytes)}" if item.about_bytes else "?"
+    return decimal(item.bytes) if item.bytes else f"about {decimal(item.about_bytes)}" if item.about_bytes else "?"
 
 
 def _state(step: Step) -> str:
-    from agebench.datasets.fetch.disk import in_words
-
-    hashed = "" if step.item.sha256 or step.item.md5 else ", no hash is published"
     if step.there:
         return "there already"
-    return (f"{in_words(step.kept)} are here" if step.kept else "to download") + hashed
+    hashed = "" if step.item.sha256 or step.item.md5 else ", no hash is published"
+    return (f"{decimal(step.kept)} are here" if step.kept else "to download") + hashed
 
 
 def _as_json(plan: FetchPlan) -> dict[str, object]:
@@ -129,16 +102,9 @@ def _as_json(plan: FetchPlan) -> dict[str, object]:
         "licence": plan.card.licence,
         "citation": plan.card.citation.strip(),
         "downloads": [
-            {
-                "part": s.part,
-                "file": s.item.file,
-                "url": s.item.url,
-                "bytes": s.item.bytes,
-                "about_bytes": s.item.about_bytes,
-                "kept": s.kept,
-                "there": s.there,
-            }
-            for s in plan.steps
+            step.item.model_dump(include={"file", "url", "bytes", "about_bytes"})
+            | {"part": step.part, "kept": step.kept, "there": step.there}
+            for step in plan.steps
         ],
         "there": plan.parts_there,
         "needs": plan.needs,
@@ -146,11 +112,11 @@ def _as_json(plan: FetchPlan) -> dict[str, object]:
 
 
 def _render(report: FetchReport, out: Console, as_json: bool) -> None:
-    from agebench.datasets.fetch.disk import in_words
-
     for file in report.downloads:
-        before = f", {in_words(file.resumed)} of it were here" if file.resumed else ""
-        out.print(f"{plain(file.file)}: {in_words(file.bytes)}{before}; checked by {_checked(file.verified)}")
+        before = f", {decimal(file.resumed)} of it were here" if file.resumed else ""
+        out.print(
+            f"{plain(file.file)}: {decimal(file.bytes)}{before}; checked by {CHECKED.get(file.verified, file.verified)}"
+        )
     if report.unpacked:
         out.print(f"{report.unpacked:,} files unpacked into {plain(report.root)} in {duration(report.seconds)}.")
     else:
@@ -162,7 +128,3 @@ def _render(report: FetchReport, out: Console, as_json: bool) -> None:
     notes(report.notes, out)
     if as_json:
         print_json({"command": "fetch", **report.__dict__, "downloads": [file.__dict__ for file in report.downloads]})
-
-
-def _checked(verified: str) -> str:
-    return {"size": "its length", "none": "nothing"}.get(verified, verified)

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from agebench.datasets.fetch.download import RETRY
+
 
 @dataclass
 class Site:
@@ -91,7 +93,7 @@ class _Server(ThreadingHTTPServer):
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """The server, and no waiting between tries."""
-    monkeypatch.setattr("agebench.datasets.fetch.download.BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("agebench.datasets.fetch.download.RETRY", RETRY.new(backoff_factor=0.001))
     server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     made = Site(server.server_address[1])

@@ -12,6 +12,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +20,10 @@ import pytest
 from filelock import FileLock
 
 from agebench import recipes
-from agebench.datasets.fetch.fetching import FetchProgress, fetch, plan_fetch
+from agebench.datasets.fetch.fetching import fetch, plan_fetch
 from agebench.datasets.release import read_release
 from agebench.demo.releases import draw_releases
-from agebench.errors import FetchError, RecipeError, UsageError
+from agebench.errors import FetchError, RecipeError, StorageError, UsageError
 from agebench.recipes import Card, Download
 from agebench.workflows.status import status
 
@@ -219,11 +220,10 @@ def test_a_file_that_is_no_archive_is_put_beside_the_others(folder: Path, site: 
 
 
 def test_progress_tells_every_phase_to_its_end(folder: Path, site: Site) -> None:
-    seen: list[FetchProgress] = []
-    fetch("fg-net", accept_licence=True, on_progress=seen.append)
-    last = {p.what: p for p in seen}
-    assert list(last) == ["downloading FGNET.zip", "unpacking FGNET.zip"]
-    assert all(p.done == p.total == len(site.files["FGNET.zip"]) for p in last.values())
+    last: dict[str, tuple[int, int]] = {}
+    fetch("fg-net", accept_licence=True, on_progress=lambda phase, done, total: last.update({phase: (done, total)}))
+    size = len(site.files["FGNET.zip"])
+    assert last == {"downloading FGNET.zip": (size, size), "unpacking FGNET.zip": (size, size)}
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ def test_files_of_the_user_are_never_overwritten(folder: Path, site: Site, agebe
     taken.with_name("002A03.JPG").mkdir()
     done = agebench("fetch", "fg-net", "--accept-licence")
     assert done.status == 1
-    assert "002A03.JPG: what is there differs from the release. Nothing was overwritten" in done.err
+    assert "002A03.JPG differs from the release. Nothing was overwritten" in done.err
     assert sorted(p.name for p in taken.parent.iterdir()) == ["002A03.JPG", "notes"]
     taken.with_name("002A03.JPG").rmdir()
     site.files.clear()
@@ -313,7 +313,7 @@ def test_a_copy_of_a_card_fetches_as_well(folder: Path, agebench: Callable) -> N
 
 
 def test_what_a_killed_unpacking_left_is_cleared(folder: Path) -> None:
-    left = folder / "data" / "fg-net" / ".fetch" / "FGNET.zip.unpacking"
+    left = folder / "data" / "fg-net" / ".fetch" / "FGNET.zip.unpacked.part"
     left.mkdir(parents=True)
     (left / "half.jpg").touch()
     fetch("fg-net", accept_licence=True)
@@ -323,7 +323,24 @@ def test_what_a_killed_unpacking_left_is_cleared(folder: Path) -> None:
 def test_two_at_once_do_not_disturb_each_other(folder: Path) -> None:
     work = folder / "data" / "fg-net" / ".fetch"
     work.mkdir(parents=True)
-    with FileLock(work / "lock"), pytest.raises(FetchError, match="Another `agebench fetch` is at work"):
+    with FileLock(work / "lock"), pytest.raises(FetchError, match="Another `agebench fetch`"):
+        fetch("fg-net", accept_licence=True)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    folder: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**9, 10**9, 90_000_000))
+    with pytest.raises(StorageError, match=r"92\.0 MB .* 90\.0 MB are free"):
+        fetch("fg-net", accept_licence=True)
+    assert not (folder / "data").exists()
+    assert site.asked == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(folder: Path) -> None:
+    (folder / "data" / "fg-net" / ".fetch" / "FGNET.zip.part").mkdir(parents=True)
+    with pytest.raises(StorageError, match="Cannot write"):
         fetch("fg-net", accept_licence=True)
 
 
@@ -358,7 +375,8 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(folder: Path, sit
     out, err = run.communicate(timeout=20)
     assert run.returncode == 130, err
     assert json.loads(out)["error"]["kind"] == "Interrupted"
-    assert "goes on from here" in err
+    assert "are kept in" in err
+    assert "same command resumes" in err
     assert "Traceback" not in err
     kept = part.stat().st_size
     assert 0 < kept <= half
