@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,9 @@ from rich.filesize import decimal
 from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from agebench.datasets.fetch.fetching import FetchPlan, FetchReport, Step
+    from agebench.datasets.fetch import FetchPlan, FetchReport, Step
 
 MB = 10**6
-CHECKED = {"size": "its length", "none": "nothing"}
 
 
 def register(app: typer.Typer) -> None:
@@ -36,35 +35,37 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Download a public release as its card says, check it and unpack it; goes on where it was stopped."""
-    from agebench.datasets.fetch import fetching as workflow
+    from agebench.datasets import fetch as library
     from agebench.errors import UsageError
 
-    out = console(json)
-    plan = workflow.plan_fetch(dataset, root=root, parts=part or ())
+    out, began = console(json), time.monotonic()
+    plan = library.plan_fetch(dataset, root=root, parts=part or ())
     if dry_run or (plan.todo and not accept_licence):
         _show(plan, out)
     if dry_run:
         if json:
-            print_json({"command": "fetch", "dry_run": True, **_as_json(plan)})
+            print_json({"command": "fetch", "dry_run": True, **_as_json(plan), "needs": plan.needs})
         return
     if plan.todo and not accept_licence:
-        words = ["agebench", "fetch", dataset, *(("--root", str(root)) if root else ())]
-        words += [word for name in part or () for word in ("--part", name)]
         raise UsageError(
             f"The licence of {plan.card.title} was not accepted, so nothing was downloaded: {plan.card.licence}.",
-            f"`{shlex.join([*words, *(['--keep-archives'] if keep_archives else []), '--accept-licence'])}` accepts it "
-            "and downloads the release.",
+            "The same command with `--accept-licence` accepts it and downloads the release.",
         )
-    with Stages("MB") as show:
-        report = workflow.fetch(
+    with Stages("MB") as stages:
+        report = library.fetch(
             dataset,
             accept_licence=accept_licence,
             root=root,
             parts=part or (),
             keep_archives=keep_archives,
-            on_progress=lambda phase, done, total: show(phase, done // MB, total // MB),
+            on_progress=lambda what, done, total: stages(what, done // MB, (total or done) // MB),
         )
-    _render(report, out, json)
+    seconds = time.monotonic() - began
+    _render(report, out, seconds)
+    if json:
+        downloads = [file.__dict__ for file in report.downloads]
+        found = {"downloads": downloads, "unpacked": report.unpacked, "records": report.records, "notes": report.notes}
+        print_json({"command": "fetch", **_as_json(plan), **found, "seconds": round(seconds, 3)})
 
 
 def _show(plan: FetchPlan, out: Console) -> None:
@@ -74,9 +75,7 @@ def _show(plan: FetchPlan, out: Console) -> None:
     out.print(plain(card.citation.strip()), style="dim")
     for step in plan.steps:
         out.print(f"{plain(step.item.file)}: {_size(step)}, {plain(step.item.url)}; {_state(step)}", soft_wrap=True)
-    if not plan.steps:
-        out.print(f"It is in {plain(plan.root)} already; no program can download it.")
-    elif plan.todo:
+    if plan.todo:
         out.print(f"It goes to {plain(plan.root)} and takes up to {decimal(plan.needs)} of disk meanwhile.")
     else:
         out.print(f"It is in {plain(plan.root)} already: nothing to download.")
@@ -95,36 +94,32 @@ def _state(step: Step) -> str:
 
 
 def _as_json(plan: FetchPlan) -> dict[str, object]:
+    card = plan.card
     return {
-        "dataset": plan.card.name,
+        "dataset": card.name,
         "root": plan.root,
-        "source": plan.card.source,
-        "licence": plan.card.licence,
-        "citation": plan.card.citation.strip(),
+        "source": card.source,
+        "licence": card.licence,
+        "citation": card.citation.strip(),
         "downloads": [
-            step.item.model_dump(include={"file", "url", "bytes", "about_bytes"})
-            | {"part": step.part, "kept": step.kept, "there": step.there}
-            for step in plan.steps
+            {**step.item.model_dump(), "part": step.part, "kept": step.kept, "there": step.there} for step in plan.steps
         ],
-        "there": plan.parts_there,
-        "needs": plan.needs,
+        "there": sorted({step.part for step in plan.steps if step.there}),
     }
 
 
-def _render(report: FetchReport, out: Console, as_json: bool) -> None:
+def _render(report: FetchReport, out: Console, seconds: float) -> None:
+    card, root = report.plan.card, report.plan.root
+    checks = {"size": "its length", "none": "nothing"}
     for file in report.downloads:
         before = f", {decimal(file.resumed)} of it were here" if file.resumed else ""
-        out.print(
-            f"{plain(file.file)}: {decimal(file.bytes)}{before}; checked by {CHECKED.get(file.verified, file.verified)}"
-        )
+        checked = checks.get(file.verified, file.verified)
+        out.print(f"{plain(file.file)}: {decimal(file.bytes)}{before}; checked by {checked}")
     if report.unpacked:
-        out.print(f"{report.unpacked:,} files unpacked into {plain(report.root)} in {duration(report.seconds)}.")
+        out.print(f"{report.unpacked:,} files unpacked into {plain(root)} in {duration(seconds)}.")
     else:
-        out.print(f"{', '.join(report.there)} is in {plain(report.root)} already: nothing was downloaded.")
+        out.print(f"{plain(card.title)} is in {plain(root)} already: nothing was downloaded.")
     out.print(
-        f"{report.records:,} records there. Licence: {plain(report.licence)}. "
-        f"Next: agebench curate {plain(report.dataset)}"
+        f"{report.records:,} records there. Licence: {plain(card.licence)}. Next: agebench curate {plain(card.name)}"
     )
     notes(report.notes, out)
-    if as_json:
-        print_json({"command": "fetch", **report.__dict__, "downloads": [file.__dict__ for file in report.downloads]})

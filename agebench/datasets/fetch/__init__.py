@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +16,10 @@ from agebench.datasets.fetch.downloads import FetchedFile, download, fault, kept
 from agebench.datasets.records import Release
 from agebench.datasets.release import read_release
 from agebench.errors import (
-    AgebenchError,
     FetchError,
     Interrupted,
     ReleaseError,
     ReleaseNotFound,
-    StorageError,
     UsageError,
     nearest,
 )
@@ -33,7 +30,7 @@ OnProgress = Callable[[str, int, int | None], None]  # `downloading FILE`, bytes
 
 @dataclass(frozen=True)
 class Step:
-    """One file of a release. there: its part can be read already. kept, needs: bytes here, bytes of disk still taken."""
+    """One file of a release. there: its part can be read already. kept: bytes here. needs: bytes of disk, if known."""
 
     item: Download
     part: str
@@ -44,12 +41,11 @@ class Step:
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What a fetch would do. needs: bytes of disk, where the card knows."""
+    """What a fetch would do."""
 
     card: Card
     root: Path
     steps: list[Step]
-    parts_there: list[str]
 
     @property
     def todo(self) -> list[Step]:
@@ -64,14 +60,10 @@ class FetchPlan:
 class FetchReport:
     """What came. unpacked: files in place now; records: of the parts that are there, as the reader counts them."""
 
-    dataset: str
-    root: Path
-    licence: str
+    plan: FetchPlan
     downloads: list[FetchedFile]
     unpacked: int
-    there: list[str]
     records: int
-    seconds: float
     notes: list[str]
 
 
@@ -88,14 +80,8 @@ def plan_fetch(dataset: str, *, root: Path | None = None, parts: Sequence[str] =
         if part not in known:
             raise UsageError(f"{card.title} has no part '{part}' to download. {nearest(part, known)}")
     release = _read(card, root)
-    there = sorted(release.folders) if release else []
-    if not card.download and not there:
-        raise ReleaseNotFound(
-            f"{card.title} cannot be downloaded by a program, and it is not in {root}. {card.by_hand or ''}".strip(),
-            f"It is to be had from {card.source} ({card.licence}). Put it into {root}: {card.files}",
-        )
-    steps = [_step(item, item.part or card.name, root, there) for item in card.download]
-    return FetchPlan(card, root, [step for step in steps if step.part in (parts or known)], there)
+    steps = [_step(item, item.part or card.name, root, release) for item in card.download]
+    return FetchPlan(card, root, [step for step in steps if step.part in (parts or known)])
 
 
 def fetch(
@@ -111,9 +97,8 @@ def fetch(
 
     An archive that people put into `root` themselves is used instead of a download. A stopped or failed fetch resumes.
     Raises what `plan_fetch` raises, UsageError where the licence is not accepted, FetchError, ArchiveError,
-    StorageError, Interrupted.
+    StorageError where the disk is too small, other faults of it as OSError, and Interrupted.
     """
-    began = time.monotonic()
     plan = plan_fetch(dataset, root=root, parts=parts)
     card, root = plan.card, plan.root
     downloads: list[FetchedFile] = []
@@ -136,23 +121,12 @@ def fetch(
                 unpacked += files
                 downloads += [fetched] if fetched else []
     release = _read(card, root)
-    if release is None or (missing := {step.part for step in plan.steps} - set(release.folders)):
-        lost = f"its part {', '.join(sorted(missing))} is not" if release else "it is not"
+    if release is None or not {step.part for step in plan.steps} <= release.folders.keys():
         raise ReleaseError(
-            f"{card.title} is unpacked in {root}, but {lost} as the card says: {card.files}",
+            f"{card.title} is unpacked in {root}, but not as the card says: {card.files}",
             "The authors may have another layout now: look at their page.",
         )
-    return FetchReport(
-        dataset=card.name,
-        root=root,
-        licence=card.licence,
-        downloads=downloads,
-        unpacked=unpacked,
-        there=plan.parts_there,
-        records=len(release.records),
-        seconds=round(time.monotonic() - began, 3),
-        notes=[*_counts(card, release)],
-    )
+    return FetchReport(plan, downloads, unpacked, len(release.records), [*_counts(card, release)])
 
 
 def _fetch_one(
@@ -183,33 +157,24 @@ def _fetch_one(
 def _alone(root: Path) -> Iterator[Path]:
     """The folder for unfinished work, for one process at a time; it is removed when it is empty."""
     work = root / WORK
-    lock = work / "lock"
+    work.mkdir(parents=True, exist_ok=True)
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
+        with FileLock(work / "lock", timeout=0):
             try:
                 yield work
             finally:
-                with suppress(OSError):  # Windows removes it at release
-                    lock.unlink()
+                with suppress(OSError):  # it stays where something is kept in it
+                    (work / "lock").unlink()
+                    work.rmdir()
     except Timeout as error:
         raise FetchError(f"Another fetch is running in {root}.", "Wait for it, or use another folder.") from error
-    except AgebenchError:
-        raise
-    except OSError as error:
-        where = error.filename2 or error.filename or root
-        raise StorageError(
-            f"Cannot write {where}: {error.strerror or error}.", "Fix that; the same command resumes."
-        ) from error
-    finally:
-        with suppress(OSError):  # it stays where something is kept in it
-            work.rmdir()
 
 
-def _step(item: Download, part: str, root: Path, there: list[str]) -> Step:
+def _step(item: Download, part: str, root: Path, release: Release | None) -> Step:
     size, kept, is_unpacked = item.bytes or item.about_bytes or 0, _kept(item, root), _unpacked(item, root).exists()
     out = (item.unpacked_bytes or size) if item.unpack else 0
-    return Step(item, part, part in there and not is_unpacked, kept, 0 if is_unpacked else max(size - kept, 0) + out)
+    there = release is not None and part in release.folders and not is_unpacked
+    return Step(item, part, there, kept, 0 if is_unpacked else max(size - kept, 0) + out)
 
 
 def _unpacked(item: Download, root: Path) -> Path:
@@ -224,6 +189,8 @@ def _read(card: Card, root: Path) -> Release | None:
     try:
         return read_release(card, root)
     except ReleaseNotFound:
+        if not card.download:
+            raise
         return None
 
 

@@ -27,40 +27,47 @@ SMALL = 64 * 2**20  # bytes that any archive may unpack to
 BLOCK = tarfile.BLOCKSIZE
 
 
-def unpack(archive: Path, folder: Path, *, most: int | None, on_bytes: OnBytes) -> None:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip into the new folder `folder`, which is removed where that fails.
+def unpack(archive: Path, folder: Path, *, below: str | None, most: int | None, on_bytes: OnBytes) -> None:
+    """Unpack a tar (plain, gzip, bzip2, xz) or zip into the new folder `folder`, which appears whole or not at all.
 
-    most: the most bytes that may come out (None: 20 times the archive, at least 64 MiB). on_bytes: called with (bytes
-    of the archive read, its size). Raises ArchiveError for a damaged archive and for absolute paths, `..`, links,
-    devices and bombs, and OSError.
+    below: only what the archive has in this folder, without the folder itself. most: the most bytes that may come out
+    (None: 20 times the archive, at least 64 MiB). on_bytes: called with (bytes of the archive read, its size).
+    Raises ArchiveError for a damaged archive and for absolute paths, `..`, links, devices and bombs, and OSError.
     """
+    beside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     size, unpacked = archive.stat().st_size, 0
     most = most or max(RATIO * size, SMALL)
-    folder.mkdir(parents=True)
     try:
+        beside.mkdir(parents=True)
         with archive.open("rb") as raw:
             members = _zip_members if raw.read(4) == b"PK\x03\x04" else _tar_members
             raw.seek(0)
-            for name, claimed, is_plain, extract in members(raw, folder):
+            for name, claimed, is_plain, extract in members(raw, beside):
                 unpacked += max(claimed, BLOCK)  # an empty file takes space as well
-                if not is_plain or not _is_inside(name) or unpacked > most:
-                    raise ArchiveError(
-                        f"{archive} was not unpacked: at {name!r} it has a link or a device, leads out of its folder, or "
-                        f"unpacks to more than {decimal(most)}.",
-                        "No release is made like that: look at the authors' page, and do not unpack it by hand.",
-                    )
+                if not is_plain:
+                    raise ValueError(f"{name!r} is a link or a device")
+                if not _is_inside(name):
+                    raise ValueError(f"{name!r} leads out of the folder")
+                if unpacked > most:
+                    raise ValueError(f"it unpacks to more than {decimal(most)}")
                 extract()
                 on_bytes(min(raw.tell(), size), size)
+        wanted = beside / (below or "")
+        if not wanted.is_dir() or not any(wanted.iterdir()):
+            raise ValueError(f"it has no files{f' in a folder {below!r}' if below else ''}")
+        wanted.replace(folder)
         on_bytes(size, size)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        # The readers of damaged archives raise what they like; faults of the disk have a number.
-        if isinstance(error, ArchiveError) or not isinstance(error, Exception) or getattr(error, "errno", None):
+    except Exception as error:  # the readers of damaged archives raise what they like
+        if isinstance(error, OSError) and error.errno:  # the disk's; gzip and bzip2 report damage without a number
             raise
         why = str(error).partition("\n")[0] or type(error).__name__
         raise ArchiveError(
-            f"{archive} cannot be unpacked: {why}.", f"Delete {archive}; the same command downloads it again."
+            f"{archive} was not unpacked: {why}.",
+            f"Delete {archive}, and the same command downloads it again. Do not unpack it by hand.",
         ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def merge(source: Path, root: Path) -> int:
@@ -75,20 +82,21 @@ def merge(source: Path, root: Path) -> int:
         if target.is_symlink() or not same:
             raise ArchiveError(
                 f"{target} differs from the release. Nothing was overwritten.",
-                "Move it away, or fetch into another folder.",
+                "Move it away, or fetch into another folder; the same command resumes.",
             )
     files = sum(path.is_file() for path in paths)
     for path in paths:  # folders come before what is in them
         target = root / path.relative_to(source)
         if path.exists() and not target.exists():
             path.rename(target)
+    shutil.rmtree(source)
     return files
 
 
 def _tar_members(raw: IO[bytes], folder: Path) -> Iterator[tuple[str, int, bool, Callable[[], Any]]]:
     with tarfile.open(fileobj=raw) as tar:
         while (member := tar.next()) is not None:
-            tar.members = []  # half a million of them would stay in memory
+            tar.members = []  # type: ignore[attr-defined] # half a million of them would stay in memory
             extract = partial(tar.extract, member, folder, filter="data")
             yield member.name, member.size, member.isreg() or member.isdir(), extract
         # tarfile takes a cut for the end: a real end is a block of zeros. Reading on checks a compression's checksum.

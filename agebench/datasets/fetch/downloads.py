@@ -69,7 +69,9 @@ def download(item: Download, folder: Path, on_bytes: OnBytes) -> FetchedFile:
                 retry = RETRY if gained >= ENOUGH else retry.increment("GET", item.url, error=cut)
                 retry.sleep()
     except InvalidSchema as error:
-        raise FetchError(f"{item.url} leads to an address that is not https; nothing was requested there.", LOOK) from error
+        raise FetchError(
+            f"{item.url} leads to an address that is not https; nothing was requested there.", LOOK
+        ) from error
     except (HTTPError, RequestException) as error:
         cause = error.args[0] if isinstance(error, RequestException) and error.args else error
         raise FetchError(
@@ -134,9 +136,6 @@ def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int
     """One request, as (bytes in the part, bytes in all or None) at its start and after every piece."""
     known = _stored(state)
     have = part.stat().st_size if part.exists() and known.get("version") and known["url"] == item.url else 0
-    if have and have == known["bytes"]:
-        yield have, have
-        return
     headers = {"Accept-Encoding": "identity", "User-Agent": f"agebench/{agebench.__version__}"}
     headers |= {"Range": f"bytes={have}-", "If-Range": known["version"]} if have else {}
     with (
