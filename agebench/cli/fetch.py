@@ -36,7 +36,6 @@ def fetch(
 ) -> None:
     """Download a public release as its card says, check it and unpack it; goes on where it was stopped."""
     from agebench.datasets import fetch as library
-    from agebench.errors import UsageError
 
     out, began = console(json), time.monotonic()
     plan = library.plan_fetch(dataset, root=root, parts=part or ())
@@ -46,11 +45,6 @@ def fetch(
         if json:
             print_json({"command": "fetch", "dry_run": True, **_as_json(plan), "needs": plan.needs})
         return
-    if plan.todo and not accept_licence:
-        raise UsageError(
-            f"The licence of {plan.card.title} was not accepted, so nothing was downloaded: {plan.card.licence}.",
-            "The same command with `--accept-licence` accepts it and downloads the release.",
-        )
     with Stages("MB") as stages:
         report = library.fetch(
             dataset,
@@ -74,33 +68,26 @@ def _show(plan: FetchPlan, out: Console) -> None:
     out.print(f"Licence: [bold]{plain(card.licence)}[/]. Please cite:")
     out.print(plain(card.citation.strip()), style="dim")
     for step in plan.steps:
-        out.print(f"{plain(step.item.file)}: {_size(step)}, {plain(step.item.url)}; {_state(step)}", soft_wrap=True)
+        out.print(_line(step), soft_wrap=True)
     if plan.todo:
         out.print(f"It goes to {plain(plan.root)} and takes up to {decimal(plan.needs)} of disk meanwhile.")
     else:
         out.print(f"It is in {plain(plan.root)} already: nothing to download.")
 
 
-def _size(step: Step) -> str:
+def _line(step: Step) -> str:
     item = step.item
-    return decimal(item.bytes) if item.bytes else f"about {decimal(item.about_bytes)}" if item.about_bytes else "?"
-
-
-def _state(step: Step) -> str:
-    if step.there:
-        return "there already"
-    hashed = "" if step.item.sha256 or step.item.md5 else ", no hash is published"
-    return (f"{decimal(step.kept)} are here" if step.kept else "to download") + hashed
+    size = decimal(item.bytes) if item.bytes else f"about {decimal(item.about_bytes)}" if item.about_bytes else "?"
+    state = "there already" if step.there else f"{decimal(step.kept)} are here" if step.kept else "to download"
+    hashed = "" if item.sha256 or item.md5 or step.there else ", no hash is published"
+    return plain(f"{item.file}: {size}, {item.url}; {state}{hashed}")
 
 
 def _as_json(plan: FetchPlan) -> dict[str, object]:
-    card = plan.card
     return {
-        "dataset": card.name,
+        "dataset": plan.card.name,
         "root": plan.root,
-        "source": card.source,
-        "licence": card.licence,
-        "citation": card.citation.strip(),
+        **plan.card.model_dump(include={"source", "licence", "citation"}),
         "downloads": [
             {**step.item.model_dump(), "part": step.part, "kept": step.kept, "there": step.there} for step in plan.steps
         ],

@@ -106,7 +106,8 @@ def fetch(
     if plan.todo:
         if not accept_licence:
             raise UsageError(
-                f"The licence of {card.title} was not accepted, so nothing was downloaded: {card.licence}."
+                f"The licence of {card.title} was not accepted, so nothing was downloaded: {card.licence}.",
+                "The same with `accept_licence` (`--accept-licence`) accepts it and downloads the release.",
             )
         need_space(root, plan.needs, f"Downloading and unpacking {card.title}")
         with _alone(root) as work:

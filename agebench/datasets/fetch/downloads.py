@@ -166,6 +166,8 @@ def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int
                 _check_size(item, have)
                 out.write(piece)
                 yield have, total
+        if total and have < total:
+            raise ProtocolError("the server sent only a part of the rest")
 
 
 def _stored(state: Path) -> dict[str, Any]:
