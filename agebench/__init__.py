@@ -30,8 +30,8 @@ _PLACES = {
     "Table": "agebench.bench.tables",
     "predict": "agebench.training.predict",
     "FaceAge": "agebench.training.predict",
-    "fetch": "agebench.datasets.fetch.fetching",
-    "FetchReport": "agebench.datasets.fetch.fetching",
+    "fetch": "agebench.datasets.fetch",
+    "FetchReport": "agebench.datasets.fetch",
     "Manifest": "agebench.manifest.manifest",
     "Run": "agebench.training.runs",
     "load_run": "agebench.training.runs",
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from agebench.bench.report import Report as Report
     from agebench.bench.report import report as report
     from agebench.bench.tables import Table as Table
-    from agebench.datasets.fetch.fetching import FetchReport as FetchReport
-    from agebench.datasets.fetch.fetching import fetch as fetch
+    from agebench.datasets.fetch import FetchReport as FetchReport
+    from agebench.datasets.fetch import fetch as fetch
     from agebench.manifest.manifest import Manifest as Manifest
     from agebench.training.predict import FaceAge as FaceAge
     from agebench.training.predict import predict as predict

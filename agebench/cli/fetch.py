@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 
-from agebench.cli.render import Advance, Json, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from agebench.datasets.fetch.fetching import FetchPlan, FetchProgress, FetchReport, Step
+    from agebench.datasets.fetch import FetchPlan, FetchReport, Step
 
 MB = 10**6
 
@@ -38,131 +35,78 @@ def fetch(
     json: Json = False,
 ) -> None:
     """Download a public release as its card says, check it and unpack it; goes on where it was stopped."""
-    from agebench.datasets.fetch import fetching as workflow
-    from agebench.errors import UsageError
+    from agebench.datasets import fetch as library
 
-    out = console(json)
-    plan = workflow.plan_fetch(dataset, root=root, parts=part or (), keep_archives=keep_archives)
+    out, began = console(json), time.monotonic()
+    plan = library.plan_fetch(dataset, root=root, parts=part or ())
     if dry_run or (plan.todo and not accept_licence):
         _show(plan, out)
     if dry_run:
         if json:
-            print_json({"command": "fetch", "dry_run": True, **_as_json(plan)})
+            print_json({"command": "fetch", "dry_run": True, **_as_json(plan), "needs": plan.needs})
         return
-    if plan.todo and not accept_licence:
-        words = ["agebench", "fetch", dataset, *(("--root", str(root)) if root else ())]
-        words += [word for name in part or () for word in ("--part", name)]
-        raise UsageError(
-            f"The licence of {plan.card.title} was not accepted, so nothing was downloaded: {plan.card.licence}.",
-            f"`{shlex.join([*words, *(['--keep-archives'] if keep_archives else []), '--accept-licence'])}` accepts it "
-            "and downloads the release.",
-        )
-    with _phases() as on_progress:
-        report = workflow.fetch(
+    with Stages("MB") as stages:
+        report = library.fetch(
             dataset,
             accept_licence=accept_licence,
             root=root,
             parts=part or (),
             keep_archives=keep_archives,
-            on_progress=on_progress,
+            on_progress=lambda what, done, total: stages(what, done // MB, (total or done) // MB),
         )
-    _render(report, out, json)
-
-
-@contextmanager
-def _phases() -> Iterator[Callable[[FetchProgress], None]]:
-    """One bar a phase; bytes that were here before do not count."""
-    with ExitStack() as shown:
-        what, start = "", 0
-        advance: Advance | None = None
-
-        def on_progress(p: FetchProgress) -> None:
-            nonlocal what, start, advance
-            if advance is None or p.what != what:
-                shown.close()
-                what, start = p.what, p.done
-                advance = shown.enter_context(progress(p.what, "MB"))
-            start = min(start, p.done)
-            advance((p.done - start) // MB, ((p.total or p.done) - start) // MB)
-
-        yield on_progress
+    seconds = time.monotonic() - began
+    _render(report, out, seconds)
+    if json:
+        downloads = [file.__dict__ for file in report.downloads]
+        found = {"downloads": downloads, "unpacked": report.unpacked, "records": report.records, "notes": report.notes}
+        print_json({"command": "fetch", **_as_json(plan), **found, "seconds": round(seconds, 3)})
 
 
 def _show(plan: FetchPlan, out: Console) -> None:
-    from agebench.datasets.fetch.disk import in_words
-
     card = plan.card
     out.print(f"[bold]{plain(card.title)}[/], from {plain(card.source)}")
     out.print(f"Licence: [bold]{plain(card.licence)}[/]. Please cite:")
     out.print(plain(card.citation.strip()), style="dim")
     for step in plan.steps:
-        out.print(f"{plain(step.item.file)}: {_size(step)}, {plain(step.item.url)}; {_state(step)}", soft_wrap=True)
-    if not plan.steps:
-        out.print(f"It is in {plain(plan.root)} already; no program can download it.")
-    elif plan.todo:
-        out.print(f"It goes to {plain(plan.root)} and takes up to {in_words(plan.needs)} of disk meanwhile.")
+        out.print(_line(step), soft_wrap=True)
+    if plan.todo:
+        out.print(f"It goes to {plain(plan.root)} and takes up to {decimal(plan.needs)} of disk meanwhile.")
     else:
         out.print(f"It is in {plain(plan.root)} already: nothing to download.")
 
 
-def _size(step: Step) -> str:
-    from agebench.datasets.fetch.disk import in_words
-
+def _line(step: Step) -> str:
     item = step.item
-    return in_words(item.bytes) if item.bytes else f"about {in_words(item.about_bytes)}" if item.about_bytes else "?"
-
-
-def _state(step: Step) -> str:
-    from agebench.datasets.fetch.disk import in_words
-
-    hashed = "" if step.item.sha256 or step.item.md5 else ", no hash is published"
-    if step.there:
-        return "there already"
-    return (f"{in_words(step.kept)} are here" if step.kept else "to download") + hashed
+    size = decimal(item.bytes) if item.bytes else f"about {decimal(item.about_bytes)}" if item.about_bytes else "?"
+    state = "there already" if step.there else f"{decimal(step.kept)} are here" if step.kept else "to download"
+    hashed = "" if item.sha256 or item.md5 or step.there else ", no hash is published"
+    return plain(f"{item.file}: {size}, {item.url}; {state}{hashed}")
 
 
 def _as_json(plan: FetchPlan) -> dict[str, object]:
     return {
         "dataset": plan.card.name,
         "root": plan.root,
-        "source": plan.card.source,
-        "licence": plan.card.licence,
-        "citation": plan.card.citation.strip(),
+        **plan.card.model_dump(include={"source", "licence", "citation"}),
         "downloads": [
-            {
-                "part": s.part,
-                "file": s.item.file,
-                "url": s.item.url,
-                "bytes": s.item.bytes,
-                "about_bytes": s.item.about_bytes,
-                "kept": s.kept,
-                "there": s.there,
-            }
-            for s in plan.steps
+            {**step.item.model_dump(), "part": step.part, "kept": step.kept, "there": step.there} for step in plan.steps
         ],
-        "there": plan.parts_there,
-        "needs": plan.needs,
+        "there": sorted({step.part for step in plan.steps if step.there}),
     }
 
 
-def _render(report: FetchReport, out: Console, as_json: bool) -> None:
-    from agebench.datasets.fetch.disk import in_words
-
+def _render(report: FetchReport, out: Console, seconds: float) -> None:
+    card, root = report.plan.card, report.plan.root
+    checks = {"size": "its length", "none": "nothing"}
     for file in report.downloads:
-        before = f", {in_words(file.resumed)} of it were here" if file.resumed else ""
-        out.print(f"{plain(file.file)}: {in_words(file.bytes)}{before}; checked by {_checked(file.verified)}")
+        before = f", {decimal(file.resumed)} of it were here" if file.resumed else ""
+        checked = checks.get(file.verified, file.verified)
+        out.print(f"{plain(file.file)}: {decimal(file.bytes)}{before}; checked by {checked}")
     if report.unpacked:
-        out.print(f"{report.unpacked:,} files unpacked into {plain(report.root)} in {duration(report.seconds)}.")
+        out.print(f"{report.unpacked:,} files unpacked into {plain(root)} in {duration(seconds)}.")
     else:
-        out.print(f"{', '.join(report.there)} is in {plain(report.root)} already: nothing was downloaded.")
+        out.print(f"{plain(card.title)} is in {plain(root)} already: nothing was downloaded.")
     out.print(
-        f"{report.records:,} records there. Licence: {plain(report.licence)}. "
-        f"Next: agebench curate {plain(report.dataset)}"
+        f"{report.records:,} records there. Licence: {plain(card.licence)}. Next: agebench curate {plain(card.name)}"
     )
     notes(report.notes, out)
-    if as_json:
-        print_json({"command": "fetch", **report.__dict__, "downloads": [file.__dict__ for file in report.downloads]})
-
-
-def _checked(verified: str) -> str:
-    return {"size": "its length", "none": "nothing"}.get(verified, verified)

@@ -65,8 +65,8 @@ def progress(what: str, unit: str) -> Iterator[Advance]:
 class Stages:
     """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own."""
 
-    def __init__(self) -> None:
-        self.now = ""
+    def __init__(self, unit: str = "faces") -> None:
+        self.now, self.unit = "", unit
         self.open = ExitStack()
 
     def __enter__(self) -> Stages:
@@ -78,7 +78,7 @@ class Stages:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self.now:
             self.open.close()
-            self.now, self.advance = stage, self.open.enter_context(progress(stage, UNITS.get(stage, "faces")))
+            self.now, self.advance = stage, self.open.enter_context(progress(stage, UNITS.get(stage, self.unit)))
         self.advance(done, total)
 
 

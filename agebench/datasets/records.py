@@ -75,7 +75,7 @@ def _plain(name: str) -> str:
 
 def not_found(card: Card, root: Folder, looked_for: str) -> ReleaseNotFound:
     """The error of a release that is not there: what was looked for, what is there, where the release is to be had."""
-    fetch = f"`agebench fetch {card.name}` downloads it. " if card.download else ""
+    fetch = f"`agebench fetch {card.name}` downloads it. " if card.download else f"{card.by_hand or ''} ".lstrip()
     return ReleaseNotFound(
         f"No {card.title} in {root}: looked for {looked_for}, {_found(root)}.",
         f"The release is to be had from {card.source} ({card.licence}). {fetch}Expected layout: {card.files} "

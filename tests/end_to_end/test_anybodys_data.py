@@ -84,7 +84,6 @@ def test_the_recipe_for_any_dataset_runs_without_an_age_model_and_says_so(
     tmp_path: Path, drawn: DemoReleases, detector: str, agebench: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from agebench.curation import settings
-
     from agebench.errors import Missing
 
     def none_here(name: str) -> None:

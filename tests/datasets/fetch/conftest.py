@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from agebench.datasets.fetch.downloads import RETRY
+
 
 @dataclass
 class Site:
@@ -20,6 +22,7 @@ class Site:
     modified: str | None = None
     ranges: bool = True
     heeds_if_range: bool = True
+    at_most: int | None = None  # bytes of a partial answer
     chunked: bool = False
     kind: str = "application/octet-stream"
     cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
@@ -57,7 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(body):
                 self._head(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
                 return
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+            end = min(start + (site.at_most or len(body)), len(body))
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
+            body = body[:end]
         body = body[start:]
         if site.chunked:
             self._head(status, headers | {"Transfer-Encoding": "chunked"})
@@ -91,7 +96,7 @@ class _Server(ThreadingHTTPServer):
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """The server, and no waiting between tries."""
-    monkeypatch.setattr("agebench.datasets.fetch.download.BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("agebench.datasets.fetch.downloads.RETRY", RETRY.new(backoff_factor=0.001))
     server = _Server(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     made = Site(server.server_address[1])

