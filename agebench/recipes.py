@@ -139,6 +139,8 @@ class Table(Strict):
             raise ValueError(f"`pattern` '{self.pattern}' names nothing in braces, such as {{age}}_{{rest}}.jpg")
         if "" in names or len(set(names)) < len(names):
             raise ValueError("every name in braces is a word of its own, such as {age}_{rest}.jpg")
+        if odd := [name for name in names if not name.isidentifier()]:
+            raise ValueError(f"'{{{odd[0]}}}' is no word; a name in braces begins with a letter, such as {{age}}")
         return self
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
+from pydantic import ValidationError
 
 from agebench import resources
 from agebench.datasets.layouts.table import WORDS, read_labels
@@ -20,7 +21,7 @@ from agebench.errors import ReleaseNotFound, UsageError, nearest
 from agebench.files import write_whole
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.pictures import Locator, stat_all
-from agebench.recipes import Card, Columns
+from agebench.recipes import Card, Columns, mistake_of
 from agebench.remote import Folder, as_folder
 
 Role = Literal["train", "test", "both"]
@@ -87,7 +88,7 @@ def add_dataset(
     if role != "train":
         facts["protocol"] = {"column": facts["title"]}
     try:
-        labels = read_labels(Card.model_validate(facts), folder)
+        labels = read_labels(_checked(facts), folder)
     except ReleaseNotFound as error:
         raise ReleaseNotFound(error.message, "`--root`, `--table` and `--pattern` say where labels are.") from error
     records = labels.release.records
@@ -134,6 +135,15 @@ def _must_be_free(name: str, target: Path) -> None:
             f"There is a dataset '{name}' already: {there}.",
             "Choose another name, or edit that card; it is not replaced.",
         )
+
+
+def _checked(facts: dict[str, object]) -> Card:
+    """The facts as a card. Raises UsageError with what a pattern or a mapping gets wrong."""
+    try:
+        return Card.model_validate(facts)
+    except ValidationError as error:
+        mistakes = "; ".join(mistake_of(item, Card, facts) for item in error.errors())
+        raise UsageError(f"No card can be made of that: {mistakes}.", "Mend `--pattern` or `--map`.") from error
 
 
 def _table(
@@ -212,7 +222,8 @@ def _as_toml(facts: Mapping[str, object]) -> str:
         comment = ' # "train", "test"' if key == "roles" else ""
         comment = " # relative to the folder in which agebench runs" if key == "root" else comment
         lines.append(f"{key} = {_value(facts[key])}{comment}")
-    lines += [f'citation = """\n{_value(facts["citation"])[1:-1].replace(chr(92) + "n", chr(10))}\n"""', ""]
+    citation = "\n".join(_value(line)[1:-1] for line in str(facts["citation"]).split("\n"))
+    lines += [f'citation = """\n{citation}\n"""', ""]
     table = dict(facts["table"])  # type: ignore[call-overload]
     columns = table.pop("columns")
     lines += ["[table]", *(f"{key} = {_value(said)}" for key, said in table.items())]

@@ -49,7 +49,8 @@ def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
 
 def _text(file: Folder, content: bytes, notes: list[str]) -> str:
     """The characters of a text file, with `\\n` at the end of lines; notes an encoding other than UTF-8."""
-    for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp1252", "latin-1"):
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    for encoding in ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8", "cp1252", "latin-1"):
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:

@@ -134,6 +134,9 @@ FAULTS = {
     "no such table": (["--table", "none.csv"], 3, "none.csv"),
     "no such root": (["--table", "labels.csv", "--root", "none"], 3, "--root DIR"),
     "no such picture": (["--pattern", "{age}-{x}.jpg", "--root", "pictures"], 3, "--pattern"),
+    "no braces": (["--pattern", "photo.jpg", "--root", "pictures"], 2, "names nothing in braces"),
+    "half a box": (["--table", "labels.csv", "--map", "box=a,b"], 2, "four columns"),
+    "a number in braces": (["--pattern", "{age}_{1}.jpg", "--root", "pictures"], 2, "begins with a letter"),
     "no pair": (["--table", "labels.csv", "--map", "years"], 2, "age=years"),
     "no such role": (["--table", "labels.csv", "--map", "agee=years"], 2, "Did you mean 'age'"),
     "no such column": (["--table", "labels.csv", "--map", "age=yeers"], 1, "Did you mean 'years'"),
@@ -150,6 +153,15 @@ def test_what_is_wrong_is_a_sentence_and_nothing_is_written(
     assert told in " ".join(done.err.split())
     assert "Traceback" not in done.err
     assert not (home / "manifests").exists()
+
+
+@pytest.mark.parametrize(
+    "citation", [r"@misc{x, author = {\noopsort{a} \newblock \\natexlab}}", 'two\nlines "\\\n"', "\\"]
+)
+def test_a_citation_keeps_its_backslashes(home: Path, monkeypatch: pytest.MonkeyPatch, citation: str) -> None:
+    monkeypatch.chdir(home)
+    add_dataset("mine", "pictures", table=Path("labels.csv"), mapped={"age": ["years"]}, citation=citation)
+    assert load_card("mine").citation.strip("\n") == citation
 
 
 @pytest.mark.parametrize("name", ["My-Faces", "a/b", "", "../x"])

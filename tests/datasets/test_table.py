@@ -94,6 +94,23 @@ def test_a_box_in_one_column_may_be_corners(read: Read, text: str) -> None:
     assert records.select("box_x", "box_y", "box_w", "box_h").row(0) == (10, 20, 30, 40)
 
 
+def test_a_box_that_is_no_four_numbers_is_told(read: Read) -> None:
+    release = read("path,age,x,y,w,h\na,3,1,2,3,4\nb,3,1,2,wide,4\nc,3,,,,\n", columns={"box": ["x", "y", "w", "h"]})
+    assert note(release, "no box").startswith("1 ")
+    assert "row 3" in note(release, "no box")
+
+
+def test_dates_that_are_not_needed_do_not_stop_a_table_with_ages(read: Read) -> None:
+    release = read("path,age,year\na,3,Mazda\n")
+    assert release.records["age"].to_list() == [3]
+    assert "'Mazda'" in note(release, "no date")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name_in_any_encoding(read: Read) -> None:
+    release = read(b"\xef\xbb\xbfpath,age\nJos\xe9.jpg,3\n")
+    assert release.records["path"].to_list() == ["José.jpg"]
+
+
 def test_ages_come_from_dates_where_there_are_none(read: Read) -> None:
     rows = {
         "birthday not reached": ("1980-07-02", "2010-07-01", 29),
@@ -267,9 +284,16 @@ FAULTS: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
     "header alone": ("path,age\n", "l.csv", {}, ["l.csv has a header (path, age) and no rows"]),
     "no path": ("x,age\na,3\n", "l.csv", {}, ["no column for the pictures' paths", "'x', 'age'", "path=COLUMN"]),
     "no age": ("path,yrs\na,3\n", "l.csv", {}, ["no column for ages", "'path', 'yrs'", "Is it 'yrs'?", "age=COLUMN"]),
+    "no header": ("a.jpg,34\nb.jpg,20\n", "l.csv", {}, ["looks like a record", "header line"]),
+    "no readable date": ("path,dob,taken\na,14/07/84,2010\nb,1/2/90,2010\n", "l.csv", {},
+                         ["'dob' and 'taken' give no age", "row 2 '14/07/84'", "1984-07-14"]),
+    "another script": ("path,身長,年齢\na.jpg,170,34\n", "l.csv", {"columns": {"age": "年令"}},
+                       ["no column '年令'", "'年齢'"]),
+    "an accent": ("path,Größe,Graße\na.jpg,170,34\n", "l.csv", {"columns": {"age": "Gräße"}}, ["no column 'Gräße'"]),
     "unknown column": ("path,age\na,3\n", "l.csv", {"columns": {"age": "agge"}},
                        ["no column 'agge'", "'path', 'age'", "Did you mean 'age'?"]),
-    "ages in words": ("path,age\na,young\nb,old\n", "l.csv", {}, ["'age' holds no age", "row 2 'young'", "such as 34"]),
+    "ages in words": ("path,age\na,young\nb,old\n", "l.csv", {},
+                      ["'age' holds no age in 2 row(s)", "row 2 'young'", "such as 34"]),
     "too many cells": ("path,age\na,3\nb,x,4\n", "l.csv", {}, ["l.csv, row 3 has 3 cells, expected 2", "quotation"]),
     "open quote": ('path,age\na,3\n"b,4\n', "l.csv", {}, ["l.csv, row 3", "quotation"]),
     "a spreadsheet": (b"PK\x03\x04\0\0", "l.csv", {}, ["l.csv is no text", "as CSV"]),
@@ -292,6 +316,7 @@ def test_every_fault_of_a_table_is_a_sentence_of_its_own(read: Read, fault: str)
     ("table", "told"),
     [({}, "either `file` or `pattern`"), ({"file": "a", "pattern": "{age}"}, "either `file` or `pattern`"),
      ({"pattern": "photo.jpg"}, "nothing in braces"), ({"pattern": "{age}_{age}.jpg"}, "a word of its own"),
+     ({"pattern": "{age}_{1}.jpg"}, "begins with a letter"),
      ({"file": "a", "columns": {"box": ["a", "b"]}}, "in four columns, or in one"),
      ({"file": "a", "columns": {"box": ["a"], "corners": ["a"]}}, "give one"),
      ({"file": "a", "columns": {"agee": "a"}}, "agee")],

@@ -165,11 +165,13 @@ def match_columns(table: Table, there: list[str]) -> dict[str, list[str]]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """A column's name in lower case, without spaces and punctuation; letters of every script count."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _column(name: str, there: list[str], where: str, role: str) -> str:
-    same = [other for other in there if other == name] or [other for other in there if _plain(other) == _plain(name)]
+    plain = _plain(name)
+    same = [other for other in there if other == name] or [other for other in there if plain and _plain(other) == plain]
     if same:
         return same[0]
     raise ReleaseError(
@@ -181,6 +183,11 @@ def _column(name: str, there: list[str], where: str, role: str) -> str:
 def _lacks(where: str, what: str, role: str, there: list[str]) -> ReleaseError:
     others = {name for names in USUAL.values() for name in names}
     near = [n for n in there if _plain(n) not in others and get_close_matches(_plain(n), USUAL[role], cutoff=0.7)]
+    if any(re.fullmatch(r"[0-9.]+", name) or Path(name).suffix.lower() in PICTURES for name in there):
+        return ReleaseError(
+            f"{where} has no column for {what}: its first row reads {_list(there)}, which looks like a record.",
+            "Begin the table with a header line, such as path,age.",
+        )
     return ReleaseError(
         f"{where} has no column for {what}; it has {_list(there)}.",
         f"{f'Is it {_list(near)}? ' if near else ''}{_named_by(role)} names it.",
@@ -209,9 +216,16 @@ def _used(
         notes += _counted(rows.filter(left_out), "row(s) have no label and were left out")
         rows = rows.filter(~left_out)
     path = _paths(rows, table.columns.path, columns["path"], root, notes)
-    dates = {role: _dates(rows, cells[role], notes) for role in ("born", "taken") if role in cells}
+    no_dates: list[str] = []
+    dates = {role: _dates(rows, cells[role], no_dates) for role in ("born", "taken") if role in cells}
     ages = [_claimed(rows, cells["age"], notes)] if "age" in cells else []
     ages += [_by_dates(dates["born"], dates["taken"])] if len(dates) == 2 else []
+    if no_dates and "age" not in cells and ages[0].null_count() == len(ages[0]):
+        raise ReleaseError(
+            f"'{cells['born']}' and '{cells['taken']}' give no age: {' '.join(no_dates)}",
+            "Write dates as 1984-07-14 or 14.07.1984, or years alone.",
+        )
+    notes += no_dates
     read = {
         "path": path,
         "age": ages[0] if len(ages) == 1 else ages[0].zip_with(ages[0].is_not_null(), ages[1]),
@@ -221,7 +235,7 @@ def _used(
         "dob": dates["born"]["date"] if "born" in dates else None,
         "photo_year": dates["taken"]["year"] if "taken" in dates else None,
         "part": rows[cells["split"]] if "split" in cells else None,
-        **_boxes(rows, columns),
+        **_boxes(rows, columns, notes),
     }
     return pl.DataFrame([values.alias(role) for role, values in read.items() if values is not None]), notes
 
@@ -249,7 +263,8 @@ def _claimed(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.Series:
     decimals = (number != ages).fill_null(False)
     if words.any() and ages.null_count() == len(ages):
         raise ReleaseError(
-            f"'{column}' holds no age: {_places(rows.filter(words), text.filter(words))}; expected years such as 34.",
+            f"'{column}' holds no age in {words.sum():,} row(s): {_places(rows.filter(words), text.filter(words))}; "
+            "expected years such as 34.",
             f"{_named_by('age')} names another column.",
         )
     said = "age(s) are no number, expected years such as 34; they have no age"
@@ -312,7 +327,7 @@ def _genders(rows: pl.DataFrame, table: Table, column: str, notes: list[str]) ->
     return words
 
 
-def _boxes(rows: pl.DataFrame, columns: Mapping[str, list[str]]) -> dict[str, pl.Series]:
+def _boxes(rows: pl.DataFrame, columns: Mapping[str, list[str]], notes: list[str]) -> dict[str, pl.Series]:
     """The face's box as x, y, width and height."""
     role = next((role for role in ("box", "corners") if role in columns), None)
     if role is None:
@@ -323,6 +338,9 @@ def _boxes(rows: pl.DataFrame, columns: Mapping[str, list[str]]) -> dict[str, pl
         numbers = [four.list.get(i, null_on_oob=True) for i in range(4)]
     else:
         numbers = [rows[name].cast(pl.Float64, strict=False) for name in names]
+    whole = pl.select(pl.all_horizontal(number.is_not_null() for number in numbers)).to_series()
+    said = rows.select(pl.any_horizontal(pl.col(name).is_not_null() for name in names)).to_series()
+    notes += _counted(rows.filter(said & ~whole), f"row(s) have no box of four numbers in {_list(names)}")
     x, y, w, h = numbers
     if role == "corners":
         w, h = w - x, h - y
