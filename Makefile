@@ -29,8 +29,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/agebench demo
 
-test: setup
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal --durations 20
+test: setup # one thread a test process: OpenMP's, waiting for a core, would take it from the other
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal --durations 20
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
