@@ -1,4 +1,8 @@
-"""Folders and files at a URL (`s3://bucket/imdb-wiki`), by fsspec, or by pyarrow where fsspec lacks the package."""
+"""Folders and files at a URL (`s3://bucket/imdb-wiki`), by fsspec, or by pyarrow where fsspec lacks the package.
+
+Not by universal_pathlib: there `exists()` is False for a store that is down, every file costs requests of its own, and
+a name in the release that begins with `/` leaves the folder.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,7 @@ from agebench.errors import Missing, RemoteError, UsageError
 
 Kind = Literal["file", "folder", "link"]
 Answer = TypeVar("Answer")
-TRIES = 4  # of a request, before the run stops: what was done is kept, and a store that is down is no picture's fault
-WAIT_SECONDS = 0.5  # before the second try, doubled before each further one
+WAITS = (0.5, 1.0, 2.0)  # seconds before each further try, until the run stops: a store that is down is no file's fault
 MTIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")  # as the file systems call it
 
 
@@ -77,52 +80,42 @@ class Remote:
         return self.kind == "file" if self.kind else self._ask(lambda store, place: bool(store.isfile(place)))
 
     def iterdir(self) -> Iterator[Remote]:
-        for name, entry in self.entries().items():
-            yield Remote(self.url, (self / name).path, entry.kind)
+        return (Remote(self.url, (self / name).path, entry.kind) for name, entry in self.entries().items())
 
     def entries(self) -> dict[str, Entry]:
         """Name → entry of what lies in a folder, in one listing; nothing where it is no folder."""
         try:
-            listed = self._ask(lambda store, place: (store.protocol, place, store.ls(place, detail=True)))
+            return self._ask(_list)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except PermissionError as error:
             raise RemoteError(f"{self} may not be listed: {error}.", "Check the credentials.") from error
-        protocol, place, infos = listed
-        encoded = "http" in protocol or "https" in protocol
-        found = {}
-        for info in infos:
-            whole = str(info["name"]).rstrip("/")
-            if whole.lstrip("/") != place.strip("/"):  # some stores list a folder's own marker, or a file as itself
-                name = whole.rpartition("/")[2]
-                found[unquote(name) if encoded else name] = _entry(info)
-        return found
 
-    def read_bytes(self, most: int | None = None) -> bytes:
+    def read_bytes(self, most: int = -1) -> bytes:
         """The bytes of a file, at most `most`. Raises FileNotFoundError, PermissionError, IsADirectoryError too."""
 
         def read(store: Any, place: str) -> bytes:
             with store.open(place, "rb") as handle:
-                return bytes(handle.read() if most is None else handle.read(most))
+                return bytes(handle.read(most))
 
         return self._ask(read)
 
     def _ask(self, request: Callable[[Any, str], Answer]) -> Answer:
         store, root = _store(self.url)
         place = f"{root.rstrip('/')}/{self.path}" if self.path else root
-        for attempt in range(TRIES):
+        waits = iter(WAITS)
+        while True:
             try:
                 return request(store, place)
             except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError):
                 raise
-            except Exception as error:  # noqa: BLE001 - stores raise types of their own
-                failed = error
-            if attempt + 1 < TRIES:
-                time.sleep(WAIT_SECONDS * 2**attempt)
-        raise RemoteError(
-            f"{self} does not answer: {type(failed).__name__}: {str(failed).strip()[:300]}.",
-            "Check the network and the credentials; the same command goes on from there.",
-        ) from failed
+            except Exception as error:  # stores raise types of their own
+                if (wait := next(waits, None)) is None:
+                    raise RemoteError(
+                        f"{self} does not answer: {type(error).__name__}: {str(error).strip()[:300]}.",
+                        "Check the network and the credentials; the same command goes on from there.",
+                    ) from error
+            time.sleep(wait)
 
 
 Folder = Path | Remote
@@ -134,13 +127,12 @@ def as_folder(place: str | Path | Remote) -> Folder:
     if isinstance(place, Remote) or "://" not in text:
         return place if isinstance(place, Remote) else Path(place)
     parts = urlsplit(text)
-    if parts.password is not None or parts.query:
+    if parts.password is not None or parts.query or "::" in text:
         raise UsageError(
-            f"The URL of {parts.hostname} holds a password or settings, which would be written into the manifest.",
-            "Leave them to the environment (AWS_ENDPOINT_URL and the like), or to fsspec's own configuration.",
+            f"The URL of {parts.hostname} holds a password or settings, or chains stores with '::'.",
+            "Name one folder. Passwords and settings belong into the environment (AWS_ENDPOINT_URL and the like) or "
+            "into fsspec's own configuration, for the URL is written into the manifest.",
         )
-    if "::" in text:
-        raise UsageError(f"{text} chains stores with '::', which is not supported.", "Name one folder's URL.")
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else Remote(text.rstrip("/"))
 
 
@@ -163,11 +155,20 @@ def _store(url: str) -> tuple[Any, str]:
     return store, str(place)
 
 
+def _list(store: Any, place: str) -> dict[str, Entry]:
+    found = {}
+    for info in store.ls(place, detail=True):
+        whole = str(info["name"]).rstrip("/")
+        if whole.lstrip("/") != place.strip("/"):  # some stores list a folder's own marker, or a file as itself
+            name = whole.rpartition("/")[2]
+            found[unquote(name) if "http" in store.protocol else name] = _entry(info)
+    return found
+
+
 def _entry(info: dict[str, Any]) -> Entry:
     kind: Kind = "link" if info.get("islink") else "folder" if info.get("type") == "directory" else "file"
     when = next((info[key] for key in MTIME_KEYS if info.get(key) is not None), None)
     if isinstance(when, str):
         when = datetime.fromisoformat(when)
-    if isinstance(when, datetime):
-        when = when.timestamp()
-    return Entry(kind, info.get("size"), None if when is None else int(when * 10**9))
+    seconds = when.timestamp() if isinstance(when, datetime) else when
+    return Entry(kind, info.get("size"), None if seconds is None else int(seconds * 10**9))

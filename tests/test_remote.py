@@ -166,7 +166,7 @@ class Flaky(MemoryFileSystem):
 
 @pytest.fixture
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    monkeypatch.setattr(remote, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(remote, "WAITS", (0, 0, 0))
     fsspec.register_implementation("flaky", Flaky, clobber=True)
     fsspec.filesystem("memory").pipe("/flaky/a.jpg", b"picture")
     yield Remote("flaky://r", "a.jpg")
@@ -174,9 +174,9 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
 
 
 def test_a_store_that_stumbles_is_asked_again_and_one_that_is_down_stops_the_run(flaky: Remote) -> None:
-    Flaky.failures = remote.TRIES - 1
+    Flaky.failures = len(remote.WAITS)
     assert read_bytes(flaky) == (b"picture", None)
-    Flaky.failures = remote.TRIES
+    Flaky.failures = len(remote.WAITS) + 1
     with pytest.raises(RemoteError, match=r"flaky://r/a\.jpg does not answer: ConnectionResetError: reset by peer"):
         read_bytes(flaky)
     assert not isinstance(RemoteError("x"), OSError)

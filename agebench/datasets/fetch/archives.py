@@ -5,6 +5,7 @@ Every member is checked before it is written, and an archive with one bad member
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import shutil
 import stat
@@ -25,6 +26,7 @@ DEPTH = 32
 RATIO = 20  # pictures hardly compress at all
 SMALL = 64 * 2**20  # bytes that any archive may unpack to
 BLOCK = tarfile.BLOCKSIZE
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # other faults are the archive's
 
 
 def unpack(archive: Path, folder: Path, *, below: str | None, most: int | None, on_bytes: OnBytes) -> None:
@@ -32,7 +34,8 @@ def unpack(archive: Path, folder: Path, *, below: str | None, most: int | None, 
 
     below: only what the archive has in this folder, without the folder itself. most: the most bytes that may come out
     (None: 20 times the archive, at least 64 MiB). on_bytes: called with (bytes of the archive read, its size).
-    Raises ArchiveError for a damaged archive and for absolute paths, `..`, links, devices and bombs, and OSError.
+    Raises ArchiveError for a damaged archive and for absolute paths, `..`, links, devices and bombs, and OSError for
+    faults of the disk.
     """
     beside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
@@ -59,7 +62,7 @@ def unpack(archive: Path, folder: Path, *, below: str | None, most: int | None, 
         wanted.replace(folder)
         on_bytes(size, size)
     except Exception as error:  # the readers of damaged archives raise what they like
-        if isinstance(error, OSError) and error.errno:  # the disk's; gzip and bzip2 report damage without a number
+        if isinstance(error, OSError) and error.errno in DISK:
             raise
         why = str(error).partition("\n")[0] or type(error).__name__
         raise ArchiveError(

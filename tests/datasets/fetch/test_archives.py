@@ -115,7 +115,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, kind: str, bad: s
     inner = tmp_path / "deep" / "er"
     inner.mkdir(parents=True)
     archive = (tar if kind == "tar" else zipped)(inner / "a", members)
-    with pytest.raises((ArchiveError, OSError)):
+    with pytest.raises(ArchiveError):
         unpack(archive, inner / "out")
     assert tree(tmp_path) == {"deep/er/a": archive.read_bytes()}
 
