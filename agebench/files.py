@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what they hold."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from contextlib import suppress
@@ -29,3 +30,9 @@ def write_whole(
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.", next_step) from error
+
+
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file's content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

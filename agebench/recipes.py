@@ -33,7 +33,8 @@ def known(kind: str, name: str, *more: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+NAME = "[a-z0-9][a-z0-9-]*"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -259,7 +260,7 @@ class CurationRecipe(Strict):
 
 class Named(BaseModel):
     """A thing of the registry and its settings: the other keys of the table, which the thing itself checks (see
-    `train.resolve`), for that loads torch."""
+    `training.resolve`), for that loads torch."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 

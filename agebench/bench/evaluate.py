@@ -18,7 +18,7 @@ from agebench.errors import Missing, UsageError
 from agebench.faces.crops import Advance, crop_records
 from agebench.files import write_whole
 from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
-from agebench.manifest.records import folders_of
+from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Card, load_card
 from agebench.training.inference import predict_ages
@@ -75,7 +75,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
                 f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
             )
         rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
-        records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
+        records = count_records(con)
         labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
         pictures = get_meta(con, "picture_fingerprint")
         folders = folders_of(con)

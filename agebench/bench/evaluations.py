@@ -1,4 +1,4 @@
-"""What runs keep of themselves and of their evaluations, read back without the weight of torch."""
+"""What runs keep of their evaluations, read back without torch."""
 
 from __future__ import annotations
 
@@ -65,6 +65,11 @@ def measures(predictions: pl.DataFrame) -> dict[str, Any]:
         "ci95": mae_interval(errors, predictions["subject_id"].to_list()),
         "cs5": cumulative_score(errors, 5),
     }
+
+
+def own_manifest_first(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Of several on one set the one that a table shows comes first: of the dataset's own manifest."""
+    return sorted(evaluations, key=lambda e: e.name != e.dataset)
 
 
 def stored_evaluations(run_path: Path) -> list[Evaluation]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agebench.bench.evaluations import Evaluation, stored_evaluations
+from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations
 from agebench.bench.published import load_published
 from agebench.bench.tables import Table
 from agebench.errors import AgebenchError, UsageError
@@ -82,7 +82,7 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
     run = find_run(run_id, runs_dir)
     card = run.card
     known = card.get("provenance", {})
-    evaluation = next(e for e in _ordered(stored_evaluations(run.path)) if _column(e) == column)
+    evaluation = next(e for e in own_manifest_first(stored_evaluations(run.path)) if _column(e) == column)
     interval = evaluation.ci95
     return {
         "mean absolute error": f"{evaluation.mae:.4f} years"
@@ -104,11 +104,6 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
         "when and where": f"{str(card.get('finished'))[:16]}, {card.get('hardware', {}).get('device')}, "
         + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
     }
-
-
-def _ordered(evaluations: list[Evaluation]) -> list[Evaluation]:
-    """The one that a table shows first: of the dataset's own manifest."""
-    return sorted(evaluations, key=lambda e: e.name != e.dataset)
 
 
 def _column(evaluation: Evaluation) -> str:

@@ -1,4 +1,4 @@
-"""Balance plans in and out, and the rows that training and evaluation read."""
+"""The rows that evaluation reads: what a card's protocol measures."""
 
 from __future__ import annotations
 

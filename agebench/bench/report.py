@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench import resources
-from agebench.bench.evaluations import Evaluation, measures, stored_evaluations
+from agebench.bench.evaluations import Evaluation, measures, own_manifest_first, stored_evaluations
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
@@ -107,7 +107,6 @@ def _waiting() -> Iterator[Waiting]:
 def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
     card = listed.card
     recipe = card.get("recipe", {})
-    ordered = sorted(evaluations, key=lambda e: e.name != e.dataset)
     return RunSummary(
         id=listed.id,
         model=str(card.get("model", "?")),
@@ -117,7 +116,7 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
         seed=int(card.get("seed", 0)),
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", "")),
-        results=[_result(evaluation) for evaluation in ordered],
+        results=[_result(evaluation) for evaluation in own_manifest_first(evaluations)],
         settings=", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
     )
 

@@ -21,7 +21,7 @@ from agebench.errors import ReleaseNotFound, UsageError, nearest
 from agebench.files import write_whole
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.pictures import Locator, stat_all
-from agebench.recipes import Card, Columns, mistake_of
+from agebench.recipes import NAME, Card, Columns, mistake_of
 from agebench.remote import Folder, as_folder
 
 Role = Literal["train", "test", "both"]
@@ -102,7 +102,6 @@ def add_dataset(
     if "found" not in (files := dict(Counter(fault or "found" for fault in faults).most_common())):
         notes.append(_nothing_found(records["path"].filter(records["path"] != ""), folder, table))
     if not dry_run:
-        target.parent.mkdir(exist_ok=True)
         write_whole(target, text.encode())
     ages = records["age"].drop_nulls()
     inside = ages.filter(ages.is_between(0, 99))
@@ -127,7 +126,7 @@ def add_dataset(
 
 
 def _must_be_free(name: str, target: Path) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+    if not re.fullmatch(NAME, name):
         raise UsageError(f"'{name}' is no name; expected lower-case letters, digits and dashes, such as my-faces.")
     there = resources.available("manifests").get(name, target)
     if there.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +86,17 @@ def _list_remote(folder: Remote, deep: bool) -> Listing:
 
 def subfolder(root: Folder, name: str) -> Folder | None:
     """The folder `name` in `root`, in any case; None where there is none."""
-    try:
-        found = sorted((p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_dir()), key=str)
-    except OSError:
-        return None
-    return found[0] if found else None
+    return _named(root, name, lambda found: found.is_dir())
 
 
 def subfile(root: Folder, name: str) -> Folder | None:
     """The file `name` in `root`, in any case; None where there is none."""
+    return _named(root, name, lambda found: found.is_file())
+
+
+def _named(root: Folder, name: str, is_wanted: Callable[[Folder], bool]) -> Folder | None:
     try:
-        found = sorted((p for p in root.iterdir() if p.name.lower() == name.lower() and p.is_file()), key=str)
+        found = sorted((p for p in root.iterdir() if p.name.lower() == name.lower() and is_wanted(p)), key=str)
     except OSError:
         return None
     return found[0] if found else None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import StorageError
 from agebench.faces.alignment import ALIGNMENT_VERSION
-from agebench.files import write_whole
+from agebench.files import file_hash, write_whole
 
 SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
 Key = tuple[str, int]
@@ -166,9 +166,4 @@ def _open(path: Path) -> pa.Table:
 
 
 def _intact(path: Path, digest: str) -> bool:
-    return path.is_file() and _sha256(path) == digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return path.is_file() and file_hash(path) == digest

@@ -3,13 +3,13 @@ the one or loading the other, and recognised by their content."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 from pathlib import Path
 from typing import Any, Literal
 
 from agebench.errors import Missing
+from agebench.files import file_hash
 
 Task = Literal["detection", "recognition", "genderage"]
 PREFERRED = ["buffalo_l", "antelopev2", "buffalo_m", "buffalo_s", "buffalo_sc"]
@@ -17,18 +17,12 @@ PUBLISHED: dict[Task, tuple[str, ...]] = {"recognition": ("w600k", "glintr"), "g
 OTHERS = ("det_", "scrfd", "1k3d", "2d106")  # files of the published packs that are for other tasks
 
 
-def sha256(path: Path) -> str:
-    """The hash of a file's content, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def verified(weights: str, digest: str, what: str) -> Path:
     """The file, if it still is the one that was chosen. what: `embedder`, for the sentence. Raises Missing."""
     path = Path(weights)
     if not path.is_file():
         raise Missing(f"The {what}'s weights {path} are gone.", f"Bring them back, or choose another {what}.")
-    if digest and sha256(path) != digest:
+    if digest and file_hash(path) != digest:
         raise Missing(
             f"{path} is not the file that this manifest was observed with.",
             f"Bring that one back, or choose the {what} anew to observe again.",

@@ -46,6 +46,18 @@ def plan_rows(con: duckdb.DuckDBPyConnection, plan: str) -> pl.DataFrame:
     )
 
 
+def chosen_plan_rows(con: duckdb.DuckDBPyConnection, manifest: Path, plan: str | None) -> pl.DataFrame:
+    """`plan_rows` of the plan of that name, else of the newest.
+
+    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated where there is
+    none.
+    """
+    facts = choose_plan(con, manifest, plan)
+    if facts is None:
+        raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
+    return plan_rows(con, facts.plan)
+
+
 def face_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every face of every record by the detector in force; boxes and landmarks in pixels of the original picture."""
     points = ", ".join(f"landmarks[{2 * i + 1}] AS lx{i}, landmarks[{2 * i + 2}] AS ly{i}" for i in range(5))
@@ -67,10 +79,7 @@ def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> t
         if rows != "faces":
             must_be_judged(con, manifest)
         if rows == "plan":
-            facts = choose_plan(con, manifest, plan)
-            if facts is None:
-                raise NothingCurated(f"{manifest} has no balance plan.", "`agebench balance` makes one.")
-            frame = plan_rows(con, facts.plan)
+            frame = chosen_plan_rows(con, manifest, plan)
         else:
             read = {"verdicts": verdict_rows, "curated": curated_rows, "funnel": funnel, "faces": face_rows}[rows]
             frame = read(con)

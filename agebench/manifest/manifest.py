@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from agebench.errors import NothingCurated
 from agebench.manifest import export, summary
-from agebench.manifest.places import choose_plan, find_manifest
+from agebench.manifest.places import find_manifest
 from agebench.manifest.store import open_manifest, peek, query
 
 
@@ -75,7 +74,8 @@ class Manifest:
         """The records that stay: record_id, part, path, age (in force), subject_id, group_id (never to be split),
         sha256, the face that is meant (face_no, face_x … face_h in pixels, landmarks: ten numbers), file (absolute
         path), name, gender, dob, photo_year."""
-        return self.sql("SELECT * FROM curated ORDER BY record_id")
+        with open_manifest(self.path) as con:
+            return export.curated_rows(con)
 
     @property
     def faces(self) -> pl.DataFrame:
@@ -99,7 +99,4 @@ class Manifest:
             StalePlan: The curated records have changed since it was made.
         """
         with open_manifest(self.path) as con:
-            facts = choose_plan(con, self.path, name)
-            if facts is None:
-                raise NothingCurated(f"{self.path} has no balance plan.", "`agebench balance` makes one.")
-            return export.plan_rows(con, facts.plan)
+            return export.chosen_plan_rows(con, self.path, name)

@@ -1,4 +1,4 @@
-"""Balance plans in and out, and the rows that training and evaluation read."""
+"""Balance plans in and out, and the fingerprint of the curated records that they were made from."""
 
 from __future__ import annotations
 

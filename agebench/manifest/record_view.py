@@ -12,7 +12,8 @@ import duckdb
 import polars as pl
 
 from agebench.manifest.renewal import is_judged, made_at
-from agebench.manifest.store import query
+from agebench.manifest.store import all_meta, query
+from agebench.manifest.summary import funnel
 
 EXAMPLES = 8  # of each check
 MOST_RELATIVES = 60  # photographs of the same subject
@@ -182,6 +183,5 @@ def overview(con: duckdb.DuckDBPyConnection) -> Overview:
            GROUP BY c."check", c.verdict, c.predicate, c.status, c.position ORDER BY c.position""",
     )
     checks = checks.with_columns(examples=pl.col("fired").list.head(EXAMPLES)).drop("fired")
-    meta = dict(con.execute("SELECT key, value FROM meta").fetchall()) | {"judged_at": made_at(con, "verdicts") or ""}
-    funnel = query(con, "SELECT * FROM funnel ORDER BY position").to_dicts()
-    return Overview(meta, funnel, ages, checks.to_dicts())
+    meta = all_meta(con) | {"judged_at": made_at(con, "verdicts") or ""}
+    return Overview(meta, funnel(con).to_dicts(), ages, checks.to_dicts())

@@ -52,6 +52,11 @@ def folders_of(con: duckdb.DuckDBPyConnection) -> dict[str, Folder]:
     return {part: as_folder(folder) for part, folder in json.loads(get_meta(con, "folders") or "{}").items()}
 
 
+def count_records(con: duckdb.DuckDBPyConnection) -> int:
+    """The records of the release."""
+    return int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
+
+
 def record_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record's part and path; the row's number is its record_id."""
     return query(con, "SELECT part, path FROM record ORDER BY record_id")

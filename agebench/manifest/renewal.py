@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from agebench.manifest.derivations import DERIVATIONS, Derivation
-from agebench.manifest.store import open_manifest
+from agebench.manifest.store import all_meta, open_manifest, set_meta
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,13 @@ class ManifestState:
 def read_state(manifest: Path) -> ManifestState:
     """The state of a manifest. Raises as `open_manifest`."""
     with open_manifest(manifest) as con:
-        meta = dict(con.execute("SELECT key, value FROM meta").fetchall())
-        pictures = bool(con.execute("SELECT 1 FROM content WHERE sha256 IS NOT NULL LIMIT 1").fetchall())
-        return ManifestState(meta, derivations_made(con), pictures)
+        return state_of(con)
+
+
+def state_of(con: duckdb.DuckDBPyConnection) -> ManifestState:
+    """The state of the open manifest."""
+    pictures = bool(con.execute("SELECT 1 FROM content WHERE sha256 IS NOT NULL LIMIT 1").fetchall())
+    return ManifestState(all_meta(con), derivations_made(con), pictures)
 
 
 def made_at(con: duckdb.DuckDBPyConnection, name: str) -> str | None:
@@ -154,12 +158,10 @@ def _write(
             con.register("incoming_derived", rows.to_arrow())
             con.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM incoming_derived")
             con.unregister("incoming_derived")
-    for key, value in (derived.meta if derived else {}).items():
-        con.execute("DELETE FROM meta WHERE key = ?", [key])
-        if value is not None:
-            con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
-    if derived and derived.write:
-        derived.write(con)
+    if derived:
+        set_meta(con, **derived.meta)
+        if derived.write:
+            derived.write(con)
     return mark_made(
         con, derivation.name, inputs_hash, result=derived.result if derived else None, there=derived is not None
     )

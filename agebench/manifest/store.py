@@ -105,6 +105,11 @@ def get_meta(con: duckdb.DuckDBPyConnection, key: str) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
+def all_meta(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The table `meta`."""
+    return dict(con.execute("SELECT key, value FROM meta").fetchall())
+
+
 def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
     """Write values into the table `meta`; None removes a key."""
     for key, value in values.items():
@@ -116,7 +121,7 @@ def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
 def peek(path: Path) -> dict[str, str]:
     """All of `meta`, for listings. Raises as `open_manifest`."""
     with open_manifest(path) as con:
-        return dict(con.execute("SELECT key, value FROM meta").fetchall())
+        return all_meta(con)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Verdicts in and out: the checks of a recipe over the evidence, set by set."""
+"""A curation in numbers: what was judged how, and by which checks."""
 
 from __future__ import annotations
 

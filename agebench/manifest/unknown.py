@@ -1,4 +1,4 @@
-"""explain: everything that is known of one record."""
+"""What to say of a record that a manifest does not have."""
 
 from __future__ import annotations
 

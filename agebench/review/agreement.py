@@ -35,7 +35,7 @@ class Agreement:
 
 
 def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement:
-    """Compare the latest answers of all reviewers about the present pictures; records: as `answers.resolve` wants
+    """Compare the latest answers of all reviewers about the present pictures; records: as `resolution.resolve` wants
     them.
 
     Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age

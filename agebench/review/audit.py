@@ -1,9 +1,6 @@
 """The audit: a blind sample of the records that are kept, and how many of their labels are still wrong.
 
-Reviewers make mistakes too, so half of the sample is read twice, and the share of wrong labels p is estimated together
-with the reviewers' mistake rate: each reading of a record is wrong with the rate e, whichever way and independently of
-other readings. p has a flat prior, e a Beta(2, 38) prior: 5 % on average, 0.6 to 13 % with a probability of 95 %.
-Mistakes that every reading of a record would make alike cannot be seen so.
+Half of the sample is read twice, for reviewers make mistakes too; the estimate is that of `review.label_errors`.
 """
 
 from __future__ import annotations

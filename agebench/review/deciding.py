@@ -33,8 +33,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that is on disk. counts: what all answers about the record come to now (the row of `answers.resolve`);
-    None where none counts. claimed: its claimed age; curate: the command that folds it in."""
+    """An answer that is on disk. counts: what all answers about the record come to now (the row of
+    `resolution.resolve`); None where none counts. claimed: its claimed age; curate: the command that folds it in."""
 
     decision: Decision
     file: Path

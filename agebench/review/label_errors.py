@@ -1,4 +1,4 @@
-"""The audit: a blind sample of the records that are kept, and how many of their labels are still wrong.
+"""The share of wrong labels, estimated from readings of a sample.
 
 Reviewers make mistakes too, so half of the sample is read twice, and the share of wrong labels p is estimated together
 with the reviewers' mistake rate: each reading of a record is wrong with the rate e, whichever way and independently of

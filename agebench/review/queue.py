@@ -81,7 +81,7 @@ def load_queue(manifest: Path, also: Iterable[Record] = ()) -> Queue:
 
 
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Order the rows of `manifest.decisions.queue_rows` by what an answer is worth; the columns are those of `Queue`.
+    """Order the rows of `review.rows.queue_rows` by what an answer is worth; the columns are those of `Queue`.
 
     certainty that something is wrong: 1 where people's answers wait to be settled, else 1 - (1 - label_suspicion) / 2
     ^ (checks that fired); rarity of the age class: the share that it lacks of what the balance plan wants of a class

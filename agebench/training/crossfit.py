@@ -25,7 +25,8 @@ from agebench.errors import Interrupted, NothingCurated
 from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
-from agebench.training.loop import Examples, Progress, fit
+from agebench.training.inference import spread
+from agebench.training.loop import Examples, Progress, fit, start_fabric
 from agebench.training.networks import make_network, normalise
 
 IDENTITY = "crossfit.json"
@@ -66,9 +67,7 @@ def crossfit(
             "Curate more records.",
         )
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
-    if fabric is None:
-        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
-        fabric.launch()
+    fabric = fabric or start_fabric(recipe)
     identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint()}
     _begin(folder, identity)
     parts = []
@@ -121,9 +120,6 @@ def _one_fold(
 ) -> pl.DataFrame:
     """Train on what is not `out`, (N,) bool, and estimate what is."""
 
-    def examples(mask: NDArray[np.bool_]) -> Examples:
-        return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
-
     drawn = ~out & (data.copies > 0)
     if not drawn.any():
         raise NothingCurated(f"No record is left to train fold {fold} on.", "Curate more records.")
@@ -132,8 +128,8 @@ def _one_fold(
     try:
         trained = fit(
             recipe,
-            examples(drawn),
-            examples(np.zeros_like(out)),
+            Examples.of(data, drawn),
+            Examples.of(data, np.zeros_like(out)),
             folder=place,
             seed=seed,
             fabric=fabric,
@@ -145,14 +141,13 @@ def _one_fold(
     network.load_state_dict(trained.weights)
     network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     probabilities = _probabilities(network, data.pictures, data.rows[out], fabric.device)
-    years = np.arange(probabilities.shape[1])
-    estimate = probabilities @ years
+    estimate = probabilities @ np.arange(probabilities.shape[1])
     claimed = probabilities[np.arange(len(probabilities)), data.ages[out]]
     return data.records.filter(pl.Series(out)).select(
         "part", "path", "sha256", pl.col("age").cast(pl.Int64),
         fold=pl.lit(fold, pl.Int32),
         estimate=pl.Series(estimate, dtype=pl.Float64),
-        spread=pl.Series(np.sqrt(np.maximum(0, probabilities @ years**2 - estimate**2)), dtype=pl.Float64),
+        spread=pl.Series(spread(probabilities), dtype=pl.Float64),
         log_probability=pl.Series(np.log(np.maximum(claimed, 1e-30)), dtype=pl.Float64),
         probabilities=pl.Series(probabilities.astype(np.float32)).cast(pl.List(pl.Float32)),
     )  # fmt: skip

@@ -71,13 +71,17 @@ class TrainingData:
         copies = records["copies"].cast(pl.Int64).to_numpy()
         if not (copies > 0).any():
             raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
-        alone = pl.format("{}/{}", "part", "path")  # a record without a group is its own
-        groups = records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
-        return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, groups, records)
+        return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, group_names(records), records)
 
     def fingerprint(self) -> str:
         """SHA-256 over the records, in order: the same where the same training would be made of them."""
         return hashlib.sha256(self.records.select(COLUMNS).write_csv().encode()).hexdigest()
+
+
+def group_names(records: pl.DataFrame) -> NDArray[np.object_]:
+    """The group of each record (part, path, group_id): (N,) names; a record without a group is its own."""
+    alone = pl.format("{}/{}", "part", "path")
+    return records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
 
 
 def validation_mask(groups: Sequence[Any] | NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:

@@ -25,13 +25,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agebench.errors import Interrupted, RunError
 from agebench.files import write_whole
 from agebench.recipes import ModelRecipe
 from agebench.training.augment import augment
-from agebench.training.data import Batches, Ints, Pictures, loader, read
+from agebench.training.data import Batches, Ints, Pictures, TrainingData, loader, read
 from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
@@ -48,6 +49,18 @@ class Examples:
     rows: Ints
     ages: Ints
     copies: Ints
+
+    @classmethod
+    def of(cls, data: TrainingData, mask: NDArray[np.bool_]) -> Examples:
+        """The records of `data` that `mask` (N,) has."""
+        return cls(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+
+
+def start_fabric(recipe: ModelRecipe) -> Fabric:
+    """One process on the best device, in the recipe's precision."""
+    fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
+    fabric.launch()
+    return fabric
 
 
 @dataclass(frozen=True)

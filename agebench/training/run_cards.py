@@ -1,4 +1,4 @@
-"""What runs keep of themselves and of their evaluations, read back without the weight of torch."""
+"""What run cards say in words and commands, read without torch."""
 
 from __future__ import annotations
 

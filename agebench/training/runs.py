@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
-from agebench.files import write_whole
+from agebench.files import file_hash, write_whole
 from agebench.recipes import ModelRecipe, digest
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
@@ -104,22 +104,16 @@ def train_run(
     """
     import numpy as np
     import polars as pl
-    from lightning_fabric import Fabric
     from safetensors.torch import save
 
     from agebench.training.data import check_size, validation_mask
-    from agebench.training.loop import Examples, fit
-
-    def examples(mask: np.ndarray[Any, Any]) -> Examples:
-        return Examples(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+    from agebench.training.loop import Examples, fit, start_fabric
 
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
-    if fabric is None:
-        fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
-        fabric.launch()
+    fabric = fabric or start_fabric(recipe)
     validating = validation_mask(data.groups, recipe.train.validation, seed)
-    train = examples(~validating & (data.copies > 0))
-    validation = examples(validating & (data.copies > 0))
+    train = Examples.of(data, ~validating & (data.copies > 0))
+    validation = Examples.of(data, validating & (data.copies > 0))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
     identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint()}
@@ -157,7 +151,7 @@ def train_run(
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
                 sums = "".join(
-                    f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
+                    f"{file_hash(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
                 )
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
@@ -176,7 +170,7 @@ def load_run(path: Path) -> Run:
     if not (path / COMMITTED).exists():
         raise RunError(f"The run {path} is unfinished: it has no {COMMITTED}.", "Go on with `agebench train --resume`.")
     card = _read_card(path)
-    if committed_hashes(path).get(CARD) != _sha256(path / CARD):
+    if committed_hashes(path).get(CARD) != file_hash(path / CARD):
         raise RunError(f"{path / CARD} was changed after the run was complete.", "Restore it, or train again.")
     try:
         recipe = ModelRecipe.model_validate(card.get("recipe"))
@@ -240,7 +234,9 @@ def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
 def changed_files(run: Run) -> list[str]:
     """The files of a complete run that are missing, or are not what its marker says they were."""
     sums = committed_hashes(run.path)
-    return [name for name, sha256 in sums.items() if _sha256(run.path / name) != sha256]
+    return [
+        name for name, sha256 in sums.items() if not (file := run.path / name).exists() or file_hash(file) != sha256
+    ]
 
 
 def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
@@ -335,13 +331,6 @@ def committed_hashes(folder: Path) -> dict[str, str]:
     """File → SHA-256 of a complete run, as they were when it was committed."""
     lines = (folder / COMMITTED).read_text(encoding="utf-8").splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
-
-
-def _sha256(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Crop
-from agebench.training.data import Ints, epoch_order, validation_mask
+from agebench.training.data import Ints, epoch_order, group_names, validation_mask
 from agebench.training.rows import training_rows
 
 Transform = Callable[[Tensor], Any]
@@ -60,9 +60,7 @@ class FaceDataset(Dataset[tuple[Any, int]]):
         Returns:
             (training, validation), int64 arrays.
         """
-        alone = pl.format("{}/{}", "part", "path")
-        groups = self.records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
-        validating = validation_mask(groups, share, seed)
+        validating = validation_mask(group_names(self.records), share, seed)
         return np.flatnonzero(~validating), np.flatnonzero(validating)
 
     def sampler(self, indices: Ints | None = None, seed: int = 0) -> PlanSampler:

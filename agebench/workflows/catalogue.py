@@ -12,7 +12,7 @@ from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.recipes import Check, load_card, load_curation_recipe, load_model_recipe
+from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_model_recipe
 from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import list_runs
@@ -115,7 +115,7 @@ def copy_declaration(name: str, new_name: str | None = None) -> Path:
     kind, source = find_declaration(name)
     name = source.stem
     new = new_name or name
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", new):
+    if not re.fullmatch(NAME, new):
         raise UsageError(f"'{new}' is no name; expected lower-case letters, digits and dashes.")
     target = Path(kind) / f"{new}.toml"
     if target.exists():

@@ -13,8 +13,9 @@ from agebench.errors import AgebenchError
 from agebench.manifest import summary
 from agebench.manifest.places import MANIFESTS, curate_command, manifest_of
 from agebench.manifest.plans import curated_fingerprint, plans
-from agebench.manifest.renewal import ManifestState, derivations_made, is_judged
-from agebench.manifest.store import get_meta, open_manifest
+from agebench.manifest.records import count_records
+from agebench.manifest.renewal import is_judged, state_of
+from agebench.manifest.store import open_manifest
 from agebench.recipes import load_card, load_curation_recipe
 from agebench.review import folding
 from agebench.training.run_cards import RUNS, resume_command
@@ -98,15 +99,10 @@ def _manifest(path: Path) -> ManifestStatus:
     process = curating(path)
     try:
         with open_manifest(path) as con:
-            dataset = get_meta(con, "dataset") or "?"
-            counts = summary.counts(con)
-            records = int(con.execute("SELECT count(*) FROM record").fetchall()[0][0])
+            state, judged = state_of(con), is_judged(con)
+            records, counts = count_records(con), summary.counts(con)
             fingerprint, found = curated_fingerprint(con), plans(con)
-            recipe, digest = get_meta(con, "recipe"), get_meta(con, "recipe_digest")
-            place, again = get_meta(con, "recipe_place"), curate_command(con, path)
-            card_digest, detector = get_meta(con, "card_digest"), get_meta(con, "detector")
-            judged = is_judged(con)
-            state = ManifestState(dict(con.execute("SELECT key, value FROM meta").fetchall()), derivations_made(con))
+            again = curate_command(con, path)
         answers_wait = judged and folding.answers_wait(path, state)
     except AgebenchError as error:
         return ManifestStatus(path, path.stem, problems=[error.message], curating=process)
@@ -123,18 +119,21 @@ def _manifest(path: Path) -> ManifestStatus:
             problems.append("observations wait to be folded in")
     if answers_wait:
         problems.append("people's answers wait to be folded in")
+    meta = state.meta
+    dataset, recipe = meta.get("dataset", "?"), meta.get("recipe")
     try:
-        if recipe and recipes.digest(load_curation_recipe(place or recipe)) != digest:
+        judged_by = load_curation_recipe(meta.get("recipe_place", recipe)) if recipe else None
+        if judged_by and recipes.digest(judged_by) != meta.get("recipe_digest"):
             problems.append(f"the recipe {recipe} has changed since")
         card = load_card(dataset)
         trains = "train" in card.roles
-        if recipes.digest(card) != card_digest:
+        if recipes.digest(card) != meta.get("card_digest"):
             problems.append(f"the card {dataset} has changed since")
     except AgebenchError as error:
         problems.append(error.message.splitlines()[0])
     return ManifestStatus(
-        path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe, detector,
-        [facts.plan for facts in found], problems, again, trains, process,
+        path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe,
+        meta.get("detector"), [facts.plan for facts in found], problems, again, trains, process,
     )  # fmt: skip
 
 

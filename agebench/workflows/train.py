@@ -14,7 +14,7 @@ from agebench.errors import AgebenchError, Interrupted, NothingCurated
 from agebench.faces.crops import Advance, crop_records
 from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.plans import PlanFacts, curated_fingerprint
-from agebench.manifest.records import folders_of
+from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe
 from agebench.training.data import TrainingData
@@ -111,7 +111,7 @@ def train(
         folders = folders_of(con)
         provenance = {
             "dataset": dataset,
-            "records": int(con.execute("SELECT count(*) FROM record").fetchall()[0][0]),
+            "records": count_records(con),
             "manifest": str(path),
             "curated_fingerprint": fingerprint,
             "curation_recipe": get_meta(con, "recipe"),

@@ -6,7 +6,6 @@ server still has that version; otherwise the download starts over.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 import agebench
 from agebench.errors import FetchError, StorageError
+from agebench.files import file_hash
 from agebench.recipes import Download
 
 OnBytes = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
@@ -99,8 +99,7 @@ def fault(path: Path, item: Download) -> str | None:
         return f"{path} has {size:,} bytes, and the card says {item.bytes:,}."
     for name, expected in (("sha256", item.sha256), ("md5", item.md5)):
         if expected is not None:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, name).hexdigest()
+            found = file_hash(path, name)
             if found != expected:
                 return f"{path} has the {name} {found}, and the card says {expected}."
     return None

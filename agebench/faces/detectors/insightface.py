@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agebench.errors import Missing
 from agebench.faces import weights
 from agebench.faces.detectors import LONG_SIDE, MIN_SCORE, POLICY, Detector, DetectorChoice
+from agebench.files import file_hash
 
 RANK = 10
 
@@ -58,22 +59,14 @@ def choose(model: Path | None, home: Path | None) -> DetectorChoice:
             "`--detector-model` takes an ONNX file, a pack's folder or name.",
         )
     _detector(path)  # a file that is no detector is told now, not by every worker
-    digest = weights.sha256(path)
+    digest = file_hash(path)
     version = importlib.metadata.version("insightface")
     name = f"{path.stem}-{digest[:8]}-{version}-p{POLICY}"
     return DetectorChoice("insightface", name, version, str(path.resolve()), digest)
 
 
 def load(choice: DetectorChoice) -> Detector:
-    path = Path(choice.weights)
-    if not path.is_file():
-        raise Missing(f"The detector's weights {path} are gone.", "Bring them back, or choose another `--detector`.")
-    if choice.weights_sha256 and weights.sha256(path) != choice.weights_sha256:
-        raise Missing(
-            f"{path} is not the file that this manifest was observed with.",
-            "Bring that one back, or name the detector with `--detector` to observe anew.",
-        )
-    return _detector(path)
+    return _detector(weights.verified(choice.weights, choice.weights_sha256, "detector"))
 
 
 def _detector(path: Path) -> Detector:

@@ -13,6 +13,7 @@ from agebench.errors import Missing
 from agebench.faces import weights
 from agebench.faces.dlib_chips import dlib_chips, load_predictor
 from agebench.faces.embedders import POLICY, Embedder, EmbedderChoice
+from agebench.files import file_hash
 
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
 DLIB_LANDMARKS = "shape_predictor_5_face_landmarks.dat"
@@ -38,7 +39,7 @@ def choose(home: Path | None) -> EmbedderChoice:
     file = weights.packaged("face_recognition_models", "models", DLIB_FILE)
     if file is None:
         raise Missing(f"dlib's weights {DLIB_FILE} are not installed.", extra)
-    digest = weights.sha256(file)
+    digest = file_hash(file)
     name, version = f"dlib-{digest[:8]}-p{POLICY}", _version("dlib-bin", "dlib")
     return EmbedderChoice("dlib", name, version, str(file), digest, SAME_PERSON)
 

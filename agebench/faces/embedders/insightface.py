@@ -13,6 +13,7 @@ from agebench.errors import Missing
 from agebench.faces import weights
 from agebench.faces.alignment import ARCFACE, chips
 from agebench.faces.embedders import POLICY, Embedder, EmbedderChoice
+from agebench.files import file_hash
 
 SAME_PERSON = 1.14  # vectors have length 1, so that distance² = 2 − 2 cosine: a cosine of 0.35
 RANK = 10
@@ -32,7 +33,7 @@ def choose(home: Path | None) -> EmbedderChoice:
             "`pip install 'agebench[identity]'`.",
         )
     weights.load_model(file, "recognition")  # a file that is none is told now, not by every worker
-    digest = weights.sha256(file)
+    digest = file_hash(file)
     version = importlib.metadata.version("insightface")
     name = f"{file.stem}-{digest[:8]}-p{POLICY}"
     return EmbedderChoice("insightface", name, version, str(file.resolve()), digest, SAME_PERSON)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agebench import registry
 from agebench.errors import Missing
-from agebench.faces import weights
+from agebench.files import file_hash
 
 POLICY = 2  # raise when an estimate changes: observations of other policies are not reused
 EXTRA = "`pip install 'agebench[age]'` brings one (CC0)."
@@ -71,5 +71,5 @@ def load_estimator(choice: EstimatorChoice) -> Estimator:
 
 def choice_of(kind: str, stem: str, file: Path, version: str, licence: str) -> EstimatorChoice:
     """A choice named by its weights, so that other weights are another estimator."""
-    digest = weights.sha256(file)
+    digest = file_hash(file)
     return EstimatorChoice(kind, f"{stem}-{digest[:8]}-p{POLICY}", version, str(file.resolve()), digest, licence)

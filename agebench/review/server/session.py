@@ -217,7 +217,7 @@ class ReviewSession:
         return str(part), str(path)
 
     def view(self, record_id: int, *, independent: bool = False) -> RecordView | None:
-        """What is known of a record (see `manifest.looking`); None where there is none. independent: without what
+        """What is known of a record (see `manifest.record_view`); None where there is none. independent: without what
         people have answered. Raises as `open_manifest`."""
         key = record_id, independent
         with self._lock:
