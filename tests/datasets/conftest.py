@@ -20,6 +20,14 @@ def cards() -> dict[str, Card]:
     return {name: load_card(name) for name in ("imdb-wiki", "fg-net", "morph", "cacd", "utkface")}
 
 
+def touch(root: Path, *names: str) -> Path:
+    """Make empty files with those names below `root`, which is returned."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
 def cells(values: list[Any]) -> np.ndarray:
     """A MATLAB cell array (1, n) of strings or of matrices."""
     out = np.empty((1, len(values)), dtype=object)

@@ -20,16 +20,9 @@ from agebench.errors import ReleaseError, ReleaseNotFound
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.recipes import Card
 
-from .conftest import cells
+from .conftest import cells, touch
 
 Cards = dict[str, Card]
-
-
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def row(release: Release, path: str) -> dict:

@@ -23,6 +23,8 @@ from agebench.datasets.release import read_release
 from agebench.errors import AgebenchError, ReleaseError, ReleaseNotFound
 from agebench.recipes import Card, Expected, Table, load_card
 
+from .conftest import touch
+
 Read = Callable[..., Release]
 
 
@@ -42,13 +44,6 @@ def read(tmp_path: Path) -> Read:
         return read_release(card(file=name, **table), tmp_path)
 
     return written
-
-
-def touch(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def note(release: Release, word: str) -> str:

@@ -23,26 +23,17 @@ from agebench.curation.observing.observers import File, Observers, PictureObserv
 from agebench.curation.observing.parts import names_in_parts, parts_folder
 from agebench.errors import Interrupted, Missing
 from agebench.faces.detectors import choose_detector
-from agebench.manifest.export import curated_rows, face_rows, verdict_rows
 from agebench.manifest.store import open_manifest, peek, query
 from agebench.workflows.curate import CurateReport, curate, forecast
+
+from .conftest import judged, same
 
 Release = Callable[[int], Path]
 
 
 def rows(path: Path) -> dict[str, pl.DataFrame]:
     """Everything of a manifest that must not depend on how it was made."""
-    with open_manifest(path) as con:
-        return {
-            "curated": curated_rows(con),
-            "faces": face_rows(con),
-            "verdicts": verdict_rows(con),
-            "evidence": query(con, "SELECT * EXCLUDE (detector) FROM evidence ORDER BY record_id"),
-        }
-
-
-def same(one: dict[str, pl.DataFrame], two: dict[str, pl.DataFrame]) -> bool:
-    return all(one[name].equals(two[name], null_equal=True) for name in one)
+    return judged(path, evidence="* EXCLUDE (detector)")
 
 
 def test_one_and_two_workers_give_the_same_rows(release: Release, tmp_path: Path, detector: str) -> None:

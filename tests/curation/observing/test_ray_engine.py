@@ -26,9 +26,10 @@ from agebench.curation.observing.ray_engine import observe_on_ray
 from agebench.demo.releases import draw_releases
 from agebench.errors import Interrupted, Missing
 from agebench.faces.detectors import DetectorChoice, choose_detector
-from agebench.manifest.export import curated_rows, face_rows, verdict_rows
 from agebench.manifest.store import open_manifest, query
 from agebench.workflows.curate import curate
+
+from .conftest import judged, same
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'agebench[ray]'")
 pytestmark = pytest.mark.slow
@@ -48,18 +49,11 @@ class Trap(type(pathlib.Path())):
 def rows(path: Path) -> dict[str, pl.DataFrame]:
     """Everything of a manifest that must not depend on the engine."""
     with open_manifest(path) as con:
-        return {
-            "curated": curated_rows(con),
-            "faces": face_rows(con),
-            "verdicts": verdict_rows(con),
-            "evidence": query(con, "SELECT * FROM evidence ORDER BY record_id"),
+        observed = {
             "content": query(con, "SELECT * FROM content ORDER BY part, path"),
             "observed": query(con, "SELECT * FROM observed ORDER BY sha256, observer"),
         }
-
-
-def same(one: dict[str, pl.DataFrame], two: dict[str, pl.DataFrame]) -> bool:
-    return all(one[name].equals(two[name], null_equal=True) for name in one)
+    return judged(path) | observed
 
 
 @pytest.fixture(scope="module")
