@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, age_range, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, age_range, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from agebench.balancing import BalanceReport
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def balance(
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     per_class: Annotated[int, typer.Option(help="Pictures that every age class should have in an epoch.")] = 5000,
     thin_ages: Annotated[str, typer.Option(help="Ages whose classes are thinned where they have more.")] = "20-60",
     plan: Annotated[str | None, typer.Option(help="Name of the plan [per-class-N].")] = None,

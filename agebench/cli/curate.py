@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agebench import registry
-from agebench.cli.render import Json, Stages, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, must_be_one_of, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,12 +63,11 @@ def curate(
     json: Json = False,
 ) -> None:
     """Build the manifest of a release and give every record a verdict with a reason."""
-    if detector is not None and detector not in detectors():
-        raise typer.BadParameter(f"unknown detector '{detector}'; expected one of {', '.join(detectors())}.")
+    if detector is not None:
+        must_be_one_of(detector, detectors(), "detector")
     if estimator and "none" in estimator and set(estimator) != {"none"}:
         raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
-    if engine not in ENGINES:
-        raise typer.BadParameter(f"unknown engine '{engine}'; expected one of {', '.join(ENGINES)}.")
+    must_be_one_of(engine, list(ENGINES), "engine")
     import agebench
     from agebench.curation.compare import compare as compare_recipes
     from agebench.curation.compare import other_recipe
@@ -154,7 +153,7 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
     if as_json:
         keys = (
             "dataset", "manifest", "recipe", "detector", "estimators", "records", "observed", "reused", "unreadable",
-            "kept",             "review", "rejected", "reasons", "not_run", "seconds", "notes",
+            "kept", "review", "rejected", "reasons", "not_run", "seconds", "notes",
         )  # fmt: skip
         document = {
             "command": "curate",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agebench.cli.render import Json, console, print_json, progress
+from agebench.cli.render import Json, RunsFolder, console, print_json, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     run: Annotated[str, typer.Argument(help="Run, by id, the start of an id, or folder.")],
     on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest here].")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
     """Measure a finished run on test sets; the predictions are kept with the run."""

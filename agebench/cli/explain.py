@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agebench.cli.render import Json, console, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     part: Annotated[str, typer.Argument(help="Part of the release: imdb or wiki; else the dataset's name.")],
     path: Annotated[str, typer.Argument(help="Path as the release spells it.")],
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
     """Say everything that is known of one record: picture, evidence, checks, faces, ages, copies."""

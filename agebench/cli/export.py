@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, must_be_one_of, plain, print_json
 
 ROWS = ("verdicts", "curated", "plan", "funnel", "faces")
 FORMATS = ("csv", "parquet", "jsonl")
@@ -20,21 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def export(
     rows: Annotated[str, typer.Option(help=f"What to export: {', '.join(ROWS)}.")],
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     plan: Annotated[str | None, typer.Option(help="Which plan, for --rows plan [the newest].")] = None,
     format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else csv].")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     json: Json = False,
 ) -> None:
     """Write rows of a manifest as CSV, Parquet or JSON lines."""
-    if rows not in ROWS:
-        raise typer.BadParameter(f"unknown rows '{rows}'; expected one of {', '.join(ROWS)}.", param_hint="--rows")
+    must_be_one_of(rows, ROWS, "rows", "--rows")
     ending = out.suffix.lstrip(".").lower() if out else ""
     kind = format or (ending if ending in FORMATS else "csv")
-    if kind not in FORMATS:
-        raise typer.BadParameter(
-            f"unknown format '{kind}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
-        )
+    must_be_one_of(kind, FORMATS, "format", "--format")
     if format is None and ending and ending not in FORMATS:
         raise typer.BadParameter(
             f"the ending .{ending} is none of {', '.join(FORMATS)}; `--format` says which is meant.", param_hint="--out"

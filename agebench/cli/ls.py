@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agebench.cli.render import Json, console, plain, print_json
+from agebench.cli.render import Json, console, must_be_one_of, plain, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,15 +24,19 @@ def ls(
 ) -> None:
     """List cards and recipes (what ships, and what is yours), evidence columns, checks, age estimators, and the parts
     that recipes name: losses, networks, detectors, embedders, age models, layouts."""
-    if kind is not None and kind not in KINDS:
-        raise typer.BadParameter(f"unknown kind '{kind}'; expected one of {', '.join(KINDS)}.", param_hint="KIND")
+    if kind is not None:
+        must_be_one_of(kind, KINDS, "kind", "KIND")
     from agebench import registry
     from agebench.workflows.catalogue import list_checks, list_declarations, list_estimators, list_evidence
 
-    found: dict[str, list[dict[str, Any]]] = list_declarations() | {
-        "evidence": list_evidence(), "checks": list_checks(), "estimators": list_estimators(),
-        "parts": registry.listed(),
-    }  # fmt: skip
+    others: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "evidence": list_evidence,
+        "checks": list_checks,
+        "estimators": list_estimators,  # looks for weights and hashes them
+        "parts": registry.listed,
+    }
+    found: dict[str, list[dict[str, Any]]] = list_declarations() if kind not in others else {}
+    found |= {name: list_rows() for name, list_rows in others.items() if kind in (None, name)}
     found = {name: rows for name, rows in found.items() if kind in (None, name)}
     out = console(json)
     for name, rows in found.items():

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files.", metavar="PICTURE...")],
     run: Annotated[str | None, typer.Option(help="Run, by id or folder [the newest complete one].")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
     """Estimate the age of every face in some pictures."""

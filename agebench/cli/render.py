@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ManifestName = Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")]
+RunsFolder = Annotated[Path, typer.Option(help="Folder of runs.")]
 Advance = Callable[[int, int], None]
 PLAIN_SECONDS = 5.0
 UNITS = {"cross-fitting": "steps"}  # of stages that do not count faces
@@ -25,6 +28,14 @@ def console(as_json: bool = False) -> Console:
     """Where tables and sentences go: standard output, or standard error where that carries a JSON document."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 110
     return Console(stderr=as_json, highlight=False, width=width, soft_wrap=False)
+
+
+def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: str | None = None) -> None:
+    """Raises typer.BadParameter where an option's value is none of the choices."""
+    if value not in choices:
+        raise typer.BadParameter(
+            f"unknown {what} '{value}'; expected one of {', '.join(choices)}.", param_hint=param_hint
+        )
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, must_be_one_of, notes, plain, print_json
 
 if TYPE_CHECKING:
     from agebench.bench.tables import Table
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def report(
     tables: Annotated[str | None, typer.Option(help="Numbers of the paper's tables, as in 2,3 [all].")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else rich].")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     verify: Annotated[
@@ -37,10 +37,7 @@ def report(
     """Print MAE tables: the published rows beside what was measured here, each number with where it comes from."""
     numbers = _numbers(tables) if tables else None
     kind = format or (ENDINGS.get(out.suffix.lstrip(".").lower(), "markdown") if out else "rich")
-    if kind not in FORMATS:
-        raise typer.BadParameter(
-            f"unknown format '{kind}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
-        )
+    must_be_one_of(kind, FORMATS, "format", "--format")
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
     if explain is not None and (out is not None or verify or format is not None):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
-from agebench.cli.render import Json, console, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, plain, print_json
 
 
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example: agebench status")(status)
 
 
-def status(runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"), json: Json = False) -> None:
+def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
     """Say what is here - manifests, plans, runs - what is stale, and which command comes next."""
     from rich.table import Table
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import Json, ManifestName, RunsFolder, console, duration, notes, plain, print_json, progress
 
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainSetting
@@ -26,9 +26,9 @@ def train(
         str | None,
         typer.Argument(help="Model recipe [neighborhood-34 on an accelerator, neighborhood-quick on a CPU]."),
     ] = None,
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     plan: Annotated[str | None, typer.Option(help="Balance plan [the newest; each record once without one].")] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    runs: RunsFolder = Path("runs"),
     change: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: train.steps=500."),

@@ -18,7 +18,7 @@ from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
 from agebench.review.resolution import answered_names, resolve
-from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, task_rows
+from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, name_frame, task_rows
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     studio = kind == "label-studio" or (kind == "auto" and is_label_studio(data))
     theirs, unread = answers_in(data, str(file)) if studio else (parse(data, str(file)), [])
     with open_manifest(manifest) as con:
-        names = pl.DataFrame(
-            [(d.part, d.path) for d in theirs], schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row"
-        ).unique()
+        names = name_frame((d.part, d.path) for d in theirs).unique()
         must_be_there(decisions_file(manifest), lines_folded(con), manifest)
         curate = curate_command(con, manifest)
         unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +15,7 @@ from agebench.manifest.store import open_manifest
 from agebench.review.audit import foremost, samples_of
 from agebench.review.decisions import decisions_file, parse, read_bytes
 from agebench.review.resolution import OPEN, latest_answers, resolve, without_records
-from agebench.review.rows import answered_records, lines_folded, must_be_there, present_pictures
+from agebench.review.rows import answered_records, lines_folded, lines_in, must_be_there, present_pictures
 
 
 class TakesNotes(Protocol):
@@ -38,7 +37,7 @@ def check_answers(manifest: Path, state: ManifestState, key: str) -> None:
     """Raises DecisionError where answers that are to be folded in are damaged or gone: before hours of observing, not
     after them. key: see `answers_key`."""
     file = decisions_file(manifest)
-    must_be_there(file, lines_in(state.meta), manifest)
+    must_be_there(file, lines_in(state.meta.get("decisions")), manifest)
     if not is_current("decisions", state.made, {"answers": key}):
         parse(read_bytes(file, repair=False)[0], str(file))
 
@@ -82,11 +81,6 @@ def derive_decisions(manifest: Path, request: TakesNotes) -> Derived:
         {"decision": rows.with_columns(box).drop("box")},
         {"decisions": json.dumps(facts), "audit": json.dumps(asdict(best)) if best else None},
     )
-
-
-def lines_in(meta: Mapping[str, str]) -> int:
-    """How many lines of the file of decisions were folded in; meta: the manifest's."""
-    return int(json.loads(meta.get("decisions") or "{}").get("lines", 0))
 
 
 def describe_answers(facts: dict[str, int], file: Path) -> list[str]:

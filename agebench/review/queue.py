@@ -13,7 +13,7 @@ from agebench.manifest.renewal import made_at
 from agebench.manifest.store import open_manifest
 from agebench.review.decisions import Decision, Kind
 from agebench.review.resolution import standing
-from agebench.review.rows import queue_rows
+from agebench.review.rows import name_frame, queue_rows
 
 Record = tuple[str, str]  # part, path
 # Reasons that say that answers are there and do not settle it.
@@ -65,8 +65,7 @@ class Queue:
             rows = rows.filter((pl.col("subject_id") == subject) | (number == subject))
         names = list(answered)
         if names and len(rows):
-            done = pl.DataFrame(names, schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
-            rows = rows.join(done, on=["part", "path"], how="anti", maintain_order="left")
+            rows = rows.join(name_frame(names), on=["part", "path"], how="anti", maintain_order="left")
         return rows
 
 
@@ -166,8 +165,9 @@ class Answers:
         An answer about another picture than the present one does not count, nor one that was folded in already and
         left the record in review, unless it was given since the records were judged.
         """
-        names = pl.DataFrame(list(self.lines), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
-        rows = queue.rows.join(names, on=["part", "path"], how="semi").select("part", "path", "sha256", "reasons")
+        rows = queue.rows.join(name_frame(self.lines), on=["part", "path"], how="semi").select(
+            "part", "path", "sha256", "reasons"
+        )
         return {
             (part, path)
             for part, path, sha256, reasons in rows.iter_rows()

@@ -85,20 +85,28 @@ def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.
         con.unregister("incoming_names")
 
 
+def name_frame(names: Iterable[tuple[str, str]]) -> pl.DataFrame:
+    """Names of records as a frame: part, path."""
+    return pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
+
+
 def present_pictures(
     con: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], str | None]:
     """The sha256 of the pictures of some records, named by part and path, as they are in the manifest (None: not looked
     at, or not readable); of several with one name the first. Records that are not in the release are left out."""
-    wanted = pl.DataFrame(list(names), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
-    rows = answered_records(con, wanted).reverse().select("part", "path", "sha256")
+    rows = answered_records(con, name_frame(names).unique()).reverse().select("part", "path", "sha256")
     return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
 
 
 def lines_folded(con: duckdb.DuckDBPyConnection) -> int:
     """How many lines of the file of decisions were folded into the open manifest."""
-    facts = json.loads(get_meta(con, "decisions") or "{}")
-    return int(facts.get("lines", 0))
+    return lines_in(get_meta(con, "decisions"))
+
+
+def lines_in(facts: str | None) -> int:
+    """The same of what the table `meta` says of decisions, None where it says nothing."""
+    return int(json.loads(facts or "{}").get("lines", 0))
 
 
 def must_be_there(file: Path, folded: int, manifest: Path) -> None:
@@ -120,8 +128,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
     also: (part, path) of further records, which an answer has decided, if a check has fired on them; their age is the
     claimed one, not the answer's.
     """
-    names = pl.DataFrame(list(also), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row").unique()
-    con.register("incoming_also", names.to_arrow())
+    con.register("incoming_also", name_frame(also).unique().to_arrow())
     try:
         return query(con, QUEUE)
     finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def agreement(
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
     """Say how far reviewers agree, and list what they have to settle."""

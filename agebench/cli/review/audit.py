@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from agebench.review.audit import Audit
@@ -27,7 +27,7 @@ def audit(
     by: Annotated[
         str | None, typer.Option(help="Who reads: others' records come first when one is read again.")
     ] = None,
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
     """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from agebench.review.deciding import Answered
@@ -35,7 +35,7 @@ def decide(
     ] = False,
     by: Annotated[str | None, typer.Option(help="Whose answer it is [the user's name].")] = None,
     note: Annotated[str | None, typer.Option(help="Why, in words.")] = None,
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
     """Answer what is to become of a record. The answer is on disk when this ends; --face goes with --keep or --age

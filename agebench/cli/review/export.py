@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, must_be_one_of, notes, plain, print_json
 
 FORMATS = ("jsonl", "label-studio")
 
@@ -18,16 +18,13 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     format: Annotated[str, typer.Option(help="jsonl: all answers; label-studio: the queue as tasks.")] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     json: Json = False,
 ) -> None:
     """Write all answers for another person, or the queue for Label Studio."""
-    if format not in FORMATS:
-        raise typer.BadParameter(
-            f"unknown format '{format}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
-        )
+    must_be_one_of(format, FORMATS, "format", "--format")
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
     from agebench.files import write_whole

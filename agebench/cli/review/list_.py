@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, age_range, console, notes, plain, print_json, waiting
+from agebench.cli.render import Json, ManifestName, age_range, console, notes, plain, print_json, waiting
 
 
 def register(app: typer.Typer) -> None:
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     check: Annotated[str | None, typer.Option(help="Only records that this check sent to review.")] = None,
     age: Annotated[str | None, typer.Option(metavar="A-B", help="Only claimed ages from A to B.")] = None,
     part: Annotated[str | None, typer.Option(help="Only this part of the release.")] = None,

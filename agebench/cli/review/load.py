@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, ManifestName, console, must_be_one_of, notes, plain, print_json
 from agebench.cli.review.agreement import disagreements_table
 
 FORMATS = ("auto", "jsonl", "label-studio")
@@ -21,15 +21,12 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help="Another person's decisions (JSON lines), or Label Studio's export (JSON).")
     ],
-    manifest: Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")] = None,
+    manifest: ManifestName = None,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "auto",
     json: Json = False,
 ) -> None:
     """Take in other people's answers: none is dropped, repeats change nothing, disagreements are shown."""
-    if format not in FORMATS:
-        raise typer.BadParameter(
-            f"unknown format '{format}'; expected one of {', '.join(FORMATS)}.", param_hint="--format"
-        )
+    must_be_one_of(format, FORMATS, "format", "--format")
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import import_answers
 

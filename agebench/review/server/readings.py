@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from agebench.errors import UsageError
 from agebench.manifest.store import open_manifest
 from agebench.review import audit
 from agebench.review.decisions import Decision
-from agebench.review.rows import present_pictures
+from agebench.review.rows import name_frame, present_pictures
 from agebench.review.server.snapshot import Snapshot
 
 PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
@@ -33,11 +31,7 @@ class Readings:
         """What is still to be read by this reviewer (see `audit.to_read`), in order, with `record_id`."""
         present = self.present(sample)
         rows = audit.to_read(sample, self.lines(), by, present)
-        names = pl.DataFrame(
-            {"part": [r["part"] for r in rows], "path": [r["path"] for r in rows]},
-            schema={"part": pl.Utf8, "path": pl.Utf8},
-        )
-        numbered = names.join(
+        numbered = name_frame((r["part"], r["path"]) for r in rows).join(
             self.now().names.with_row_index("record_id").unique(["part", "path"], keep="first"),
             on=["part", "path"], how="left", maintain_order="left",
         )  # fmt: skip

@@ -26,7 +26,7 @@ from agebench.review.agreement import Agreement, agreement
 from agebench.review.decisions import Decision, Kind, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, load_queue, second_looks
 from agebench.review.resolution import answered_names, must_fit, resolve
-from agebench.review.rows import answered_records, lines_folded, must_be_there
+from agebench.review.rows import answered_records, lines_folded, must_be_there, name_frame
 from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, must_be_as_shown, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
@@ -201,8 +201,8 @@ class ReviewSession:
             answered = self.answers.answered(now.queue, who or None)
             mask = np.zeros(len(now.ids), bool)
             if answered:
-                names = pl.DataFrame(list(answered), schema={"part": pl.Utf8, "path": pl.Utf8}, orient="row")
-                mask[now.queue.rows.join(names, on=["part", "path"], how="semi")["place"].to_numpy()] = True
+                rows = now.queue.rows.join(name_frame(answered), on=["part", "path"], how="semi")
+                mask[rows["place"].to_numpy()] = True
             now.done[who] = mask
         return now.done[who]
 
