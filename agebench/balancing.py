@@ -10,7 +10,7 @@ import polars as pl
 
 from agebench.errors import NothingCurated, UsageError
 from agebench.manifest.places import find_manifest
-from agebench.manifest.plans import PlanFacts, curated_fingerprint, now, write_plan
+from agebench.manifest.plans import PlanFacts, copies_by_rule, curated_fingerprint, now, write_plan
 from agebench.manifest.renewal import is_judged
 from agebench.manifest.store import get_meta, open_manifest, query
 
@@ -135,25 +135,7 @@ def _ranges(ages: list[int]) -> str:
 
 
 def draw_plan(con: duckdb.DuckDBPyConnection, *, per_class: int, thin_ages: tuple[int, int], seed: int) -> pl.DataFrame:
-    """The 5000 rule as rows: record_id, age, copies; curated records of ages 0 to 99 only.
-
-    A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at
-    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is
-    md5(seed, part, path): the same seed gives the same plan on any machine.
-    """
-    return query(
-        con,
-        """
-        WITH drawn AS (
-            SELECT record_id, age, count(*) OVER (PARTITION BY age) AS n,
-                   row_number() OVER (
-                       PARTITION BY age ORDER BY md5($seed || '/' || part || '/' || path), record_id) AS place
-            FROM kept WHERE age BETWEEN 0 AND 99)
-        SELECT record_id, age, CAST(CASE
-            WHEN n < $per THEN $per // n + CAST(place <= $per % n AS INTEGER)
-            WHEN n > $per AND age BETWEEN $low AND $high THEN CAST(place <= $per AS INTEGER)
-            ELSE 1 END AS INTEGER) AS copies
-        FROM drawn ORDER BY record_id
-        """,
-        {"seed": str(seed), "per": per_class, "low": thin_ages[0], "high": thin_ages[1]},
-    )
+    """The 5000 rule as rows: record_id, age, copies; curated records of ages 0 to 99 only."""
+    rows = query(con, "SELECT record_id, part, path, age FROM kept WHERE age BETWEEN 0 AND 99 ORDER BY record_id")
+    copies = copies_by_rule(rows, per_class=per_class, thin_ages=thin_ages, seed=seed)
+    return rows.select("record_id", "age", copies)

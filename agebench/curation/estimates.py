@@ -76,6 +76,7 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     """
     from agebench.training.crossfit import crossfit  # torch, which judging again does not need
     from agebench.training.data import TrainingData
+    from agebench.training.splits import TRAIN
 
     with open_manifest(manifest) as con:
         rows = meant_rows(con)
@@ -98,7 +99,7 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
         rows, folders, dataset=dataset, detector=detector, crop=recipe.crop, workers=request.workers,
         on_progress=_named(request.on_stage, "cropping"),
     )  # fmt: skip
-    records = cropped.records.drop("landmarks").with_columns(copies=pl.lit(1))
+    records = cropped.records.drop("landmarks").with_columns(split=pl.lit(TRAIN), copies=pl.lit(1))
     data = TrainingData.from_records(cropped.pictures, range(len(records)), records)
     advance = _named(request.on_stage, "cross-fitting")
     folder = manifest.with_name(manifest.name + ".crossfit")
@@ -116,10 +117,10 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
 
 def meant_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record with a readable picture, a face and a claimed age from 0 to 99, in order: record_id, part, path,
-    age, subject_id, group_id, sha256, face_no, landmarks."""
+    age, subject_id, group_id, photograph_id, sha256, face_no, landmarks."""
     return query(
         con,
-        """SELECT record_id, part, path, age, subject_id, group_id, m.sha256, m.face_no, m.landmarks
+        """SELECT record_id, part, path, age, subject_id, group_id, photograph_id, m.sha256, m.face_no, m.landmarks
            FROM record JOIN meant_face m USING (record_id) LEFT JOIN record_group USING (record_id)
            WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
     )

@@ -1,7 +1,9 @@
-"""Groups: records that must not be split between training and validation."""
+"""Groups: the records of one subject, and the records of one photograph. Neither may be split between training and
+validation, and they are kept apart: a photograph of two people does not make them one group."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,35 +15,46 @@ from agebench.manifest.store import open_manifest, query
 
 
 def derive_groups(manifest: Path, request: object) -> Derived:
-    """The group of every record of a manifest."""
+    """The group and the photograph of every record of a manifest."""
     with open_manifest(manifest) as con:
         keys = group_keys(con)
     return Derived({"record_group": connect_groups(keys)})
 
 
 def connect_groups(keys: pl.DataFrame) -> pl.DataFrame:
-    """Every record's group, the connected component over "same subject", "same name and birth date" and "same bytes or
-    photograph": record_id, group_id. keys: as `group_keys` gives them.
+    """Every record's subject and photograph: record_id, group_id, photograph_id. keys: as `group_keys` gives them.
 
-    A group is named by its smallest `record_id`, so the same release gives the same groups.
+    group_id: the connected component over "same subject" and "same name and birth date". photograph_id: the one over
+    "same bytes" and "near copies of one picture". Each is named by its smallest `record_id`, so the same release gives
+    the same names; a record of which nothing is known stands alone.
     """
+    return keys.select(
+        "record_id",
+        group_id=_components(keys, ("subject_id", "person")),
+        photograph_id=_components(keys, ("sha256", "near_group")),
+    )
+
+
+def _components(keys: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
+    """The smallest record_id of the connected component of each record; equal values of a column connect."""
     from scipy.sparse import coo_array  # a sixth of a second that judging again does not need
     from scipy.sparse.csgraph import connected_components
 
     n = len(keys)
     if n == 0:
-        return pl.DataFrame(schema={"record_id": pl.Int32, "group_id": pl.Int32})
+        return pl.Series([], dtype=pl.Int32)
+    row = pl.int_range(n, dtype=pl.Int64)
     edges, size = [], n
-    for name in ("subject_id", "person", "sha256", "near_group"):
-        codes = keys.select("record_id", code=pl.col(name).rank("dense")).drop_nulls().to_numpy().astype(np.int64)
+    for name in columns:
+        codes = keys.select(row, code=pl.col(name).rank("dense")).drop_nulls().to_numpy().astype(np.int64)
         if len(codes):
             edges.append(codes + np.array([0, size - 1]))
             size += int(codes[:, 1].max())
-    row, column = np.concatenate([np.zeros((0, 2), np.int64), *edges]).T
-    graph = coo_array((np.ones(len(row), np.int8), (row, column)), shape=(size, size))
+    start, end = np.concatenate([np.zeros((0, 2), np.int64), *edges]).T
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(size, size))
     _, component = connected_components(graph, directed=False)
     frame = pl.DataFrame({"record_id": keys["record_id"], "component": component[:n]})
-    return frame.select("record_id", group_id=pl.col("record_id").min().over("component"))
+    return frame.select(pl.col("record_id").min().over("component")).to_series()
 
 
 def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

@@ -115,8 +115,8 @@ DERIVATIONS = (
     Derivation("contents", ("records", "observations"), 1, "agebench.manifest.fingerprints:derive_contents"),
     Derivation("copies", ("records", "contents", "measures"), 7, f"{CURATE}.duplicates:derive_copies", (NEAR_COPY,)),
     Derivation(
-        "groups", ("records", "contents", "copies"), 1, f"{CURATE}.groups:derive_groups",
-        (Table("record_group", (Column("group_id", "INTEGER NOT NULL"),)),),
+        "groups", ("records", "contents", "copies"), 2, f"{CURATE}.groups:derive_groups",
+        (Table("record_group", (Column("group_id", "INTEGER NOT NULL"), Column("photograph_id", "INTEGER NOT NULL"))),),
     ),
     Derivation(
         "identities", ("records", "contents", "detector", "embedder"), 7, f"{CURATE}.identities:derive_identities",

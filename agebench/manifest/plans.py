@@ -22,6 +22,38 @@ class PlanFacts:
     made_at: str
     curated: str  # curated_fingerprint at that time
 
+    def copies(self, rows: pl.DataFrame) -> pl.Series:
+        """How often the plan's rule draws each of these records (part, path, age) an epoch: over them alone, every
+        class is complete again."""
+        return copies_by_rule(rows, per_class=self.per_class, thin_ages=self.thin_ages, seed=self.seed)
+
+
+def copies_by_rule(rows: pl.DataFrame, *, per_class: int, thin_ages: tuple[int, int], seed: int) -> pl.Series:
+    """How often the 5000 rule draws each record an epoch: `copies`, in the order of `rows` (part, path, age).
+
+    A class with fewer than `per_class` records is filled to exactly it, spread evenly; a larger one is thinned at
+    random to it where its age lies in `thin_ages` (inclusive), else kept whole. The order within a class is
+    md5(seed, part, path): the same seed gives the same plan on any machine.
+    """
+    with duckdb.connect() as con:
+        con.register("rows", rows.select("part", "path", "age", n=pl.int_range(pl.len())).to_arrow())
+        found = con.execute(
+            """
+            WITH drawn AS (
+                SELECT n, age, count(*) OVER (PARTITION BY age) AS size,
+                       row_number() OVER (
+                           PARTITION BY age ORDER BY md5($seed || '/' || part || '/' || path), n) AS place
+                FROM rows)
+            SELECT CAST(CASE
+                WHEN size < $per THEN $per // size + CAST(place <= $per % size AS INTEGER)
+                WHEN size > $per AND age BETWEEN $low AND $high THEN CAST(place <= $per AS INTEGER)
+                ELSE 1 END AS INTEGER) AS copies
+            FROM drawn ORDER BY n
+            """,
+            {"seed": str(seed), "per": per_class, "low": thin_ages[0], "high": thin_ages[1]},
+        ).fetchnumpy()
+    return pl.Series("copies", found["copies"], dtype=pl.Int32)
+
 
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     """Hash over the curated records, their pictures, ages and the faces that people chose: what a plan or a run was

@@ -257,7 +257,7 @@ LEFT JOIN face_in_force f ON f.sha256 = b.sha256 AND f.face_no = c.face_no;
 
 -- What a training elsewhere needs. file: where the picture lies, as `curate` last saw it.
 CREATE OR REPLACE VIEW curated AS
-SELECT k.record_id, k.part, k.path, k.age, k.subject_id, record_group.group_id,
+SELECT k.record_id, k.part, k.path, k.age, k.subject_id, record_group.group_id, record_group.photograph_id,
        content.sha256, coalesce(d.face_no, m.face_no) AS face_no, coalesce(d.x, m.x) AS face_x,
        coalesce(d.y, m.y) AS face_y, coalesce(d.w, m.w) AS face_w, coalesce(d.h, m.h) AS face_h,
        CASE WHEN d.face_no IS NULL THEN m.landmarks ELSE d.landmarks END AS landmarks,

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from agebench.training.data import Ints, Pictures, TrainingData, check_size, rea
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
 from agebench.training.networks import make_network, normalise
+from agebench.training.splits import fold_of, training_for
 
 IDENTITY = "crossfit.json"
 BATCH = 64
@@ -59,13 +59,10 @@ def crossfit(
     Raises NothingCurated where all records are of one group, RecipeError where the pictures have another size,
     RunError where training diverges, Interrupted at Ctrl-C.
     """
-    place = fold_of(data.groups, folds, seed)
+    place = fold_of(data.records, folds, seed)
     held_out = np.unique(place)
     if len(held_out) < 2:
-        raise NothingCurated(
-            f"Cross-fitting needs records of at least two groups, found {len(set(data.groups))}.",
-            "Curate more records.",
-        )
+        raise NothingCurated("Cross-fitting needs records of at least two groups, found one.", "Curate more records.")
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     fabric = fabric or start_fabric(recipe)
     identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint()}
@@ -89,14 +86,6 @@ def crossfit(
     return pl.concat(parts)[order]
 
 
-def fold_of(groups: Sequence[Any] | NDArray[Any], folds: int, seed: int) -> Ints:
-    """The fold of each record, (N,) 0..folds−1: whole groups, each drawn by a hash of (seed, group)."""
-    names, place = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    digests = (hashlib.md5(f"{seed}:fold:{name}".encode(), usedforsecurity=False).digest() for name in names)
-    draws = np.array([int.from_bytes(one[:6], "big") % folds for one in digests], dtype=np.int64)
-    return draws[place.reshape(-1)]
-
-
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
     """The folder, emptied where its folds are of something else."""
     path, text = folder / IDENTITY, json.dumps(identity, indent=2) + "\n"
@@ -118,9 +107,8 @@ def _one_fold(
     fabric: Fabric,
     on_progress: Progress,
 ) -> pl.DataFrame:
-    """Train on what is not `out`, (N,) bool, and estimate what is."""
-
-    drawn = ~out & (data.copies > 0)
+    """Estimate what is `out`, (N,) bool, by what may be learnt from to do so."""
+    drawn = training_for(data.records, out) & (data.copies > 0)
     if not drawn.any():
         raise NothingCurated(f"No record is left to train fold {fold} on.", "Curate more records.")
     place = folder / f"fold-{fold}"

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from agebench.errors import NothingCurated, RecipeError, UsageError
 
 Ints = NDArray[np.int64]
-COLUMNS = ("part", "path", "sha256", "age", "group_id", "copies")
+COLUMNS = ("part", "path", "sha256", "age", "group_id", "photograph_id", "split", "copies")
 
 
 class Pictures(Protocol):
@@ -40,21 +40,26 @@ class TrainingData:
     """Labelled pictures: entry i of every array is one record.
 
     rows: (N,) where its face is in `pictures`. ages: (N,) whole years 0..99. copies: (N,) draws an epoch, 0 drops it.
-    groups: (N,) records of one group are never split between training and validation.
-    records: the same records as a frame with at least the columns of `COLUMNS`, to be kept with the run.
+    records: the same records as a frame with at least the columns of `COLUMNS`, to be kept with the run. `split` says
+    on which side each is (see `training.splits`).
+    fingerprint: SHA-256 of what the records were drawn from: of one recipe and one fingerprint, runs differ in the seed
+    only.
     """
 
     pictures: Pictures
     rows: Ints
     ages: Ints
     copies: Ints
-    groups: NDArray[Any]
     records: pl.DataFrame
+    fingerprint: str
 
     @classmethod
-    def from_records(cls, pictures: Pictures, rows: Sequence[int] | Ints, records: pl.DataFrame) -> TrainingData:
-        """`records` (`part, path, sha256, age, group_id, copies`) beside the picture rows that hold their faces.
+    def from_records(
+        cls, pictures: Pictures, rows: Sequence[int] | Ints, records: pl.DataFrame, fingerprint: str | None = None
+    ) -> TrainingData:
+        """`records` (the columns of `COLUMNS`) beside the picture rows that hold their faces.
 
+        fingerprint: that of the records themselves by default.
         Raises UsageError where columns are missing or the lengths differ, NothingCurated where no record is drawn.
         """
         if missing := [name for name in COLUMNS if name not in records.columns]:
@@ -71,31 +76,12 @@ class TrainingData:
         copies = records["copies"].cast(pl.Int64).to_numpy()
         if not (copies > 0).any():
             raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
-        return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, group_names(records), records)
+        own = fingerprint or hashlib.sha256(records.select(COLUMNS).write_csv().encode()).hexdigest()
+        return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, records, own)
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the records, in order: the same where the same training would be made of them."""
-        return hashlib.sha256(self.records.select(COLUMNS).write_csv().encode()).hexdigest()
-
-
-def group_names(records: pl.DataFrame) -> NDArray[np.object_]:
-    """The group of each record (part, path, group_id): (N,) names; a record without a group is its own."""
-    alone = pl.format("{}/{}", "part", "path")
-    return records.select(pl.col("group_id").cast(pl.String).fill_null(alone)).to_series().to_numpy()
-
-
-def validation_mask(groups: Sequence[Any] | NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:
-    """Which records validate: (N,) bool, whole groups, each drawn with the chance `share` by a hash of (seed, group).
-
-    Where chance leaves one side empty, one group is moved, so that both have records whenever there are two groups.
-    """
-    names, place = np.unique(np.asarray(groups).astype(str), return_inverse=True)
-    if share <= 0 or len(names) < 2:
-        return np.zeros(len(groups), dtype=bool)
-    digests = (hashlib.md5(f"{seed}:{name}".encode(), usedforsecurity=False).digest() for name in names)
-    draws = np.array([int.from_bytes(digest[:6], "big") for digest in digests])  # 48 bits: exact as a float
-    threshold = min(max(share * 2.0**48, float(draws.min()) + 1), float(draws.max()))
-    return (draws < threshold)[place.reshape(-1)]
+    def on_side(self, side: str) -> NDArray[np.bool_]:
+        """Which records are drawn on this side of the split, (N,) bool."""
+        return (self.records["split"] == side).to_numpy() & (self.copies > 0)
 
 
 def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:

@@ -1,24 +1,34 @@
-"""The rows that training reads."""
+"""The rows that training reads, and what becomes of each."""
 
 from __future__ import annotations
 
 import duckdb
 import polars as pl
 
+from agebench.manifest.plans import PlanFacts
 from agebench.manifest.store import query
+from agebench.training.splits import LEFT_OUT, TRAIN, validation_split
 
 
-def training_rows(con: duckdb.DuckDBPyConnection, plan: str | None) -> pl.DataFrame:
-    """Curated records of ages 0 to 99 with their copies in a plan (1 each where there is none), in order.
-
-    Columns: record_id, part, path, age, subject_id, group_id, sha256, face_no, landmarks, copies.
-    """
-    copies = "1" if plan is None else "plan.copies"
-    join = "" if plan is None else "JOIN plan ON plan.record_id = curated.record_id AND plan.plan = $plan"
+def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Curated records of ages 0 to 99, in order: record_id, part, path, age, subject_id, name, group_id, photograph_id,
+    sha256, face_no, landmarks, and the picture's hashes phash, inset_phash, edges."""
     return query(
         con,
-        f"""SELECT curated.record_id, part, path, age, subject_id, group_id, sha256, face_no, landmarks,
-                   CAST({copies} AS INTEGER) AS copies
-            FROM curated {join} WHERE age BETWEEN 0 AND 99 ORDER BY curated.record_id""",
-        {} if plan is None else {"plan": plan},
+        """SELECT record_id, part, path, age, subject_id, name, group_id, photograph_id, sha256, face_no, landmarks,
+                  phash, inset_phash, edges
+           FROM curated LEFT JOIN image USING (sha256) WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
     )
+
+
+def with_draws(rows: pl.DataFrame, plan: PlanFacts | None, *, validation: float, seed: int) -> pl.DataFrame:
+    """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn an epoch.
+
+    The split comes first and the plan's rule is applied to what trains, so every class that trains is complete. A
+    record that validates has one copy, and so has every record that trains without a plan; what is left out has none.
+    """
+    split = validation_split(rows, validation, seed)
+    trains = rows.filter(split == TRAIN)
+    drawn = plan.copies(trains) if plan else pl.Series("copies", [1] * len(trains), dtype=pl.Int32)
+    copies = (split != LEFT_OUT).cast(pl.Int32).scatter((split == TRAIN).arg_true(), drawn)
+    return rows.with_columns(split, copies.alias("copies"))

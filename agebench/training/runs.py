@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from torch import nn
 
     from agebench.training.data import TrainingData
-    from agebench.training.loop import Progress
+    from agebench.training.loop import Examples, Progress
     from agebench.training.predict import FaceAge
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
@@ -102,21 +102,19 @@ def train_run(
     Raises Missing where there is nothing to resume, NothingCurated where there is nothing to train on, RecipeError
     where the pictures have another size, RunError where training diverges, Interrupted at Ctrl-C, StorageError.
     """
-    import numpy as np
-    import polars as pl
     from safetensors.torch import save
 
-    from agebench.training.data import check_size, validation_mask
+    from agebench.training.data import check_size
     from agebench.training.loop import Examples, fit, start_fabric
+    from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
 
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     fabric = fabric or start_fabric(recipe)
-    validating = validation_mask(data.groups, recipe.train.validation, seed)
-    train = Examples.of(data, ~validating & (data.copies > 0))
-    validation = Examples.of(data, validating & (data.copies > 0))
+    train = Examples.of(data, data.on_side(TRAIN))
+    validation = Examples.of(data, data.on_side(VALIDATION))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
-    identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint()}
+    identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint}
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
@@ -129,7 +127,10 @@ def train_run(
                 "provenance": provenance or {},
                 "train_records": len(train.rows),
                 "validation_records": len(validation.rows),
+                "left_out_records": int((data.records["split"] == LEFT_OUT).sum()),
+                "largest_group": largest_group(data.records),
                 "draws_per_epoch": int(train.copies.sum()),
+                "classes": _classes(train),
                 "steps": recipe.train.steps,
                 "versions": _versions(),
                 "hardware": _hardware(fabric),
@@ -139,8 +140,7 @@ def train_run(
             if (folder / CARD).exists():
                 card["started"] = _read_card(folder)["started"]
             if fabric.is_global_zero:
-                split = pl.Series("split", np.where(validating, "validation", "train"))
-                data.records.with_columns(split).write_parquet(table := io.BytesIO())
+                data.records.write_parquet(table := io.BytesIO())
                 write_whole(folder / RECORDS, table.getbuffer())
                 _write_json(folder / CARD, card)
             trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
@@ -156,6 +156,15 @@ def train_run(
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
+
+
+def _classes(train: Examples) -> dict[str, list[int]]:
+    """What an epoch truly draws of each age from 0 to 99: records and draws."""
+    import numpy as np
+
+    records = np.bincount(train.ages, minlength=100)
+    draws = np.bincount(train.ages, train.copies, minlength=100).astype(np.int64)
+    return {"records": records.tolist(), "draws": draws.tolist()}
 
 
 def load_run(path: Path) -> Run:

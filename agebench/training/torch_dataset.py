@@ -18,8 +18,10 @@ from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Crop
-from agebench.training.data import Ints, epoch_order, group_names, validation_mask
+from agebench.manifest.plans import PlanFacts
+from agebench.training.data import Ints, epoch_order
 from agebench.training.rows import training_rows
+from agebench.training.splits import TRAIN, VALIDATION, validation_split
 
 Transform = Callable[[Tensor], Any]
 
@@ -31,16 +33,17 @@ class FaceDataset(Dataset[tuple[Any, int]]):
     It pickles by path, so it goes to the worker processes of a DataLoader.
 
     Attributes:
-        records: One row a face, in the same order: record_id, part, path, age (years), subject_id, group_id, sha256,
-            face_no, copies (draws an epoch by the balance plan, 1 without one).
+        records: One row a face, in the same order: record_id, part, path, age (years), subject_id, name, group_id,
+            photograph_id, sha256, face_no.
         ages: (N,) whole years.
-        copies: (N,) draws an epoch.
+        plan: The balance plan, None without one.
     """
 
-    def __init__(self, pictures: Any, records: pl.DataFrame, transform: Transform | None) -> None:
-        self.pictures, self.records, self.transform = pictures, records, transform
+    def __init__(
+        self, pictures: Any, records: pl.DataFrame, plan: PlanFacts | None, transform: Transform | None
+    ) -> None:
+        self.pictures, self.records, self.plan, self.transform = pictures, records, plan, transform
         self.ages: Ints = records["age"].cast(pl.Int64).to_numpy()
-        self.copies: Ints = records["copies"].cast(pl.Int64).to_numpy()
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -50,32 +53,38 @@ class FaceDataset(Dataset[tuple[Any, int]]):
         return (self.transform(picture) if self.transform else picture), int(self.ages[index])
 
     def split(self, share: float = 0.1, seed: int = 0) -> tuple[Ints, Ints]:
-        """Indices for training and for validation. Whole groups are on one side, so that no subject and no copy of a
-        picture is on both.
+        """Indices for training and for validation. No subject is on both sides, and no photograph: a copy of one that
+        trains is in neither (see `agebench.training.splits`).
 
         Args:
-            share: Share of the groups to validate with, 0 to 1.
+            share: Share of the records to validate with, 0 to below 1.
             seed: Seed of the draw.
 
         Returns:
             (training, validation), int64 arrays.
+
+        Raises:
+            UsageError: The share is none.
         """
-        validating = validation_mask(group_names(self.records), share, seed)
-        return np.flatnonzero(~validating), np.flatnonzero(validating)
+        side = validation_split(self.records, share, seed)
+        return np.flatnonzero(side == TRAIN), np.flatnonzero(side == VALIDATION)
 
     def sampler(self, indices: Ints | None = None, seed: int = 0) -> PlanSampler:
-        """The balance plan as a sampler for a DataLoader: every face as often as the plan draws it, shuffled anew for
-        each epoch (`set_epoch`).
+        """The balance plan as a sampler for a DataLoader: every face as often as the plan's rule draws it, shuffled
+        anew for each epoch (`set_epoch`).
 
         Args:
-            indices: Only these faces (see `split`); all by default.
+            indices: Only these faces (see `split`), over which the classes are complete; all by default.
             seed: Seed of the order.
         """
-        return PlanSampler(self.copies, np.arange(len(self)) if indices is None else np.asarray(indices), seed)
+        where = np.arange(len(self)) if indices is None else np.asarray(indices)
+        copies = self.plan.copies(self.records[where]).to_numpy() if self.plan else np.ones(len(where), dtype=np.int64)
+        return PlanSampler(copies, where, seed)
 
 
 class PlanSampler(Sampler[int]):
-    """Every index as often as it has copies, shuffled anew for each epoch by (seed, epoch). `set_epoch` says which."""
+    """Every index as often as it has copies (both (N,)), shuffled anew for each epoch by (seed, epoch); `set_epoch`
+    says which."""
 
     def __init__(self, copies: Ints, indices: Ints, seed: int) -> None:
         self.copies, self.indices, self.seed, self.epoch = copies, indices, seed, 0
@@ -84,10 +93,10 @@ class PlanSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return int(self.copies[self.indices].sum())
+        return int(self.copies.sum())
 
     def __iter__(self) -> Iterator[int]:
-        order = epoch_order(self.copies[self.indices], self.seed, self.epoch)
+        order = epoch_order(self.copies, self.seed, self.epoch)
         return iter(self.indices[order].tolist())
 
 
@@ -124,7 +133,7 @@ def torch_dataset(
     with open_manifest(path) as con:
         must_be_judged(con, path)
         facts = choose_plan(con, path, plan)
-        rows = training_rows(con, facts.plan if facts else None)
+        rows = training_rows(con).drop("phash", "inset_phash", "edges")
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
     cropped = crop_records(
         rows,
@@ -137,4 +146,4 @@ def torch_dataset(
     )
     if cropped.records.is_empty():
         raise NothingCurated(f"{path} has no curated record whose picture can be read.", "Curate it again.")
-    return FaceDataset(cropped.pictures, cropped.records.drop("landmarks"), transform)
+    return FaceDataset(cropped.pictures, cropped.records.drop("landmarks"), facts, transform)
