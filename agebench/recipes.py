@@ -6,6 +6,7 @@ A card describes a dataset, a curation recipe a pipeline, a model recipe a netwo
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from contextlib import suppress
@@ -376,7 +377,8 @@ def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check]
 
 def digest(recipe: Strict) -> str:
     """SHA-256 of a recipe's content, independent of its formatting and of where a release is downloaded from."""
-    return hashlib.sha256(recipe.model_dump_json(exclude={"download", "by_hand"}).encode()).hexdigest()
+    content = recipe.model_dump(mode="json", exclude={"download", "by_hand"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_model_recipe(

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from agebench.errors import NothingCurated, RecipeError, UsageError
+from agebench.manifest.fingerprints import frame_digest
 
 Ints = NDArray[np.int64]
 COLUMNS = ("part", "path", "sha256", "age", "group_id", "copies")
@@ -75,7 +76,7 @@ class TrainingData:
 
     def fingerprint(self) -> str:
         """SHA-256 over the records, in order: the same where the same training would be made of them."""
-        return hashlib.sha256(self.records.select(COLUMNS).write_csv().encode()).hexdigest()
+        return frame_digest(self.records.select(COLUMNS))
 
 
 def group_names(records: pl.DataFrame) -> NDArray[np.object_]:
