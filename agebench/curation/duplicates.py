@@ -5,9 +5,9 @@ confirms them. A group is a picture with its direct duplicates, because similari
 
 Two pictures whose hashes differ in at most `FOUND` of 64 bits are always compared. Up to `FAR` bits are accepted, but
 such a pair is found only where the differing bits happen to leave two parts of the hash equal: of bits that differ at
-random about 89 % of the pairs that are 5 bits apart and 71 % of those that are 6. Two exceptions bound the work: in a crowd (over
-`CROWD` hashes that share two parts) a hash is compared with its neighbours only, and of more than `MANY` pictures with
-one and the same hash only the best is compared with other hashes.
+random about 89 % of the pairs that are 5 bits apart and 71 % of those that are 6. Two exceptions bound the work: in a
+crowd (over `CROWD` hashes that share two parts) a hash is compared with its neighbours only, and of more than `MANY`
+pictures with one and the same hash only the best is compared with other hashes.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ import hashlib
 import math
 import os
 import struct
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from datetime import date
@@ -18,9 +20,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from agebench import processes
 from agebench.curation.observing.parts import (
     PART_SCHEMA,
     PartWriter,
+    curating,
     fold_parts,
     one_at_a_time,
     parts_folder,
@@ -206,6 +210,36 @@ def test_two_processes_do_not_observe_for_one_manifest(build: Build) -> None:
             pass
         assert parts_folder(path).is_dir()
     assert not parts_folder(path).exists()
+
+
+def test_a_process_that_took_the_number_of_a_dead_one_is_not_curating(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = build(1)
+    with one_at_a_time(path):
+        assert curating(path) == os.getpid()
+        monkeypatch.setattr(processes, "_started", lambda process: "later")  # as killed, and its number given again
+        assert curating(path) is None
+        with pytest.raises(ManifestBusy, match="Another process is curating"), one_at_a_time(path):
+            pass
+        monkeypatch.setattr(processes, "_started", lambda process: "")  # a system that does not say: the number decides
+        assert curating(path) == os.getpid()
+    assert curating(path) is None
+
+
+def test_a_process_keeps_its_name_while_it_lives_and_loses_it_when_it_ends() -> None:
+    told = (
+        "import sys; from agebench.processes import this_process; print(this_process(), flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    assert name.split()[0] == str(process.pid)
+    assert processes.running(name) == process.pid
+    process.communicate("")
+    assert processes.running(name) is None
+    assert processes.running("") is None
+    assert processes.running("no number") is None
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "zeros", "other columns"])
