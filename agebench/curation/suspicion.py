@@ -47,10 +47,10 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
     """The probability that each record's claimed age is wrong, one row a record that was estimated, by `record_id`.
 
     estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
-    (years), spread (standard deviation in years, may be NULL); and, for the records for which an estimator gives them,
-    `probabilities` (a list of 100, of the ages 0 to 99), which say more than estimate and spread; and, where some faces may be somebody
-    else's, `sure` (whether the face is known to be the subject's): the model is fitted to those only, where there are
-    enough, for the faces of bystanders would pass for errors of the estimators.
+    (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
+    list of 100, of the ages 0 to 99; NULL for a record without), which say more than estimate and spread; and, where
+    some faces may be somebody else's, `sure` (whether the face is known to be the subject's): the model is fitted to
+    those only, where there are enough, for the faces of bystanders would pass for errors of the estimators.
 
     label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
     of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
