@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -192,6 +193,24 @@ def test_status_proposes_no_curate_where_one_runs(workshop: Path, agebench: Run)
     found = json.loads(agebench("status", "--json", cwd=workshop).out)
     assert found["next_command"].startswith("agebench curate imdb-wiki")
     assert found["why"].endswith("observations wait to be folded in")
+
+
+def test_status_takes_no_name_for_a_reason(workshop: Path, agebench: Run) -> None:
+    """A recipe whose name has the word `plan` in it, and which has changed since."""
+    shutil.rmtree(workshop / "data" / "utkface")
+    assert agebench("cp", "imdb-wiki-paper", "plan-b", cwd=workshop).status == 0
+    curated = agebench("curate", "imdb-wiki", "--recipe", "plan-b", "--estimator", "none", cwd=workshop)
+    assert curated.status == 0, curated.err
+    assert agebench("balance", "--per-class", 2, cwd=workshop).status == 0
+    fresh = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert fresh["next_command"].startswith("agebench report")
+    recipe = workshop / "pipelines" / "plan-b.toml"
+    recipe.write_text(re.sub("^title = .*", 'title = "t"', recipe.read_text(), count=1, flags=re.MULTILINE))
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
+    assert (ours["outdated"], ours["stale_plans"]) == (True, [])
+    assert found["next_command"].startswith("agebench curate imdb-wiki")
+    assert "recipe plan-b has changed" in found["why"]
 
 
 def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
