@@ -207,10 +207,10 @@ def test_status_takes_no_name_for_a_reason(workshop: Path, agebench: Run) -> Non
     recipe = workshop / "pipelines" / "plan-b.toml"
     recipe.write_text(re.sub("^title = .*", 'title = "t"', recipe.read_text(), count=1, flags=re.MULTILINE))
     found = json.loads(agebench("status", "--json", cwd=workshop).out)
-    [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
-    assert (ours["outdated"], ours["stale_plans"]) == (True, [])
     assert found["next_command"].startswith("agebench curate imdb-wiki")
     assert "recipe plan-b has changed" in found["why"]
+    [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
+    assert (ours["outdated"], ours["stale_plans"]) == (True, [])
 
 
 def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
