@@ -83,7 +83,7 @@ def differences(kept: Evaluation, predictions: pl.DataFrame) -> list[str]:
     to nine decimals where the same numpy and scipy drew it, else within its sampling error (other versions may draw
     other samples)."""
     again = measures(predictions)
-    same = {key: again[key] == getattr(kept, key) for key in ("n", "undetected", "overlap", "mae", "cs5")}
+    same = {key: value == getattr(kept, key) for key, value in again.items() if key not in ("ci95", "versions")}
     if kept.ci95 is None or again["ci95"] is None:
         same["ci95"] = kept.ci95 is again["ci95"]
     elif kept.versions == again["versions"]:

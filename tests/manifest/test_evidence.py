@@ -326,7 +326,16 @@ def test_a_polars_that_hashes_and_prints_otherwise_changes_no_identity(
     from agebench.training.data import TrainingData
 
     path, frame, recipe = build(20), records(20), load_curation_recipe("imdb-wiki-paper")
-    drawn = frame.select("part", "path", "age", sha256=pl.lit("s"), group_id=pl.lit("g"), copies=pl.lit(1))
+    drawn = frame.select(
+        "part",
+        "path",
+        "age",
+        sha256=pl.lit("s"),
+        group_id=pl.lit("g"),
+        copies=pl.lit(1),
+        photograph_id=pl.lit(0),
+        split=pl.lit("train"),
+    )
 
     def identities() -> list[str]:
         data = TrainingData.from_records([], range(20), drawn)  # type: ignore[arg-type]
