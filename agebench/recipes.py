@@ -6,6 +6,7 @@ A card describes a dataset, a curation recipe a pipeline, a model recipe a netwo
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import tomllib
 from contextlib import suppress
@@ -376,7 +377,8 @@ def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check]
 
 def digest(recipe: Strict) -> str:
     """SHA-256 of a recipe's content, independent of its formatting and of where a release is downloaded from."""
-    return hashlib.sha256(recipe.model_dump_json(exclude={"download", "by_hand"}).encode()).hexdigest()
+    content = recipe.model_dump(mode="json", exclude={"download", "by_hand"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_model_recipe(
@@ -425,13 +427,29 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | None, list[str]]:
+    mistakes = _unknown_settings(data) if issubclass(kind, ModelRecipe) else []
     try:
         recipe = kind.model_validate(data)
     except ValidationError as error:
-        return None, [mistake_of(item, kind, data) for item in error.errors()]
+        return None, [mistake_of(item, kind, data) for item in error.errors()] + mistakes
+    if mistakes:
+        return None, mistakes
     if path.stem != getattr(recipe, "name", path.stem):
         return None, [f"name: expected '{path.stem}' like the file, found '{getattr(recipe, 'name', '')}'"]
     return recipe, []
+
+
+def _unknown_settings(data: dict[str, Any]) -> list[str]:
+    """The keys that the network and the loss of a model recipe do not take, as far as their sources tell."""
+    mistakes = []
+    for table, kind, default in (("network", "networks", "residual"), ("loss", "losses", "")):
+        given = data.get(table)
+        if not isinstance(given, dict):
+            continue
+        settings = registry.setting_names(kind, str(given.get("name", default)))
+        unknown = [key for key in given if key != "name" and settings is not None and key not in settings]
+        mistakes += [f"{table}.{key}: unknown key. {nearest(key, settings or [])}" for key in unknown]
+    return mistakes
 
 
 def mistake_of(item: Any, kind: type[BaseModel], data: dict[str, Any]) -> str:

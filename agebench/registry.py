@@ -7,6 +7,7 @@ ours counts. Listing names imports nothing.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.metadata
 import inspect
@@ -89,6 +90,22 @@ def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
     return create_model("Settings", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
 
 
+def setting_names(kind: str, name: str) -> list[str] | None:
+    """The names that `settings_of` gives, read from the source of one of ours without importing it, for losses and
+    networks load torch. None where it is of another package, or is no plain function."""
+    if name not in _ours(kind):
+        return None
+    file = _folder(kind) / f"{name.replace('-', '_')}.py"
+    functions: dict[str, ast.FunctionDef] = {}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            functions[node.name] = node
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in functions:
+            functions |= {name.id: functions[node.value.id] for name in node.targets if isinstance(name, ast.Name)}
+    found = functions.get(KINDS[kind].attribute or "")
+    return [argument.arg for argument in found.args.kwonlyargs] if found else None
+
+
 def listed() -> list[dict[str, str]]:
     """Every name of every kind: kind, name, package (the one that brings it)."""
     return [
@@ -104,8 +121,12 @@ def listed() -> list[dict[str, str]]:
 
 @cache
 def _ours(kind: str) -> frozenset[str]:
-    folder = Path(__file__).parent.joinpath(*KINDS[kind].package.split(".")[1:])  # importing the package may load torch
-    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]))
+    return frozenset(module.name.replace("_", "-") for module in pkgutil.iter_modules([str(_folder(kind))]))
+
+
+def _folder(kind: str) -> Path:
+    """Where the modules of ours lie, without importing their package, which may load torch."""
+    return Path(__file__).parent.joinpath(*KINDS[kind].package.split(".")[1:])
 
 
 @cache

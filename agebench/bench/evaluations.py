@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from agebench.bench.metrics import cumulative_score, mae, mae_interval
+from agebench.bench.metrics import cumulative_score, mae, mae_interval, within_sampling_error
 from agebench.errors import RunError
 
 
@@ -34,6 +37,7 @@ class Evaluation:
         overlap: Pictures that the run was trained on too.
         detector: The detector whose faces were cropped.
         predictions_sha256: Hash of the predictions' file.
+        versions: Of numpy and scipy, which drew the interval's samples.
     """
 
     name: str
@@ -52,11 +56,12 @@ class Evaluation:
     overlap: int
     detector: str | None
     predictions_sha256: str
+    versions: dict[str, str]
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
     """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, trained_on)."""
-    errors = (predictions["predicted"] - predictions["age"]).abs().to_numpy()
+    errors = _errors(predictions)
     return {
         "n": len(predictions),
         "undetected": int(predictions["face_no"].null_count()),
@@ -64,7 +69,33 @@ def measures(predictions: pl.DataFrame) -> dict[str, Any]:
         "mae": mae(errors),
         "ci95": mae_interval(errors, predictions["subject_id"].to_list()),
         "cs5": cumulative_score(errors, 5),
+        "versions": interval_versions(),
     }
+
+
+def interval_versions() -> dict[str, str]:
+    """The versions of the packages that draw an interval's samples here."""
+    return {name: version(name) for name in ("numpy", "scipy")}
+
+
+def differences(kept: Evaluation, predictions: pl.DataFrame) -> list[str]:
+    """What the kept predictions do not give again, a phrase each: every count, the MAE and CS(5) exactly; the interval
+    to nine decimals where the same numpy and scipy drew it, else within its sampling error (other versions may draw
+    other samples)."""
+    again = measures(predictions)
+    same = {key: value == getattr(kept, key) for key, value in again.items() if key not in ("ci95", "versions")}
+    if kept.ci95 is None or again["ci95"] is None:
+        same["ci95"] = kept.ci95 is again["ci95"]
+    elif kept.versions == again["versions"]:
+        same["ci95"] = bool(np.allclose(again["ci95"], kept.ci95, rtol=0, atol=1e-9))
+    else:
+        same["ci95"] = within_sampling_error(kept.ci95, _errors(predictions), predictions["subject_id"].to_list())
+    return [f"{key} {again[key]}, not {getattr(kept, key)} as kept" for key, equal in same.items() if not equal]
+
+
+def _errors(predictions: pl.DataFrame) -> NDArray[np.float64]:
+    """(N,) years, without sign."""
+    return (predictions["predicted"] - predictions["age"]).abs().to_numpy()
 
 
 def own_manifest_first(evaluations: list[Evaluation]) -> list[Evaluation]:

@@ -84,9 +84,10 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
     known = card.get("provenance", {})
     evaluation = next(e for e in own_manifest_first(stored_evaluations(run.path)) if _column(e) == column)
     interval = evaluation.ci95
+    drawn_by = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
     return {
         "mean absolute error": f"{evaluation.mae:.4f} years"
-        + (f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""),
+        + (f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f} (bootstrap by {drawn_by})" if interval else ""),
         "within 5 years": "unknown" if evaluation.cs5 is None else f"{evaluation.cs5:.2%}",
         "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face and "
         f"{evaluation.overlap:,} trained on; {evaluation.unreadable:,} unreadable pictures left out",

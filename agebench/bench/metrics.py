@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,11 +10,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+RESAMPLES = 5000
 
 
 def mae(errors: Floats) -> float | None:
-    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None where N is 0."""
-    return float(np.abs(errors).mean()) if len(errors) else None
+    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None where N is 0.
+
+    The sum is rounded once (`math.fsum`), so every machine and every version of NumPy gives the same number.
+    """
+    return math.fsum(np.abs(errors)) / len(errors) if len(errors) else None
 
 
 def cumulative_score(errors: Floats, years: float = 5) -> float | None:
@@ -22,7 +27,7 @@ def cumulative_score(errors: Floats, years: float = 5) -> float | None:
 
 
 def mae_interval(
-    errors: Floats, subjects: Sequence[str | None], *, level: float = 0.95, resamples: int = 5000, seed: int = 0
+    errors: Floats, subjects: Sequence[str | None], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of the MAE, drawing whole subjects: pictures of one person err alike.
 
@@ -54,3 +59,21 @@ def mae_interval(
         rng=np.random.default_rng(seed),
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def within_sampling_error(interval: tuple[float, float], errors: Floats, subjects: Sequence[str | None]) -> bool:
+    """Whether `interval` could be `mae_interval(errors, subjects)` from other random draws.
+
+    Each end is a quantile of `RESAMPLES` draws, so the share of draws below it has a binomial sampling error. Two
+    intervals count as the same up to four standard deviations of the difference of those shares. errors and subjects:
+    as `mae_interval` takes them.
+    """
+    tail = 0.025
+    apart = 4 * math.sqrt(2 * tail * (1 - tail) / RESAMPLES)
+    inner = mae_interval(errors, subjects, level=1 - 2 * (tail + apart))
+    outer = mae_interval(errors, subjects, level=1 - 2 * (tail - apart))
+    if inner is None or outer is None:
+        return False
+    low, high = interval
+    rounding = 1e-9
+    return outer[0] - rounding <= low <= inner[0] + rounding and inner[1] - rounding <= high <= outer[1] + rounding

@@ -6,13 +6,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
 
 from agebench import resources
-from agebench.bench.evaluations import Evaluation, measures, own_manifest_first, stored_evaluations
+from agebench.bench.evaluations import (
+    Evaluation,
+    differences,
+    interval_versions,
+    own_manifest_first,
+    stored_evaluations,
+)
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
@@ -155,21 +159,12 @@ def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[boo
         if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
             yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
             continue
-        again = measures(pl.read_parquet(path))
-        wrong = [
-            f"{key} {value}, not {getattr(evaluation, key)} as kept"
-            for key, value in again.items()
-            if not _same(value, getattr(evaluation, key))
-        ]
+        wrong = differences(evaluation, pl.read_parquet(path))
+        found = f"MAE {evaluation.mae} of {evaluation.n:,} predictions"
+        if evaluation.versions != interval_versions():
+            drawn_by = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
+            found += f"; the interval, drawn by {drawn_by}, agrees within its sampling error"
         yield (
             not wrong,
-            f"{listed.id} on {evaluation.name}: "
-            + ("; ".join(wrong) if wrong else f"MAE {again['mae']} of {again['n']:,} predictions"),
+            f"{listed.id} on {evaluation.name}: {'; '.join(wrong) or found}",
         )
-
-
-def _same(again: Any, kept: Any) -> bool:
-    """Equal numbers, or pairs of them, but for the last digits of another machine's sums."""
-    if again is None or kept is None:
-        return again is kept
-    return bool(np.allclose(again, kept, rtol=0, atol=1e-9))

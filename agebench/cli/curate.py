@@ -51,8 +51,8 @@ def curate(
     estimator: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What doubts claimed ages: ready, {', '.join(registry.names('estimators'))}, cross-fit, a run, or "
-            "none [the recipe's]; may be repeated."
+            help=f"What doubts claimed ages: ready, {', '.join(registry.names('estimators'))}, cross-fit, a run or its "
+            "folder, or none [the recipe's]; may be repeated."
         ),
     ] = None,
     engine: Annotated[

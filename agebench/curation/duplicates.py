@@ -2,6 +2,12 @@
 
 Candidates are perceptual hashes a few bits apart, of which one may be of the inner part of its picture; a second hash
 confirms them. A group is a picture with its direct duplicates, because similarity is not transitive.
+
+Two pictures whose hashes differ in at most `FOUND` of 64 bits are always compared. Up to `FAR` bits are accepted, but
+such a pair is found only where the differing bits happen to leave two parts of the hash equal: of bits that differ at
+random about 89 % of the pairs that are 5 bits apart and 71 % of those that are 6. Two exceptions bound the work: in a
+crowd (over `CROWD` hashes that share two parts) a hash is compared with its neighbours only, and of more than `MANY`
+pictures with one and the same hash only the best is compared with other hashes.
 """
 
 from __future__ import annotations
@@ -20,10 +26,11 @@ from agebench.manifest.store import open_manifest, query
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
-FAR = 6  # bits in which two perceptual hashes may differ
+FOUND = 4  # bits: pairs of hashes so far apart are all found
+FAR = 6  # bits: pairs of hashes further apart are never taken for copies
 UNLIKE = 0.25  # share of the edges of either picture that the other may lack
 FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compared
-PARTS = 6  # of a hash; any four wrong bits leave two parts whole, by which the pair is found
+PARTS = FOUND + 2  # of a hash: FOUND differing bits leave at least two parts equal, by which the pair is found
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
 NEIGHBOURS = 8
 SAMPLE = 64  # one hash in so many is counted to find crowds

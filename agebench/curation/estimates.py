@@ -17,6 +17,7 @@ import polars as pl
 from agebench.curation.settings import CROSS_FIT, Request, Stage
 from agebench.errors import NothingCurated
 from agebench.faces.crops import crop_records
+from agebench.manifest.fingerprints import frame_digest
 from agebench.manifest.records import folders_of
 from agebench.manifest.renewal import Derived, derivations_made, mark_made
 from agebench.manifest.store import get_meta, open_manifest, query
@@ -85,8 +86,8 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     recipe = load_model_recipe(CROSS_FIT)
     steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
-    labels = rows.select("sha256", "face_no", "age", "group_id").hash_rows(seed=0).to_numpy().tobytes()
-    version = f"{digest(recipe)[:12]}-{hashlib.sha256(labels).hexdigest()[:12]} on {detector}"
+    labels = frame_digest(rows.select("sha256", "face_no", "age", "group_id", "photograph_id"))
+    version = f"{digest(recipe)[:12]}-{labels[:12]} on {detector}"
     if done is not None and done.inputs_hash == version:
         return {CROSS_FIT: version}
     if rows["group_id"].n_unique() < 2 * FOLDS:

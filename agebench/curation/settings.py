@@ -47,7 +47,7 @@ class CurateSettings:
     manifest: Path
     before: ManifestState | None  # of the manifest, where there is one
     observers: Observers | None  # None: the recipe needs no pictures and there are none
-    estimators_asked: str | None  # in place of the recipe's, joined by blanks
+    estimators_asked: str | None  # in place of the recipe's: a JSON list of names and folders
     runs: list[Run]  # whose estimates doubt the labels
     cross_fit: bool
     notes: list[str]
@@ -116,7 +116,7 @@ def resolve_settings(
     recipe: str | Path | None = None,
     detector: str | None = None,
     detector_model: str | Path | None = None,
-    estimators: Sequence[str] | None = None,
+    estimators: Sequence[str | Path] | None = None,
 ) -> CurateSettings:
     """Find and check everything that `curate` is asked for; nothing is written. The arguments are those of `curate`.
 
@@ -130,6 +130,7 @@ def resolve_settings(
     before = read_state(manifest) if manifest.exists() else None
     if before is not None:
         must_be_of(manifest, before.meta.get("dataset"), card.name)
+    named = None if estimators is None else [str(name) for name in estimators]
     notes: list[str] = []
     folder = _root(root, card, before, notes)
     release = read_release(card, folder)
@@ -152,17 +153,17 @@ def resolve_settings(
             _must_not_lose_pictures(release, manifest)
         model = Path(detector_model) if detector_model else None
         chosen = _detector(manifest, before, detector, model, loaded.observe.second_detector, notes)
-        wanted = loaded.observe.estimators if estimators is None else estimators
+        wanted = loaded.observe.estimators if named is None else named
         if chosen is None and (wanted or loaded.observe.identities != "none"):
             notes.append("Without faces no age is estimated and no identity compared.")
             observers = Observers()
         else:
             ready, runs, cross_fit = _estimators(wanted, notes)
-            notes += _not_asked_for(loaded, compiled, estimators)
+            notes += _not_asked_for(loaded, compiled, named)
             observers = Observers(chosen, ready, _embedder(loaded))
     else:
         notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
-    asked = None if estimators is None else " ".join(estimators)
+    asked = None if named is None else json.dumps(named)
     return CurateSettings(
         card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, runs, cross_fit, notes
     )

@@ -48,9 +48,9 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
 
     estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
     (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
-    list of 100, of the ages 0 to 99), which say more than estimate and spread; and, where some faces may be somebody
-    else's, `sure` (whether the face is known to be the subject's): the model is fitted to those only, where there are
-    enough, for the faces of bystanders would pass for errors of the estimators.
+    list of 100, of the ages 0 to 99; NULL for a record without), which say more than estimate and spread; and, where
+    some faces may be somebody else's, `sure` (whether the face is known to be the subject's): the model is fitted to
+    those only, where there are enough, for the faces of bystanders would pass for errors of the estimators.
 
     label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
     of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
@@ -98,7 +98,7 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
 class _View:
     """What one estimator says of each record. there: (N,) whether it says anything. estimate, spread: (N,) years.
 
-    probabilities: (N, 100), or None.
+    probabilities: (N, 100), all equal where it gives none for a record; None where it gives them for no record.
     """
 
     there: NDArray[np.bool_]
@@ -121,9 +121,10 @@ class _View:
         there = np.zeros(n, dtype=bool)
         there[place] = True
         probabilities = None
-        if "probabilities" in rows.columns and rows["probabilities"].null_count() == 0:
+        if "probabilities" in rows.columns and rows["probabilities"].null_count() < len(rows):
+            given = rows.select("n", "probabilities").drop_nulls()
             probabilities = np.full((n, CLASSES), 1 / CLASSES, np.float32)
-            probabilities[place] = rows["probabilities"].explode().to_numpy().reshape(-1, CLASSES)
+            probabilities[given["n"].to_numpy()] = given["probabilities"].explode().to_numpy().reshape(-1, CLASSES)
         spread = spread_out(column("spread"))
         spread[~(spread > 0)] = np.nan
         return cls(there, spread_out(rows["estimate"]), spread, probabilities)

@@ -10,7 +10,32 @@ import duckdb
 import polars as pl
 
 from agebench.manifest.renewal import Derived
-from agebench.manifest.store import open_manifest
+from agebench.manifest.store import open_manifest, query
+
+
+def frame_digest(frame: pl.DataFrame) -> str:
+    """SHA-256 over the names and values of a frame's columns; the order of rows and columns counts.
+
+    It depends on the values alone, not on a library's memory layout or number formatting, so it stays the same when
+    Polars, Arrow or DuckDB are upgraded. Of each column the NULLs are hashed as a mask, then the values: text as UTF-8
+    with its lengths, floats as 64-bit IEEE 754, everything else (whole numbers, booleans, dates as days since 1970) as
+    64-bit integers; little-endian.
+    """
+    found = hashlib.sha256()
+    for column in frame:
+        found.update(f"{column.name}\0{len(column)}\0".encode())
+        found.update(column.is_null().to_numpy().tobytes())
+        values = column.drop_nulls()
+        if values.is_empty():
+            continue
+        if values.dtype == pl.String:
+            found.update(b"text" + values.str.len_bytes().to_numpy().astype("<i8").tobytes())
+            found.update("".join(values.to_list()).encode())
+        elif values.dtype.is_float():
+            found.update(b"float" + values.to_numpy().astype("<f8").tobytes())
+        else:
+            found.update(b"integer" + values.to_physical().cast(pl.Int64).to_numpy().astype("<i8").tobytes())
+    return found.hexdigest()
 
 
 def label_fingerprint(records: pl.DataFrame) -> str:
@@ -41,10 +66,12 @@ def derive_contents(manifest: Path, request: object) -> Derived:
 
 def content_digest(con: duckdb.DuckDBPyConnection) -> str:
     """A hash over what every record's file holds, or why it could not be read: equal where nothing has changed."""
-    said = "coalesce(sha256, error, '')"
-    rows = f"string_agg(part || '/' || path || '=' || {said}, chr(10) ORDER BY record_id)"
-    sql = f"SELECT md5(coalesce({rows}, '')) FROM record LEFT JOIN content USING (part, path)"
-    return str(con.execute(sql).fetchall()[0][0])
+    return frame_digest(
+        query(
+            con,
+            "SELECT part, path, sha256, error FROM record LEFT JOIN content USING (part, path) ORDER BY record_id",
+        )
+    )
 
 
 def _stem(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from contextlib import suppress
 from pathlib import Path
@@ -88,7 +89,7 @@ def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
             command += f" --recipe {shlex.quote(recipe)}"
     asked = get_meta(con, "estimators_asked")
     if asked is not None:
-        command += "".join(f" --estimator {shlex.quote(name)}" for name in asked.split() or ["none"])
+        command += "".join(f" --estimator {shlex.quote(name)}" for name in json.loads(asked) or ["none"])
     return command
 
 

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 import duckdb
 import polars as pl
 
+from agebench.manifest.fingerprints import frame_digest
+from agebench.manifest.store import query
+
 AGES = (0, 99)  # the age classes, inclusive
 
 
@@ -58,16 +61,16 @@ def copies_by_rule(rows: pl.DataFrame, *, per_class: int, thin_ages: tuple[int, 
 def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
     """Hash over the curated records, their pictures, ages and the faces that people chose: what a plan or a run was
     made from."""
-    sql = """
-        SELECT md5(coalesce(string_agg(
-            kept.part || '/' || kept.path || '=' || age || '#' || coalesce(sha256, '')
-            || CASE WHEN box_w IS NULL THEN '' ELSE '@' || concat_ws(' ', box_x, box_y, box_w, box_h) END,
-            chr(10) ORDER BY record_id), ''))
-        FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
-        LEFT JOIN (SELECT record_id, box_x, box_y, box_w, box_h FROM decision WHERE box_w IS NOT NULL)
-            USING (record_id)
-    """
-    return str(con.execute(sql).fetchall()[0][0])
+    return frame_digest(
+        query(
+            con,
+            """SELECT kept.part, kept.path, age, sha256, box_x, box_y, box_w, box_h
+               FROM kept LEFT JOIN content ON content.part = kept.part AND content.path = kept.path
+               LEFT JOIN (SELECT record_id, box_x, box_y, box_w, box_h FROM decision WHERE box_w IS NOT NULL)
+                   USING (record_id)
+               ORDER BY record_id""",
+        )
+    )
 
 
 def outdate_plans(con: duckdb.DuckDBPyConnection) -> None:

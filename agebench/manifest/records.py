@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -10,7 +9,7 @@ import duckdb
 import polars as pl
 
 from agebench.manifest.derivations import DERIVATIONS
-from agebench.manifest.fingerprints import label_fingerprint
+from agebench.manifest.fingerprints import frame_digest, label_fingerprint
 from agebench.manifest.plans import outdate_plans
 from agebench.manifest.renewal import derivations_made, forget, mark_made
 from agebench.manifest.store import get_meta, query, set_meta
@@ -30,7 +29,7 @@ def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders
     frame = records.select(RECORD_COLUMNS).with_columns(pl.col(pl.Float64).fill_nan(None))  # NaN > 0.4 is true in SQL
     places = json.dumps({part: str(folder.absolute()) for part, folder in sorted(folders.items())})
     set_meta(con, folders=places)
-    digest = hashlib.sha256(frame.hash_rows(seed=0).to_numpy().tobytes()).hexdigest()
+    digest = frame_digest(frame)
     known = derivations_made(con).get("records")
     if known is not None and known.inputs_hash == digest:
         return False

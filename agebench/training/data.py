@@ -5,7 +5,6 @@ Everything here is a function of (seed, step), so that a resumed training sees w
 
 from __future__ import annotations
 
-import hashlib
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from agebench.errors import NothingCurated, RecipeError, UsageError
+from agebench.manifest.fingerprints import frame_digest
 
 Ints = NDArray[np.int64]
 COLUMNS = ("part", "path", "sha256", "age", "group_id", "photograph_id", "split", "copies")
@@ -76,7 +76,7 @@ class TrainingData:
         copies = records["copies"].cast(pl.Int64).to_numpy()
         if not (copies > 0).any():
             raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
-        own = fingerprint or hashlib.sha256(records.select(COLUMNS).write_csv().encode()).hexdigest()
+        own = fingerprint or frame_digest(records.select(COLUMNS))
         return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, records, own)
 
     def on_side(self, side: str) -> NDArray[np.bool_]:

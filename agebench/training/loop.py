@@ -1,7 +1,8 @@
 """The training loop, top to bottom: network, data, step, schedule, log, validation, checkpoint.
 
-Data order, augmentation and dropout are functions of (seed, step), so a killed and resumed training ends with the
-weights of an undisturbed one. Devices, precision and several processes are Fabric's.
+Data order, augmentation and dropout are functions of (seed, step), each of its own, so a killed and resumed training
+ends with the weights of an undisturbed one, and changing one of them leaves the draws of the others as they are.
+Devices, precision and several processes are Fabric's.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 
 Progress = Callable[[int, int, float, float], None]
 LOG_EVERY = 20  # steps between lines of metrics.jsonl
+AUGMENTATION, DROPOUT = 1, 2  # streams of random numbers, each with seeds of its own
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ def fit(
             rate = rate_at(how, step - 1)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            generator.manual_seed(_mix(seed, step, fabric.global_rank))
-            torch.manual_seed(_mix(seed, step, fabric.global_rank))  # dropout
+            generator.manual_seed(_mix(AUGMENTATION, seed, step, fabric.global_rank))
+            torch.manual_seed(_mix(DROPOUT, seed, step, fabric.global_rank))
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
             loss = loss_of(network(normalise(augment(pictures, recipe.augment, generator))), ages)
             optimiser.zero_grad()
@@ -144,7 +146,7 @@ def fit(
             logging = step % LOG_EVERY == 0 or step == how.steps or validating or saving
             if not logging and device.type != "cpu":  # reading the loss would wait for the accelerator
                 continue
-            _must_be_finite(losses, step, recipe)
+            _must_be_finite(losses, step, recipe, fabric)
             if on_progress and fabric.is_global_zero:
                 try:
                     on_progress(step, how.steps, losses[-1].item(), rate)
@@ -203,8 +205,13 @@ def _load(checkpoint: Path) -> dict[str, Any]:
         ) from error
 
 
-def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe) -> None:
-    values = torch.stack(losses).tolist()
+def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe, fabric: Fabric) -> None:
+    """Raises RunError where a loss of any process is not finite: in every process, so that none waits for another.
+
+    losses: of the steps up to `step`, as many in every process.
+    """
+    # a mean is finite only where all losses are
+    values = cast(Tensor, fabric.all_reduce(torch.stack(losses), reduce_op="mean")).tolist()
     wrong = [n for n, value in enumerate(values) if not math.isfinite(value)]
     if wrong:
         raise RunError(
@@ -215,7 +222,7 @@ def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe) -> Non
 
 
 def _mix(*numbers: int) -> int:
-    """One seed from several, unlike for unlike numbers."""
+    """One seed from several numbers; other numbers give another seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -28,7 +28,7 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
             whole[table], wrong = _completed(table, data[table])
             mistakes += wrong
     if recipe is None or mistakes:
-        raise mistaken(path, mistakes)
+        raise mistaken(path, list(dict.fromkeys(mistakes)))  # an unknown key is seen by both
     return recipe.model_copy(update=whole)
 
 

@@ -102,7 +102,7 @@ def curate(
     recipe: str | Path | None = None,
     detector: str | None = None,
     detector_model: str | Path | None = None,
-    estimators: Sequence[str] | None = None,
+    estimators: Sequence[str | Path] | None = None,
     engine: Engine = "local",
     ray_address: str | None = None,
     workers: int | None = None,
@@ -122,7 +122,7 @@ def curate(
         detector: A name of the registry, `auto` or `none`; the one that the manifest was observed with by default.
         detector_model: For the detector `insightface`: an ONNX file, or a pack's folder or name.
         estimators: What doubts the claimed ages, in place of the recipe's own list: `ready`, `cross-fit`, names of the
-            registry, finished runs.
+            registry, finished runs by id or folder.
         engine: What observes, processes of this machine (`local`) or Ray Data (`ray`); the rows are the same.
         ray_address: The cluster of the engine `ray`; this machine by default.
         workers: Worker processes, one a core by default.
@@ -244,7 +244,7 @@ def forecast(
     recipe: str | Path | None = None,
     detector: str | None = None,
     detector_model: str | Path | None = None,
-    estimators: Sequence[str] | None = None,
+    estimators: Sequence[str | Path] | None = None,
     engine: Engine = "local",
     ray_address: str | None = None,
     workers: int | None = None,

@@ -35,7 +35,9 @@ class ManifestStatus:
     recipe: str | None = None
     detector: str | None = None
     plans: list[str] = field(default_factory=list)
+    stale_plans: list[str] = field(default_factory=list)  # those of them that are older than the curated rows
     problems: list[str] = field(default_factory=list)
+    outdated: bool = False  # something other than a plan is to be made again
     curate: str = ""  # the command that curates it again as it was
     trains: bool = False  # its card has the role *train*
     curating: int | None = None  # the process that curates it at the moment
@@ -106,9 +108,8 @@ def _manifest(path: Path) -> ManifestStatus:
         answers_wait = judged and folding.answers_wait(path, state)
     except AgebenchError as error:
         return ManifestStatus(path, path.stem, problems=[error.message], curating=process)
-    problems = [
-        f"the plan '{facts.plan}' is older than the curated rows" for facts in found if facts.curated != fingerprint
-    ]
+    stale = [facts.plan for facts in found if facts.curated != fingerprint]
+    problems: list[str] = []
     trains = False
     if process is not None:
         problems.append(f"process {process} is curating it")
@@ -131,9 +132,10 @@ def _manifest(path: Path) -> ManifestStatus:
             problems.append(f"the card {dataset} has changed since")
     except AgebenchError as error:
         problems.append(error.message.splitlines()[0])
+    told = [f"the plan '{plan}' is older than the curated rows" for plan in stale]
     return ManifestStatus(
-        path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe,
-        meta.get("detector"), [facts.plan for facts in found], problems, again, trains, process,
+        path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe, meta.get("detector"),
+        [facts.plan for facts in found], stale, told + problems, bool(problems), again, trains, process,
     )  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def _next(
     releases: dict[str, bool], manifests: list[ManifestStatus], runs: list[Listed], runs_dir: Path
 ) -> tuple[str, str]:
     for m in manifests:
-        if m.curate and m.curating is None and any("plan" not in p for p in m.problems):
+        if m.curate and m.curating is None and m.outdated:
             return m.curate, f"{m.path}: " + "; ".join(m.problems)
     waiting = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
     if waiting:
@@ -168,7 +170,7 @@ def _next(
             return chosen.curate or "agebench ls pipelines", (
                 f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
             )
-        if not chosen.plans or any("plan" in p for p in chosen.problems):
+        if not chosen.plans or chosen.stale_plans:
             return f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
         if not runs:
             return f"agebench train{name}", "there is no run yet"

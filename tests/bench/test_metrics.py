@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agebench.bench.metrics import cumulative_score, mae, mae_interval
+from agebench.bench.metrics import cumulative_score, mae, mae_interval, within_sampling_error
 
 ERRORS = np.array([1.0, -2.0, 5.0, 5.01, -12.0])
 
@@ -76,3 +78,25 @@ def test_the_interval_lies_among_the_errors_and_is_the_same_every_time(
     if interval is not None:
         assert np.abs(errors).min() - 1e-9 <= interval[0] <= interval[1] + 1e-9
         assert interval[1] <= np.abs(errors).max() + 1e-9
+
+
+def test_the_mae_is_the_same_to_the_last_digit_whatever_the_order_of_the_errors() -> None:
+    errors = np.random.default_rng(0).gamma(2, 3, 55_000)
+    exact = float(sum(map(Fraction, errors.tolist())) / len(errors))
+    assert {mae(errors), mae(errors[::-1]), mae(np.sort(errors))} == {exact}
+
+
+@pytest.mark.parametrize("people", [5, 300])
+def test_intervals_of_other_draws_agree_and_those_of_other_errors_do_not(people: int) -> None:
+    rng = np.random.default_rng(1)
+    subjects = [f"s{n % people}" for n in range(600)]
+    errors = rng.gamma(2, 3, people)[np.arange(600) % people] + rng.normal(0, 1, 600)
+    for seed in range(1, 20):
+        other = mae_interval(errors, subjects, seed=seed)
+        assert other is not None
+        assert within_sampling_error(other, errors, subjects)
+    low, high = mae_interval(errors, subjects) or (0, 0)
+    tenth = (high - low) / 10
+    for wrong in ((low - tenth, high), (low, high + tenth), (low + tenth, high - tenth)):
+        assert people < 10 or not within_sampling_error(wrong, errors, subjects)
+    assert not within_sampling_error((low - 1, high - 1), errors, subjects)

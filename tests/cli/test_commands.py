@@ -6,9 +6,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -193,6 +195,24 @@ def test_status_proposes_no_curate_where_one_runs(workshop: Path, agebench: Run)
     assert found["why"].endswith("observations wait to be folded in")
 
 
+def test_status_takes_no_name_for_a_reason(workshop: Path, agebench: Run) -> None:
+    """A recipe whose name has the word `plan` in it, and which has changed since."""
+    shutil.rmtree(workshop / "data" / "utkface")
+    assert agebench("cp", "imdb-wiki-paper", "plan-b", cwd=workshop).status == 0
+    curated = agebench("curate", "imdb-wiki", "--recipe", "plan-b", "--estimator", "none", cwd=workshop)
+    assert curated.status == 0, curated.err
+    assert agebench("balance", "--per-class", 2, cwd=workshop).status == 0
+    fresh = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert fresh["next_command"].startswith("agebench report")
+    recipe = workshop / "pipelines" / "plan-b.toml"
+    recipe.write_text(re.sub("^title = .*", 'title = "t"', recipe.read_text(), count=1, flags=re.MULTILINE))
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert found["next_command"].startswith("agebench curate imdb-wiki")
+    assert "recipe plan-b has changed" in found["why"]
+    [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
+    assert (ours["outdated"], ours["stale_plans"]) == (True, [])
+
+
 def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
     assert agebench("cp", "utkface", "chips", cwd=tmp_path).status == 0
     card = tmp_path / "manifests" / "chips.toml"
@@ -277,6 +297,17 @@ def test_verify_computes_everything_again(
     assert done.status == 1
     [problem] = json.loads(done.out)["problems"]
     assert next(iter(change)) in problem
+
+
+def test_verify_says_where_an_interval_was_drawn_by_other_versions(workshop: Path, agebench: Run, run_id: str) -> None:
+    file = workshop / "runs" / run_id / "predictions" / "morph.json"
+    kept = json.loads(file.read_text())
+    assert kept["versions"] == {name: version(name) for name in ("numpy", "scipy")}
+    file.write_text(json.dumps(kept | {"versions": {"numpy": "1.0", "scipy": "1.1"}}))
+    done = agebench("report", "--verify", "--json", cwd=workshop)
+    assert done.status == 0
+    [told] = [text for text in json.loads(done.out)["verified"] if "on morph" in text]
+    assert "scipy 1.1" in told
 
 
 def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:

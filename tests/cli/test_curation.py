@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,20 @@ def test_a_finished_run_doubts_the_labels(workshop: Path, agebench: Run, run_id:
     assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in found.items() if k != "seconds"} | {
         "observed": 0
     }
+
+
+def test_a_run_that_lies_elsewhere_is_an_estimator_by_its_folder(workshop: Path, agebench: Run, run_id: str) -> None:
+    folder = workshop / "of a colleague" / "my run"
+    shutil.move(workshop / "runs" / run_id, folder.parent / run_id)
+    (folder.parent / run_id).rename(folder)
+    shutil.rmtree(workshop / "data" / "utkface")
+    found = curate(agebench, workshop, "--estimator", "of a colleague/my run")
+    assert (found["estimators"], found["not_run"]) == (["my run"], [])
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb", write=True) as con:
+        forget(con, ["verdicts"])
+    words = shlex.split(json.loads(agebench("status", "--json", cwd=workshop).out)["next_command"])
+    assert words[-2:] == ["--estimator", "of a colleague/my run"]
+    assert agebench(*words[1:], cwd=workshop).status == 0
 
 
 def test_networks_trained_on_the_release_itself_doubt_its_labels(

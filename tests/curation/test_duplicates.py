@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,36 @@ def crowd(n: int, rng: np.random.Generator) -> pl.DataFrame:
         "inset_phash": pl.Series(words[:, 1:5]).cast(pl.List(pl.UInt64)),
         "edges": pl.Series(words[:, 5:]).cast(pl.List(pl.UInt64)),
     })  # fmt: skip
+
+
+def test_any_four_differing_bits_leave_two_parts_of_a_hash_equal() -> None:
+    masks = np.array(duplicates.MASKS, np.int64).view(np.uint64)
+    bits = np.uint64(1) << np.array(list(combinations(range(64), duplicates.FOUND)), np.uint64)
+    assert duplicates.FOUND == 4
+    assert ((np.bitwise_or.reduce(bits, axis=1)[:, None] & masks) == 0).any(1).all()
+
+
+def differing(bits: int, rng: np.random.Generator, n: int) -> np.ndarray:
+    """(n,) words with so many bits set, drawn at random."""
+    places = rng.permuted(np.tile(np.arange(64, dtype=np.uint64), (n, 1)), axis=1)[:, :bits]
+    return np.bitwise_or.reduce(np.uint64(1) << places, axis=1)
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_all_pairs_up_to_four_bits_apart_are_found_and_none_beyond_six(bits: int) -> None:
+    n, rng = 400, np.random.default_rng(bits)
+    originals = crowd(n, rng)
+    apart = differing(bits, rng, n)
+    copies = originals.with_columns(
+        pl.col("record_id") + n, sha256=pl.format("copy {}", "sha256"), phash=originals["phash"].to_numpy() ^ apart
+    )
+    groups = dict(near_duplicates(pl.concat([originals, copies])).select("record_id", "near_group").iter_rows())
+    found = np.array([groups.get(i) == i and groups.get(i + n) == i for i in range(n)])
+    masks = np.array(duplicates.MASKS, np.int64).view(np.uint64)
+    meet = ((apart[:, None] & masks) == 0).any(1)  # two parts are equal
+    assert np.array_equal(found, meet if bits <= duplicates.FAR else np.zeros(n, bool))
+    share = {5: 0.89, 6: 0.71}.get(bits, 1.0 if bits <= duplicates.FOUND else 0.0)
+    assert found.mean() == pytest.approx(share, abs=0.05)
 
 
 def test_many_pictures_with_one_hash_are_one_group() -> None:

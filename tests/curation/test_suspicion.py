@@ -121,6 +121,22 @@ def test_probabilities_serve_where_they_mean_something_and_do_no_harm_where_they
     assert area[2] > area[0] - 0.02
 
 
+def test_a_record_without_probabilities_takes_them_from_no_other_record() -> None:
+    true, claimed, _ = people(2000, 0.15)
+    centre = true + np.random.default_rng(3).normal(0, 4, len(true))
+    probabilities = norm.pdf(YEARS, centre[:, None], 4) + 1e-9
+    probabilities /= probabilities.sum(1, keepdims=True)
+    rows = said(true, claimed).with_columns(probabilities=pl.Series(probabilities.tolist()))
+    lacking = rows.with_columns(pl.when(pl.col("record_id") != 9).then("probabilities").alias("probabilities"))
+    none = rows.with_columns(pl.when(pl.col("record_id") < 0).then("probabilities").alias("probabilities"))
+    whole, one_lacks, plain = (label_suspicion(one)["suggested_age"].to_numpy() for one in (rows, lacking, none))
+    others = np.arange(len(true)) != 9
+    assert abs(one_lacks - whole)[others].max() < 0.1
+    assert abs(plain - whole)[others].mean() > 1
+    assert abs(one_lacks - true)[others].mean() < abs(plain - true)[others].mean() - 1
+    assert np.isfinite(one_lacks[9])
+
+
 def test_what_is_missing_flows_through() -> None:
     true, claimed, _ = people(300, 0.1)
     rows = said(true, claimed).with_columns(

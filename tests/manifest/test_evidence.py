@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import math
 import os
+import struct
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +20,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from agebench import processes
 from agebench.curation.observing.parts import (
     PART_SCHEMA,
     PartWriter,
+    curating,
     fold_parts,
     one_at_a_time,
     parts_folder,
@@ -24,8 +32,9 @@ from agebench.curation.observing.parts import (
     write_part,
 )
 from agebench.errors import ManifestBusy
+from agebench.manifest import fingerprints
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.manifest.fingerprints import label_fingerprint
+from agebench.manifest.fingerprints import frame_digest, label_fingerprint
 from agebench.manifest.records import write_records
 from agebench.manifest.store import open_manifest, query, set_meta
 
@@ -203,6 +212,36 @@ def test_two_processes_do_not_observe_for_one_manifest(build: Build) -> None:
     assert not parts_folder(path).exists()
 
 
+def test_a_process_that_took_the_number_of_a_dead_one_is_not_curating(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = build(1)
+    with one_at_a_time(path):
+        assert curating(path) == os.getpid()
+        monkeypatch.setattr(processes, "_started", lambda process: "later")  # as killed, and its number given again
+        assert curating(path) is None
+        with pytest.raises(ManifestBusy, match="Another process is curating"), one_at_a_time(path):
+            pass
+        monkeypatch.setattr(processes, "_started", lambda process: "")  # a system that does not say: the number decides
+        assert curating(path) == os.getpid()
+    assert curating(path) is None
+
+
+def test_a_process_keeps_its_name_while_it_lives_and_loses_it_when_it_ends() -> None:
+    told = (
+        "import sys; from agebench.processes import this_process; print(this_process(), flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    name = process.stdout.readline().strip()
+    assert name.split()[0] == str(process.pid)
+    assert processes.running(name) == process.pid
+    process.communicate("")
+    assert processes.running(name) is None
+    assert processes.running("") is None
+    assert processes.running("no number") is None
+
+
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "zeros", "other columns"])
 def test_a_broken_part_file_is_left_out_and_removed(build: Build, damage: str) -> None:
     path = build(2)
@@ -251,6 +290,77 @@ def test_labels_fingerprint_alike_wherever_the_files_lie() -> None:
     other = pl.DataFrame({"path": ["a/É1.JPG", "a/b.jpg"], "age": [4, None]})
     assert label_fingerprint(one) == label_fingerprint(moved)
     assert label_fingerprint(one) != label_fingerprint(other)
+
+
+def test_a_digest_is_of_the_values_alone_and_of_all_of_them() -> None:
+    frame = pl.DataFrame({
+        "text": ["a", None, "é", ""], "number": pl.Series([1, 2, None, -4], dtype=pl.Int32),
+        "share": [0.1, -math.inf, None, 1e300], "day": [date(1970, 1, 2), None, None, date(2000, 1, 1)],
+        "yes": [True, False, None, None], "nothing": [None] * 4,
+    })  # fmt: skip
+    # worked out from the docstring, once and for all: whatever is upgraded, this number stays
+    told = hashlib.sha256()
+    for name, mask, kind, values in (
+        ("text", (0, 1, 0, 0), b"text", struct.pack("<3q", 1, 2, 0) + "aé".encode()),
+        ("number", (0, 0, 1, 0), b"integer", struct.pack("<3q", 1, 2, -4)),
+        ("share", (0, 0, 1, 0), b"float", struct.pack("<3d", 0.1, -math.inf, 1e300)),
+        ("day", (0, 1, 1, 0), b"integer", struct.pack("<2q", 1, 10957)),
+        ("yes", (0, 0, 1, 1), b"integer", struct.pack("<2q", 1, 0)),
+        ("nothing", (1, 1, 1, 1), b"", b""),
+    ):
+        told.update(name.encode() + b"\0" + b"4\0" + bytes(mask) + kind + values)
+    assert frame_digest(frame) == told.hexdigest()
+    wider = frame.with_columns(pl.col("number").cast(pl.Int64), pl.col("nothing").cast(pl.String))
+    chunks = pl.concat([wider.head(1), wider.tail(3)], rechunk=False)
+    assert frame_digest(chunks) == frame_digest(frame)
+    others = [frame.reverse(), frame.select(reversed(frame.columns)), frame.with_columns(text=pl.lit("a")),
+              frame.with_columns(pl.col("text").fill_null("")), frame.rename({"yes": "no"})]  # fmt: skip
+    assert len({frame_digest(one) for one in (frame, *others)}) == 6
+
+
+def test_a_polars_that_hashes_and_prints_otherwise_changes_no_identity(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agebench.manifest.plans import curated_fingerprint
+    from agebench.recipes import digest, load_curation_recipe
+    from agebench.training.data import TrainingData
+
+    path, frame, recipe = build(20), records(20), load_curation_recipe("imdb-wiki-paper")
+    drawn = frame.select(
+        "part",
+        "path",
+        "age",
+        sha256=pl.lit("s"),
+        group_id=pl.lit("g"),
+        copies=pl.lit(1),
+        photograph_id=pl.lit(0),
+        split=pl.lit("train"),
+    )
+
+    def identities() -> list[str]:
+        data = TrainingData.from_records([], range(20), drawn)  # type: ignore[arg-type]
+        with open_manifest(path) as con:
+            return [curated_fingerprint(con), data.fingerprint(), digest(recipe)]
+
+    before = identities()
+    monkeypatch.setattr(pl.DataFrame, "hash_rows", lambda self, **_: pl.Series([1] * len(self), dtype=pl.UInt64))
+    monkeypatch.setattr(pl.DataFrame, "write_csv", lambda self: "other")
+    monkeypatch.setattr(type(recipe), "model_dump_json", lambda self, **_: "other")
+    assert identities() == before
+    with open_manifest(path, write=True) as con:
+        assert not write_records(con, frame, {"p": path.parent})  # nothing is made anew
+
+
+def test_nothing_is_identified_by_a_hash_of_python_or_polars() -> None:
+    package = Path(fingerprints.__file__).parents[1]
+    calls = [
+        f"{file.relative_to(package)}:{node.lineno}"
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and (getattr(node.func, "id", None) == "hash" or getattr(node.func, "attr", None) in ("hash_rows", "hash"))
+    ]
+    assert calls == []
 
 
 def test_a_manifest_is_stored_so_that_older_duckdbs_read_it(build: Build) -> None:

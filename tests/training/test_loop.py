@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -20,7 +21,9 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from agebench.errors import Interrupted, RunError
-from agebench.recipes import Training
+from agebench.recipes import Augment, ModelRecipe, Training
+from agebench.training import loop
+from agebench.training.augment import augment
 from agebench.training.data import TrainingData
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
@@ -154,6 +157,89 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     one, again, other = (train_run(tiny(), data, runs_dir=tmp_path, seed=seed) for seed in (1, 1, 2))
     assert same_weights(one.path, again.path)
     assert not same_weights(one.path, other.path)
+
+
+def draws(recipe: ModelRecipe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[torch.Tensor]]:
+    """What each step of a training reads and draws: pictures, augmentation, dropout (100 random numbers each)."""
+    found: dict[str, list[torch.Tensor]] = {"pictures": [], "augmentation": [], "dropout": []}
+
+    def watched(pictures: torch.Tensor, how: Augment, generator: torch.Generator) -> torch.Tensor:
+        found["pictures"].append(pictures.clone())
+        found["augmentation"].append(torch.rand(100, generator=generator.clone_state()))
+        changed = augment(pictures, how, generator)
+        found["dropout"].append(torch.rand(100, generator=torch.default_generator.clone_state()))
+        return changed
+
+    monkeypatch.setattr(loop, "augment", watched)
+    train_run(recipe, data_of(), runs_dir=runs, seed=4)
+    return found
+
+
+def test_augmentation_dropout_and_the_order_of_batches_draw_from_seeds_of_their_own(tmp_path, monkeypatch):
+    recipe = tiny()
+    augmented = recipe.model_copy(update={"augment": Augment(flip=False, crop=0.3, rotate=20, colour=0.5, gray=0.5)})
+    network = recipe.network.model_copy(update={"dropout": 0.5})
+    dropped = recipe.model_copy(update={"network": network})
+    before, other_augmentation, other_dropout = (
+        draws(one, tmp_path, monkeypatch) for one in (recipe, augmented, dropped)
+    )
+    assert network.settings["dropout"] == 0.5
+    for what, steps in before.items():
+        for after in (other_augmentation, other_dropout):
+            assert all(torch.equal(a, b) for a, b in zip(steps, after[what], strict=True))
+    drawn = [tuple(step.tolist()) for what in ("augmentation", "dropout") for step in before[what]]
+    assert len(set(drawn)) == len(drawn) == 2 * recipe.train.steps  # neither repeats the other or itself
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+from conftest import data_of, tiny
+from lightning_fabric import Fabric
+from agebench.errors import RunError
+from agebench.training import loop
+from agebench.training.runs import train_run
+
+torch.set_num_threads(1)
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+rank, make_loss = fabric.global_rank, loop.make_loss
+
+def of_one_process(recipe):
+    plain, calls = make_loss(recipe), []
+
+    def loss(logits, ages):
+        calls.append(1)
+        return plain(logits, ages) * (float("nan") if (rank, len(calls)) == (1, {nan_at}) else 1)
+
+    return loss
+
+loop.make_loss = of_one_process
+try:
+    train_run(tiny(), data_of(), runs_dir=Path({runs!r}), fabric=fabric)
+    said = "complete"
+except RunError as error:
+    said = str(error)
+Path({runs!r}, f"said-{{rank}}").write_text(said)
+"""
+
+
+@pytest.mark.parametrize("nan_at", [4, 0])
+def test_all_processes_stop_together_where_the_loss_of_one_is_not_a_number(tmp_path, nan_at):
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), runs=str(tmp_path), nan_at=nan_at))
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        told = process.communicate(timeout=120)[1].decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    said = {rank: path.read_text() for rank in (0, 1) if (path := tmp_path / f"said-{rank}").exists()}
+    assert said.keys() == {0, 1}, told
+    assert said[0] == said[1]
+    assert ("nan at step 4" in said[0]) if nan_at else (said[0] == "complete")
 
 
 def test_reader_processes_change_nothing(tmp_path, data):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from agebench import registry
 from agebench.errors import RecipeError
 from agebench.recipes import load_model_recipe
 from agebench.resources import shipped_folder
@@ -94,6 +98,44 @@ rate = -1.0
         resolve_recipe(str(path))
     for told in ("network", "2 stages", "encodng", "encoding", "loss.name", "train.steps", "train.rate"):
         assert told in str(caught.value)
+
+
+OTHER_SETTINGS = """
+import sys
+from agebench.errors import RecipeError
+from agebench.recipes import load_model_recipe
+from agebench.workflows.catalogue import list_declarations
+
+try:
+    load_model_recipe("mine")
+except RecipeError as error:
+    print(error)
+print([row["valid"] for row in list_declarations()["models"] if row["name"] == "mine"])
+print("torch" in sys.modules)
+"""
+
+
+def test_a_setting_of_another_loss_or_network_is_a_mistake_that_is_seen_without_torch(tmp_path):
+    (tmp_path / "models").mkdir()
+    shipped = (shipped_folder("models") / "cross-entropy-quick.toml").read_text(encoding="utf-8")
+    mine = shipped.replace('name = "cross-entropy-quick"', 'name = "mine"')
+    mine = mine.replace('name = "cross-entropy"', 'name = "cross-entropy"\nsigma = 5.0')
+    (tmp_path / "models" / "mine.toml").write_text(mine.replace("[network]", "[network]\nblokcs = [1]"))
+    done = subprocess.run([sys.executable, "-c", OTHER_SETTINGS], cwd=tmp_path, capture_output=True, text=True)
+    assert "loss.sigma: unknown key" in done.stdout, done.stderr
+    assert "network.blokcs: unknown key. Did you mean 'blocks'" in done.stdout
+    assert done.stdout.splitlines()[-2:] == ["[False]", "False"]
+    with pytest.raises(RecipeError, match="2 mistake") as caught:
+        resolve_recipe(str(tmp_path / "models" / "mine.toml"))
+    assert str(caught.value).count("sigma") == 1
+
+
+@pytest.mark.parametrize("kind", ["losses", "networks"])
+def test_the_settings_that_are_read_from_the_source_are_those_that_are_taken(kind):
+    for name in registry.names(kind):
+        taken = list(registry.settings_of(registry.find(kind, name)).model_fields)
+        assert registry.setting_names(kind, name) in (taken, None)
+    assert registry.setting_names("losses", "cross-entropy") == ["reduction"]
 
 
 def test_a_setting_can_be_changed_by_its_key():

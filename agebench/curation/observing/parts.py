@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from agebench.errors import ManifestBusy
 from agebench.manifest.renewal import derivations_made, forget, mark_made
 from agebench.manifest.store import query, storage_errors
+from agebench.processes import running, this_process
 
 IMAGE_FIELDS = [
     ("format", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("channels", pa.int32()),
@@ -125,12 +126,11 @@ def one_at_a_time(manifest: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            who = "Another process"
-            with suppress(OSError):
-                who = f"Process {holder.read_text(encoding='utf-8')}"
+            process = curating(manifest)
+            who = "Another process" if process is None else f"Process {process}"
             raise ManifestBusy(f"{who} is curating {manifest}.", "Wait for it, or stop it.") from error
     try:
-        holder.write_text(str(os.getpid()), encoding="utf-8")
+        holder.write_text(this_process(), encoding="utf-8")
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -142,16 +142,9 @@ def one_at_a_time(manifest: Path) -> Iterator[None]:
 def curating(manifest: Path) -> int | None:
     """The number of the process on this machine that is curating a manifest; its right is not touched by the look."""
     try:
-        process = int(_holder(manifest).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return running(_holder(manifest).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
         return None
-    try:
-        os.kill(process, 0)
-    except PermissionError:  # another user's
-        return process
-    except OSError:
-        return None
-    return process
 
 
 def _holder(manifest: Path) -> Path:
