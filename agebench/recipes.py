@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from agebench import registry, resources
 from agebench.errors import RecipeError, nearest
+from agebench.files import DECLARATION, read_file
 
 
 class Strict(BaseModel):
@@ -415,10 +416,21 @@ def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
     return RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
 
 
+def read_declaration(path: Path) -> str:
+    """The text of a card or recipe. Raises RecipeError where it is no text file of at most 1 MiB."""
+    try:
+        return read_file(path, DECLARATION).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RecipeError(
+            f"{path} cannot be read: {why or error}.", "Mend the file, or `agebench cp` a fresh copy."
+        ) from error
+
+
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_declaration(path))
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(
             f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
         ) from error

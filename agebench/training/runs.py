@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
-from agebench.files import file_hash, write_whole
+from agebench.files import file_hash, read_file, write_whole
 from agebench.recipes import ModelRecipe, digest
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
@@ -291,9 +291,11 @@ def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(read_file(path))
     except FileNotFoundError as error:
         raise RunError(f"The run {folder} has no {CARD}.", "Restore it, or train again.") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.", "Restore it, or train again.") from error
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.", "Restore it, or train again.") from error
     if not isinstance(card, dict):
