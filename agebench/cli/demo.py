@@ -12,7 +12,7 @@ from agebench.cli.balance import histogram
 from agebench.cli.curate import funnel_table
 from agebench.cli.evaluate import evaluation_json, render_evaluations
 from agebench.cli.render import Json, console, duration, plain, print_json, progress
-from agebench.cli.train import StepProgress
+from agebench.cli.train import training_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ def demo(
     console_ = console(json)
     out = out or Path("agebench-demo-small" if small else "agebench-demo")
     began = time.monotonic()
-    with progress("drawing", "pictures") as advance, StepProgress() as steps:
+    with progress("drawing", "pictures", quiet=json) as advance, training_progress(json) as steps:
         report = workflow.demo(
             out,
             workflow.SMALL if small else workflow.FULL,

@@ -31,7 +31,10 @@ def evaluate(
     from agebench.training.runs import find_run
 
     found = find_run(run, runs)
-    with progress("cropping", "faces") as crops, progress("predicting", "faces") as predictions:
+    with (
+        progress("cropping", "faces", quiet=json) as crops,
+        progress("predicting", "faces", quiet=json) as predictions,
+    ):
         results = agebench.evaluate(found, on or (), on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
     if json:

@@ -45,7 +45,7 @@ def fetch(
         if json:
             print_json({"command": "fetch", "dry_run": True, **_as_json(plan), "needs": plan.needs})
         return
-    with Stages("MB") as stages:
+    with Stages("MB", quiet=json) as stages:
         report = library.fetch(
             dataset,
             accept_licence=accept_licence,

@@ -14,20 +14,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 ManifestName = Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")]
 RunsFolder = Annotated[Path, typer.Option(help="Folder of runs.")]
-Advance = Callable[[int, int], None]
+Advance = Callable[..., None]  # done, total, and what else is to be shown
 PLAIN_SECONDS = 5.0
-UNITS = {"cross-fitting": "steps"}  # of stages that do not count faces
+TRAIN_SECONDS = 15.0
+UNITS = {"cross-fitting": "steps", "observing": "pictures"}  # of stages that do not count faces
 
 
-def console(as_json: bool = False) -> Console:
-    """Where tables and sentences go: standard output, or standard error where that carries a JSON document."""
+def console(as_json: bool = False, *, stderr: bool = False) -> Console:
+    """Where tables and sentences go: standard output, or standard error where rows take that; with `--json` nowhere."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 110
-    return Console(stderr=as_json, highlight=False, width=width, soft_wrap=False)
+    return Console(stderr=stderr, quiet=as_json, highlight=False, width=width, soft_wrap=False)
 
 
 def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: str | None = None) -> None:
@@ -49,9 +50,11 @@ def waiting(records: int) -> str:
 
 
 def notes(lines: list[str], out: Console) -> None:
-    """Things that people should know, one a line."""
+    """Things that people should know, one a line; with `--json` on standard error."""
+    if out.quiet:
+        out = console(stderr=True)
     for line in lines:
-        out.print(f"[yellow]note:[/] {plain(line)}")
+        out.print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
 
 
 def plain(text: object) -> str:
@@ -60,24 +63,35 @@ def plain(text: object) -> str:
 
 
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Advance]:
-    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line every 5 s.
+def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_SECONDS) -> Iterator[Advance]:
+    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.
 
     It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
+    A third argument is shown beside the numbers. quiet: shows nothing. every: seconds between plain lines.
     """
+    if quiet:
+        yield _nothing
+        return
     bar = _Bar(what, unit) if sys.stderr.isatty() else None
     try:
-        yield bar or _Lines(what, unit)
+        yield bar or _Lines(what, unit, every)
     finally:
         if bar:
             bar.stop()
 
 
-class Stages:
-    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own."""
+def _nothing(*_: object) -> None:
+    pass
 
-    def __init__(self, unit: str = "faces") -> None:
-        self.now, self.unit = "", unit
+
+class Stages:
+    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own.
+
+    A stage whose end is not known has the total 0: its name is shown at once.
+    """
+
+    def __init__(self, unit: str = "faces", *, quiet: bool = False) -> None:
+        self.now, self.unit, self.quiet = "", unit, quiet
         self.open = ExitStack()
 
     def __enter__(self) -> Stages:
@@ -89,12 +103,14 @@ class Stages:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self.now:
             self.open.close()
-            self.now, self.advance = stage, self.open.enter_context(progress(stage, UNITS.get(stage, self.unit)))
+            self.now = stage
+            unit = UNITS.get(stage, self.unit)
+            self.advance = self.open.enter_context(progress(stage, unit, quiet=self.quiet))
         self.advance(done, total)
 
 
 class _Bar(Progress):
-    """A bar from its first call to its last, for a terminal bears one at a time."""
+    """A bar from its first call to its last, for a terminal bears one at a time; a spinner where no end is known."""
 
     def __init__(self, what: str, unit: str) -> None:
         columns = (
@@ -107,37 +123,47 @@ class _Bar(Progress):
         self.began: float | None = None
         self.task = self.add_task(what, total=1, rate="")
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, more: str = "") -> None:
         if self.began is None or not self.live.is_started:
             self.began = time.monotonic()
-            self.reset(self.task, total=total)
+            if total == 0:
+                self.columns = (SpinnerColumn(), TextColumn("{task.description}"))
+            self.reset(self.task, total=total or None)
             self.start()
-        self.update(self.task, completed=done, total=total, rate=_rate(done, self.began, self.unit))
-        if done >= total:
+        rate = " · ".join(filter(None, (_rate(done, self.began, self.unit), more)))
+        self.update(self.task, completed=done, total=total or None, rate=rate)
+        if 0 < total <= done:
             self.stop()
 
 
 class _Lines:
     """A plain line every few seconds."""
 
-    def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
+    def __init__(self, what: str, unit: str, every: float) -> None:
+        self.what, self.unit, self.every = what, unit, every
         self.began: float | None = None
         self.last = 0.0
         self.first = 0
         self.said = False
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, more: str = "") -> None:
         now = time.monotonic()
+        if total == 0:
+            if not self.said:
+                print(f"{self.what} …", file=sys.stderr, flush=True)
+            self.said = True
+            return
         if self.began is None or done < self.first:
             self.began, self.first, self.last, self.said = now, done, now, False
             return
-        if now - self.last < PLAIN_SECONDS and not (done == total and self.said):
+        if now - self.last < self.every and not (done == total and self.said):
             return
         self.last, self.said = now, True
         did, took = done - self.first, max(now - self.began, 1e-6)
-        rest = f", {duration((total - done) * took / did)} left" if did and done < total else ""
-        print(f"{self.what}: {done:,} of {total:,}, {did / took:,.1f} {self.unit}/s{rest}", file=sys.stderr, flush=True)
+        told = [f"{done:,} of {total:,}", more, f"{did / took:,.1f} {self.unit}/s"]
+        if did and done < total:
+            told.append(f"{duration((total - done) * took / did)} left")
+        print(f"{self.what}: {', '.join(filter(None, told))}", file=sys.stderr, flush=True)
 
 
 def _rate(done: int, began: float, unit: str) -> str:

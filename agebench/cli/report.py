@@ -50,8 +50,7 @@ def report(
     from agebench.files import write_whole
 
     found = agebench.report(numbers, runs=runs, verify=verify)
-    on_error_stream = json or (out is None and kind != "rich")
-    talk = console(on_error_stream)
+    talk = console(json, stderr=out is None and kind != "rich")
     if explain is not None:
         _explain(found.tables, explain, runs, json)
         return

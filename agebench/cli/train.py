@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-import time
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, ManifestName, RunsFolder, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import (
+    TRAIN_SECONDS,
+    Json,
+    ManifestName,
+    RunsFolder,
+    console,
+    duration,
+    notes,
+    plain,
+    print_json,
+    progress,
+)
 
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainSetting
+
+SMOOTHING = 0.95  # weight of what was shown before
 
 
 def register(app: typer.Typer) -> None:
@@ -53,9 +66,9 @@ def train(
         )
 
     with (
-        progress("cropping", "faces") as crops,
-        StepProgress() as steps,
-        progress("predicting", "faces") as predictions,
+        progress("cropping", "faces", quiet=json) as crops,
+        training_progress(json) as steps,
+        progress("predicting", "faces", quiet=json) as predictions,
     ):
         report = agebench.train(
             model, manifest=manifest, plan=plan, runs=runs, changes=changes, seed=seed, resume=resume,
@@ -90,29 +103,17 @@ def _change(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-class StepProgress:
-    """Steps with loss and time left: a bar on a terminal, a line every 15 s elsewhere."""
+@contextmanager
+def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float, float | None], None]]:
+    """A callback (step, steps, loss, validation MAE) that shows them with the time left; the loss is smoothed."""
+    smoothed: float | None = None
 
-    def __enter__(self) -> StepProgress:
-        self.began: float | None = None
-        self.first = 0
-        self.last = 0.0
-        return self
+    with progress("training", "steps", quiet=quiet, every=TRAIN_SECONDS) as advance:
 
-    def __exit__(self, *_: object) -> None:
-        if sys.stderr.isatty() and self.began is not None:
-            print(file=sys.stderr)
+        def show(step: int, steps: int, loss: float, val_mae: float | None) -> None:
+            nonlocal smoothed
+            smoothed = loss if smoothed is None else SMOOTHING * smoothed + (1 - SMOOTHING) * loss
+            validated = "" if val_mae is None else f", validation MAE {val_mae:.2f} years"
+            advance(step, steps, f"loss {smoothed:.3f}{validated}")
 
-    def __call__(self, step: int, steps: int, loss: float, rate: float) -> None:
-        now = time.monotonic()
-        if self.began is None:
-            self.began, self.first, self.last = now, step, now
-            return
-        terminal = sys.stderr.isatty()
-        if now - self.last < (0.5 if terminal else 15.0) and step < steps:
-            return
-        self.last = now
-        speed = (step - self.first) / max(now - self.began, 1e-6)
-        left = duration((steps - step) / max(speed, 1e-6))
-        line = f"training: step {step:,} of {steps:,}, loss {loss:.3f}, {speed:.1f} steps/s, {left} left"
-        print(f"\r{line:<100}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        yield show

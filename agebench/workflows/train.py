@@ -69,7 +69,7 @@ def train(
     resume: bool = False,
     on_setting: Callable[[TrainSetting], None] | None = None,
     on_crops: Advance | None = None,
-    on_step: Callable[[int, int, float, float], None] | None = None,
+    on_step: Callable[[int, int, float, float | None], None] | None = None,
     on_predict: Advance | None = None,
 ) -> TrainReport:
     """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
@@ -85,7 +85,7 @@ def train(
         resume: Go on with the newest unfinished run of this recipe, seed and records.
         on_setting: Is told of the recipe, manifest and plan before training.
         on_crops: Is told of cropping.
-        on_step: Is told step, steps, loss and rate.
+        on_step: Is told step, steps, loss and the last validation MAE in years.
         on_predict: Is told of predicting the test sets.
 
     Raises:
