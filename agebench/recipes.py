@@ -393,6 +393,9 @@ def read_model_recipe(
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
     recipe, mistakes = _validated(path, _changed(path, changes), kind)
     if recipe is None:
+        if changes:
+            _load(path, kind)  # raises where the file itself is at fault
+            raise wrong_changes(path, mistakes)
         raise mistaken(path, mistakes)
     return recipe
 
@@ -406,7 +409,7 @@ def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
         for table in tables:
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"--set {key}: '{table}' is no table of {path.name}.")
+                raise RecipeError(f"`--set {key}`: '{table}' is no table of {path.name}.")
         place[last] = value
     return data
 
@@ -414,6 +417,14 @@ def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
 def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
     """The error that lists what is wrong with a file."""
     return RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
+
+
+def wrong_changes(path: Path, mistakes: list[str]) -> RecipeError:
+    """The error that lists what is wrong with changes to a file that has no mistake itself."""
+    return RecipeError(
+        f"`--set` does not fit {path.stem}:\n  " + "\n  ".join(mistakes) + "\n",
+        f"`agebench show {path.stem}` prints the keys that it has.",
+    )
 
 
 def read_declaration(path: Path) -> str:

@@ -57,7 +57,10 @@ def add(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Make a dataset of your own pictures: read their labels, show what was understood, write its card."""
+    """Make a dataset of your own labelled pictures.
+
+    It reads their labels, shows what was understood, and writes a card.
+    """
     from agebench.datasets.add import add_dataset
 
     mapped: dict[str, list[str]] = {}

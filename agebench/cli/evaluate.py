@@ -26,7 +26,10 @@ def evaluate(
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Measure a finished run on test sets; the predictions are kept with the run."""
+    """Measure a finished run on test sets.
+
+    The predictions are kept with the run.
+    """
     import agebench
     from agebench.training.runs import find_run
 
@@ -48,8 +51,17 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
         out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable", ""):
-        table.add_column(name, justify="left" if name in ("test set", "") else "right")
+    for name in (
+        "test set",
+        "n",
+        "MAE, years",
+        "95 % interval",
+        "CS(5)",
+        "no face",
+        "unreadable",
+        "is it the card's set",
+    ):
+        table.add_column(name, justify="left" if name in ("test set", "is it the card's set") else "right")
     for e in results:
         words = {True: "the set of the card", False: "not the set of the card", None: "count as the card's"}
         remark = words[e.matches_card]

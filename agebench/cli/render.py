@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +36,20 @@ def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: st
     if value not in choices:
         raise typer.BadParameter(
             f"unknown {what} '{value}'; expected one of {', '.join(choices)}.", param_hint=param_hint
+        )
+
+
+def ending(file: Path) -> str:
+    """What a file's name ends in, in lower case and without the dot."""
+    return file.suffix.lstrip(".").lower()
+
+
+def must_end_in_a_format(out: Path, format: str | None, endings: Collection[str]) -> None:
+    """Raises typer.BadParameter where no format is given and the name of a file ends in none that is known."""
+    if format is None and ending(out) and ending(out) not in endings:
+        raise typer.BadParameter(
+            f"the ending .{ending(out)} is none of {', '.join(endings)}; `--format` says which is meant.",
+            param_hint="--out",
         )
 
 

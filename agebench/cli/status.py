@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
-    """Say what is here - manifests, plans, runs - what is stale, and which command comes next."""
+    """Show manifests, plans and runs, and what comes next."""
     from rich.table import Table
 
     from agebench.workflows.status import status as look

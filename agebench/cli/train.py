@@ -52,7 +52,10 @@ def train(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on the curated, balanced records, and measure it on every test manifest that is here."""
+    """Train a network on curated records, and measure it.
+
+    It is measured on every test manifest that is here.
+    """
     changes = dict(_change(text) for text in change or [])
     import agebench
 

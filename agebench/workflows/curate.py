@@ -47,6 +47,7 @@ class CurateReport:
         recipe: Curation recipe in force.
         detector: Face detector in force; None where no faces were looked for.
         estimators: What doubted the claimed ages.
+        trains: Whether the card has the role *train*; a test set keeps its labels.
         records: Records of the release.
         observed: Pictures that were looked at now.
         reused: Records whose picture was known before.
@@ -66,6 +67,7 @@ class CurateReport:
     recipe: str
     detector: str | None
     estimators: list[str]
+    trains: bool
     records: int
     observed: int
     reused: int
@@ -178,6 +180,7 @@ def curate(
             recipe=s.recipe.name,
             detector=s.detector,
             estimators=s.estimators,
+            trains="train" in s.card.roles,
             records=len(s.release.records),
             observed=observed,
             reused=reused,
