@@ -51,17 +51,8 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
         out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for name in (
-        "test set",
-        "n",
-        "MAE, years",
-        "95 % interval",
-        "CS(5)",
-        "no face",
-        "unreadable",
-        "is it the card's set",
-    ):
-        table.add_column(name, justify="left" if name in ("test set", "is it the card's set") else "right")
+    for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable", "remark"):
+        table.add_column(name, justify="left" if name in ("test set", "remark") else "right")
     for e in results:
         words = {True: "the set of the card", False: "not the set of the card", None: "count as the card's"}
         remark = words[e.matches_card]

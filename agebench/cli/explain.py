@@ -27,7 +27,7 @@ def explain(
         list[str],
         typer.Argument(
             metavar="[PART] PATH",
-            help="Path as the release spells it; before it the part (imdb or wiki), where several parts have that path.",
+            help="Path as the release spells it, and its part, such as imdb, where several have that path.",
         ),
     ],
     manifest: ManifestName = None,
@@ -118,9 +118,8 @@ def _render(found: Explanation, everything: bool, out: Console) -> None:
         out.print(_table("Checks", ("check", "verdict", "outcome", "reason or predicate", "values"), checks, mark=2))
     if others := len(found.checks) - len(checks):
         not_run = sum(c.said == "not run" for c in found.checks)
-        out.print(
-            f"{others} checks did not fire{f', {not_run} of them were not run' if not_run else ''}: --all lists them."
-        )
+        rest = f" ({not_run} of them were not run)" if not_run else ""
+        out.print(f"{others} checks did not fire{rest}: `--all` lists them.")
     record = found.record
     if record.faces:
         by = "decision" if found.decision and found.decision["box_w"] else found.evidence.get("face_chosen_by")

@@ -69,9 +69,9 @@ def _declarations(kind: str, rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False)
-    table.add_column("name", no_wrap=True)
+    table.add_column("name", min_width=max((len(row["name"]) for row in rows), default=0))
     table.add_column("title", no_wrap=True, overflow="ellipsis")
-    table.add_column("yours", no_wrap=True)
+    table.add_column("yours", min_width=len("yours"))
     for row in rows:
         style = None if row["valid"] else "red"
         table.add_row(row["name"], plain(row["title"]), "yes" if row["yours"] else "", style=style)

@@ -62,10 +62,8 @@ class RecordView:
 
 def parts_with(con: duckdb.DuckDBPyConnection, path: str) -> list[str]:
     """The parts that have a record of that path."""
-    return [
-        row[0]
-        for row in con.execute("SELECT DISTINCT part FROM record WHERE path = ? ORDER BY part", [path]).fetchall()
-    ]
+    sql = "SELECT DISTINCT part FROM record WHERE path = ? ORDER BY part"
+    return [row[0] for row in con.execute(sql, [path]).fetchall()]
 
 
 def find_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> int | None:

@@ -84,8 +84,8 @@ def fit(
 ) -> Trained:
     """Train as `recipe` says, from the checkpoint in `folder` where there is one.
 
-    `on_progress(step, steps, loss, val_mae)` is called as often as the loss is known. Raises RunError where the loss is no
-    longer a number, Interrupted (after a checkpoint) at Ctrl-C.
+    `on_progress(step, steps, loss, val_mae)` is called as often as the loss is known. Raises RunError where the loss is
+    no longer a number, Interrupted (after a checkpoint) at Ctrl-C.
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
