@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from agebench.cli.render import (
 )
 
 if TYPE_CHECKING:
-    from agebench.workflows.train import TrainSetting
+    from agebench.workflows.train import TrainForecast, TrainSetting
 
 SMOOTHING = 0.95  # weight of what was shown before
 
@@ -50,6 +51,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of this recipe.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved recipe, records, memory and time; write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a network on curated records, and measure it.
@@ -57,16 +61,19 @@ def train(
     It is measured on every test manifest that is here.
     """
     changes = dict(_change(text) for text in change or [])
+    if dry_run and resume:
+        raise typer.BadParameter("it is about a new training.", param_hint="--dry-run")
+    if dry_run:
+        from agebench.workflows.train import forecast
+
+        _render_forecast(forecast(model, manifest=manifest, plan=plan, changes=changes), json)
+        return
     import agebench
 
     out = console(json)
 
     def say(setting: TrainSetting) -> None:
-        how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
-        out.print(
-            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of "
-            f"{plain(setting.manifest)}, {how}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
-        )
+        out.print(f"Training {_described(setting)}.")
 
     with (
         progress("cropping", "faces", quiet=json) as crops,
@@ -91,6 +98,42 @@ def train(
                 "command": "train", "run": report.run.id, "path": report.run.path, "model": report.setting.recipe.name,
                 "steps": report.steps, "train_records": report.train_records, "seconds": report.seconds,
                 "evaluated": [evaluation_json(e) for e in report.evaluated], "notes": report.notes,
+            }
+        )  # fmt: skip
+
+
+def _described(setting: TrainSetting) -> str:
+    how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
+    return (
+        f"{setting.recipe.name} ({setting.why}) on {setting.records:,} records of {plain(setting.manifest)}, {how}, "
+        f"{setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}"
+    )
+
+
+def _render_forecast(found: TrainForecast, as_json: bool) -> None:
+    from rich.table import Table
+
+    from agebench.training.run_cards import flat
+
+    setting, cost = found.setting, found.cost
+    recipe = setting.recipe.model_dump(mode="json")
+    out = console(as_json)
+    table = Table("key", "value", box=None, pad_edge=False)
+    for key, value in flat(recipe):
+        table.add_row(key, plain(value))
+    out.print(table)
+    sets = ", ".join(map(str, found.test_sets)) or "no test set, for none is here"
+    out.print(
+        f"Would train {_described(setting)}: {cost.parameters:,} parameters, {found.draws:,} pictures an epoch, about "
+        f"{cost.bytes / 2**30:.1f} GiB of memory and {duration(cost.seconds)} on {plain(cost.device)}, cropping and "
+        f"validation not counted; then measure it on {plain(sets)}. Nothing was written."
+    )
+    if as_json:
+        print_json(
+            {
+                "command": "train", "dry_run": True, "model": setting.recipe.name, "manifest": setting.manifest,
+                "plan": setting.plan.plan if setting.plan else None, "recipe": recipe, "records": setting.records,
+                "draws": found.draws, **dataclasses.asdict(cost), "test_sets": found.test_sets,
             }
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from agebench.training.predict import FaceAge
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
+LOCK, METRICS = "lock", "metrics.jsonl"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 
@@ -259,16 +261,17 @@ def _alone(folder: Path) -> Iterator[None]:
 
     Raises RunError where another process trains there.
     """
-    lock = FileLock(folder / "lock", timeout=0)
+    lock = FileLock(folder / LOCK, timeout=1)  # `training_now` holds it for an instant
     try:
         lock.acquire()
     except Timeout as error:
         raise RunError(f"Another process trains the run {folder}.", "Wait for it, or stop it.") from error
     try:
+        (folder / LOCK).write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
         lock.release()
-        (folder / "lock").unlink(missing_ok=True)
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:

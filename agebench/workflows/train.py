@@ -18,6 +18,7 @@ from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe
 from agebench.training.data import TrainingData
+from agebench.training.forecast import Cost, training_cost
 from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows
 from agebench.training.run_cards import RUNS
@@ -98,8 +99,7 @@ def train(
         StorageError: The disk is full or the folder cannot be written.
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
-    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
-    recipe = resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes)
+    recipe, why = _recipe(model, changes)
     path = find_manifest(manifest)
     notes: list[str] = []
     with open_manifest(path) as con:
@@ -123,10 +123,7 @@ def train(
             "audit": json.loads(get_meta(con, "audit") or "null"),
         }
     if rows.is_empty():
-        raise NothingCurated(
-            f"{path} has no curated record of an age from 0 to 99.",
-            "`agebench curate` prints which check took how many.",
-        )
+        raise _nothing_curated(path)
     drawn = rows.filter(rows["copies"] > 0)
     setting = TrainSetting(recipe, why, path, facts, len(drawn))
     if on_setting:
@@ -153,6 +150,57 @@ def train(
     evaluated = _measure(run, dataset, notes, on_crops, on_predict)
     return TrainReport(
         run, setting, len(cropped.records), recipe.train.steps, float(run.card.get("seconds", 0.0)), evaluated, notes
+    )
+
+
+@dataclass(frozen=True)
+class TrainForecast:
+    """What a training would do.
+
+    Attributes:
+        setting: The recipe as resolved, the manifest and the plan.
+        draws: Pictures of an epoch, copies counted.
+        cost: The network's parameters, memory and time.
+        test_sets: Manifests that it would be measured on.
+    """
+
+    setting: TrainSetting
+    draws: int
+    cost: Cost
+    test_sets: list[Path]
+
+
+def forecast(
+    model: str | None = None,
+    *,
+    manifest: str | Path | None = None,
+    plan: str | None = None,
+    changes: dict[str, Any] | None = None,
+) -> TrainForecast:
+    """What `train` would do with these arguments, from a few timed steps; nothing is written. Raises as `train`."""
+    recipe, why = _recipe(model, changes)
+    path = find_manifest(manifest)
+    with open_manifest(path) as con:
+        must_be_judged(con, path)
+        dataset, facts = get_meta(con, "dataset") or "", choose_plan(con, path, plan)
+        rows = training_rows(con, facts.plan if facts else None)
+    drawn = rows.filter(rows["copies"] > 0)
+    if drawn.is_empty():
+        raise _nothing_curated(path)
+    setting = TrainSetting(recipe, why, path, facts, len(drawn))
+    return TrainForecast(setting, int(drawn["copies"].sum()), training_cost(recipe), manifests_for_testing(dataset))
+
+
+def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRecipe, str]:
+    """(the recipe as resolved, why it is that one)."""
+    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
+    return resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes), why
+
+
+def _nothing_curated(manifest: Path) -> NothingCurated:
+    return NothingCurated(
+        f"{manifest} has no curated record of an age from 0 to 99.",
+        "`agebench curate` prints which check took how many.",
     )
 
 
