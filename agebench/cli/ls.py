@@ -52,7 +52,7 @@ def ls(
     out = console(json)
     for name, rows in found.items():
         if name in DECLARATIONS:
-            out.print(_declarations(name, rows))
+            out.print(_declarations(name, rows, out.width))
             out.print()
         elif kind is not None:
             out.print(_table(name, rows))
@@ -64,14 +64,15 @@ def ls(
         print_json({"command": "ls", **found})
 
 
-def _declarations(kind: str, rows: list[dict[str, Any]]) -> Table:
-    """One line a card or recipe, cut to the terminal's width."""
+def _declarations(kind: str, rows: list[dict[str, Any]], width: int) -> Table:
+    """One line a card or recipe: the title gets what the name leaves of the terminal's width."""
     from rich.table import Table
 
     table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False)
-    table.add_column("name", min_width=max((len(row["name"]) for row in rows), default=0))
-    table.add_column("title", no_wrap=True, overflow="ellipsis")
-    table.add_column("yours", min_width=len("yours"))
+    longest = max((len(row["name"]) for row in rows), default=0)
+    table.add_column("name", no_wrap=True)
+    table.add_column("title", no_wrap=True, overflow="ellipsis", max_width=width - longest - len("    yours"))
+    table.add_column("yours", no_wrap=True)
     for row in rows:
         style = None if row["valid"] else "red"
         table.add_row(row["name"], plain(row["title"]), "yes" if row["yours"] else "", style=style)

@@ -65,10 +65,10 @@ def waiting(records: int) -> str:
 
 def notes(lines: list[str], out: Console) -> None:
     """Things that people should know, one a line; with `--json` on standard error."""
-    if out.quiet:
-        out = console(stderr=True)
+    with_json = out.quiet
+    out = console(stderr=True) if with_json else out
     for line in lines:
-        out.print(f"[yellow]note:[/] {plain(line)}", soft_wrap=True)
+        out.print(f"[yellow]note:[/] {plain(line)}", soft_wrap=with_json)
 
 
 def plain(text: object) -> str:
@@ -185,10 +185,12 @@ def _rate(done: int, began: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
+    """`45 s`, `12 min`, `3.4 h`, `30 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
 def age_range(text: str) -> tuple[int, int]:
