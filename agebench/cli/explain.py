@@ -32,7 +32,7 @@ def explain(
     ],
     manifest: ManifestName = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show the checks that did not fire, and the values that they read, too.")
+        bool, typer.Option("--all", help="Show what each value means, and the checks that did not fire.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -102,7 +102,8 @@ def _render(found: Explanation, everything: bool, out: Console) -> None:
     evidence = [
         (name, _shown(value), COLUMNS[name].unit, COLUMNS[name].meaning) for name, value in found.evidence.items()
     ]
-    out.print(_table("Evidence", ("column", "value", "unit", "meaning"), evidence))
+    columns = ("column", "value", "unit", "meaning") if everything else ("column", "value", "unit")
+    out.print(_table("Evidence", columns, [row[: len(columns)] for row in evidence]))
     checks = [
         (
             c.name,

@@ -81,7 +81,7 @@ def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_
     """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.
 
     It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
-    A third argument is shown beside the numbers. quiet: shows nothing. every: seconds between plain lines.
+    A third argument is shown in place of the rate on a terminal, beside it elsewhere. quiet: shows nothing. every: seconds between plain lines.
     """
     if quiet:
         yield _nothing
@@ -129,8 +129,8 @@ class _Bar(Progress):
     def __init__(self, what: str, unit: str) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
         )  # fmt: skip
         super().__init__(*columns, console=Console(stderr=True), transient=True)
         self.unit = unit
@@ -144,8 +144,7 @@ class _Bar(Progress):
                 self.columns = (SpinnerColumn(), TextColumn("{task.description}"))
             self.reset(self.task, total=total or None)
             self.start()
-        rate = " · ".join(filter(None, (_rate(done, self.began, self.unit), more)))
-        self.update(self.task, completed=done, total=total or None, rate=rate)
+        self.update(self.task, completed=done, total=total or None, rate=more or _rate(done, self.began, self.unit))
         if 0 < total <= done:
             self.stop()
 

@@ -228,6 +228,7 @@ def test_the_next_command_works_as_it_stands(workshop: Path, agebench: Run) -> N
     """A manifest of another name, folder and recipe, whose curation is out of date."""
     shutil.rmtree(workshop / "manifests")
     shutil.move(workshop / "data" / "fg-net", workshop / "other pictures")
+    shutil.rmtree(workshop / "data")
     (workshop / "pipelines").mkdir()
     recipe = workshop / "mine" / "faces.toml"
     recipe.parent.mkdir()
