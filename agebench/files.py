@@ -7,7 +7,8 @@ import hashlib
 import os
 import stat
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -44,11 +45,23 @@ def read_file(path: Path, largest: int = LABELS) -> bytes:
     A pipe or device is refused without waiting for it. Raises OSError, whose `strerror` completes the sentence
     "FILE cannot be read: …".
     """
-    with _opened(path) as file:
-        must_be_regular(file.fileno(), largest)
+    with open_regular(path) as file:
+        must_fit(os.fstat(file.fileno()).st_size, largest)
         content = file.read(largest + 1)
-    must_fit(len(content), largest)
+        must_fit(len(content), largest)  # it may have grown
     return content
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """A regular file, open to be read. Raises OSError as `read_file`."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            must_be_regular(file.fileno())
+            yield file
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def must_be_regular(handle: int, largest: int | None = None) -> None:
@@ -68,11 +81,5 @@ def must_fit(size: int, largest: int) -> None:
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """The hash of a file's content, in hexadecimal. Raises OSError."""
-    with _opened(path) as file:
-        must_be_regular(file.fileno())
+    with open_regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def _opened(path: Path) -> BufferedReader:
-    """A file open to be read; a pipe without a writer is not waited for."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")

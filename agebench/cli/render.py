@@ -81,7 +81,8 @@ def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_
     """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.
 
     It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
-    A third argument is shown in place of the rate on a terminal, beside it elsewhere. quiet: shows nothing. every: seconds between plain lines.
+    A third argument is shown in place of the rate on a terminal, beside it elsewhere.
+    quiet: shows nothing. every: seconds between plain lines.
     """
     if quiet:
         yield _nothing

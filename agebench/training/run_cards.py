@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agebench.errors import AgebenchError
+from agebench.files import open_regular, read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import Card, load_card, load_model_recipe
 from agebench.training.runs import LOCK, METRICS, Listed
@@ -43,14 +44,14 @@ class Underway:
 def training_now(run: Listed) -> Underway | None:
     """How far the training of a run is; None where no process is at work on it."""
     try:
-        with (run.path / LOCK).open() as lock:
+        with open_regular(run.path / LOCK) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 process = int(lock.read() or 0)
             else:
                 return None
-        text = (run.path / METRICS).read_text(encoding="utf-8") if (run.path / METRICS).exists() else ""
+        text = read_file(run.path / METRICS).decode() if (run.path / METRICS).exists() else ""
     except (OSError, ValueError):
         return None
     lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]

@@ -334,7 +334,7 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
 
 def committed_hashes(folder: Path) -> dict[str, str]:
     """File → SHA-256 of a complete run, as they were when it was committed."""
-    lines = (folder / COMMITTED).read_text(encoding="utf-8").splitlines()
+    lines = read_file(folder / COMMITTED).decode().splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
 
 
