@@ -183,6 +183,8 @@ def _next(
         return due.curate, f"{due.path}: " + "; ".join(due.problems)
     if uncurated:
         return _curate(min(uncurated, key=lambda name: name in to_train))
+    if at_work := next((m for m in manifests if m.curating is not None), None):
+        return _look_again(at_work)
     if busy := next((run for run in runs if run.training), None):
         return "agebench status", f"the run {busy.id} is training: look again when it is done"
     if not any(run.complete for run in runs):
@@ -200,6 +202,10 @@ def _curate(name: str) -> tuple[str, str]:
     return f"agebench curate {name}", f"{load_card(name).root} is here and not curated yet"
 
 
+def _look_again(manifest: ManifestStatus) -> tuple[str, str]:
+    return "agebench status", f"process {manifest.curating} is curating {manifest.path}: look again when it is done"
+
+
 def _run(
     training: list[ManifestStatus], runs: list[RunStatus], listed: dict[str, Listed], where: str
 ) -> tuple[str, str] | None:
@@ -207,7 +213,7 @@ def _run(
     chosen = training[0]
     name = "" if len(training) == 1 or chosen.path == manifest_of("imdb-wiki") else f" --manifest {_quoted(chosen)}"
     if chosen.curating is not None:
-        return "agebench status", f"process {chosen.curating} is curating {chosen.path}: look again when it is done"
+        return _look_again(chosen)
     if not chosen.kept:
         return chosen.curate or "agebench ls pipelines", (
             f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
