@@ -1,14 +1,21 @@
-"""Files that appear whole or not at all, and what they hold."""
+"""Files that are written whole or not at all, and read only where they are regular files of a sensible size."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from agebench.errors import StorageError
+
+DECLARATION = 2**20  # bytes of the largest card or recipe that is read
+LABELS = 2**30  # of the largest file of labels, answers or metadata
 
 
 def write_whole(
@@ -32,7 +39,47 @@ def write_whole(
         raise StorageError(f"Cannot write {path}: {error.strerror or error}.", next_step) from error
 
 
+def read_file(path: Path, largest: int = LABELS) -> bytes:
+    """The content of a regular file of at most `largest` bytes.
+
+    A pipe or device is refused without waiting for it. Raises OSError, whose `strerror` completes the sentence
+    "FILE cannot be read: …".
+    """
+    with open_regular(path) as file:
+        must_fit(os.fstat(file.fileno()).st_size, largest)
+        content = file.read(largest + 1)
+        must_fit(len(content), largest)  # it may have grown
+    return content
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BufferedReader]:
+    """A regular file, open to be read. Raises OSError as `read_file`."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            must_be_regular(file.fileno())
+            yield file
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def must_be_regular(handle: int, largest: int | None = None) -> None:
+    """Raises OSError where an open file is a pipe, a device or the like, or has more than `largest` bytes."""
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file but a pipe, a device or the like")
+    if largest is not None:
+        must_fit(facts.st_size, largest)
+
+
+def must_fit(size: int, largest: int) -> None:
+    """Raises OSError where a size is more than `largest` bytes."""
+    if size > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest >> 20:,} MiB, the most that agebench reads")
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """The hash of a file's content, in hexadecimal. Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

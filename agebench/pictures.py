@@ -60,7 +60,7 @@ class Locator:
             if ".." in unquote(path).replace("\\", "/").split("/"):
                 return None, "outside_release"
             return (None, "missing") if {"", "."} & set(path.split("/")) else (folder / path, None)
-        root = self._roots.setdefault(part, os.path.realpath(folder))
+        root = self._roots.get(part) or self._roots.setdefault(part, os.path.realpath(folder))
         file = os.path.join(root, path)  # noqa: PTH118 - half a million times, pathlib is slow
         parent = os.path.dirname(file)  # noqa: PTH120
         real = self._parents.get(parent)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from agebench import registry, resources
 from agebench.errors import RecipeError, nearest
+from agebench.files import DECLARATION, read_file
 
 
 class Strict(BaseModel):
@@ -394,6 +395,9 @@ def read_model_recipe(
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
     recipe, mistakes = _validated(path, _changed(path, changes), kind)
     if recipe is None:
+        if changes:
+            _load(path, kind)  # raises where the file itself is at fault
+            raise wrong_changes(path, mistakes)
         raise mistaken(path, mistakes)
     return recipe
 
@@ -407,7 +411,7 @@ def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
         for table in tables:
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"--set {key}: '{table}' is no table of {path.name}.")
+                raise RecipeError(f"`--set {key}`: '{table}' is no table of {path.name}.")
         place[last] = value
     return data
 
@@ -417,10 +421,29 @@ def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
     return RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
 
 
+def wrong_changes(path: Path, mistakes: list[str]) -> RecipeError:
+    """The error that lists what is wrong with changes to a file that has no mistake itself."""
+    return RecipeError(
+        f"`--set` does not fit {path.stem}:\n  " + "\n  ".join(mistakes) + "\n",
+        f"`agebench show {path.stem}` prints the keys that it has.",
+    )
+
+
+def read_declaration(path: Path) -> str:
+    """The text of a card or recipe. Raises RecipeError where it is no text file of at most 1 MiB."""
+    try:
+        return read_file(path, DECLARATION).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise RecipeError(
+            f"{path} cannot be read: {why or error}.", "Mend the file, or `agebench cp` a fresh copy."
+        ) from error
+
+
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_declaration(path))
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(
             f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
         ) from error

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from agebench.errors import Missing, RemoteError, UsageError
+from agebench.files import LABELS, must_fit, read_file
 
 Kind = Literal["file", "folder", "link"]
 Answer = TypeVar("Answer")
@@ -119,6 +120,18 @@ class Remote:
 
 
 Folder = Path | Remote
+
+
+def read_whole(file: Folder, largest: int = LABELS) -> bytes:
+    """The content of a file of at most `largest` bytes, here or at a URL.
+
+    Raises OSError, whose `strerror` completes the sentence "FILE cannot be read: …", and RemoteError.
+    """
+    if isinstance(file, Path):
+        return read_file(file, largest)
+    content = file.read_bytes(largest + 1)
+    must_fit(len(content), largest)
+    return content
 
 
 def as_folder(place: str | Path | Remote) -> Folder:

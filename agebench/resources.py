@@ -35,7 +35,7 @@ def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
 def declaration(kind: Kind, name: str, cwd: Path | None = None) -> Path:
     """A declaration that is neither card nor recipe: the one in the working directory, else the shipped one."""
     yours = (cwd or Path.cwd()) / kind / f"{name}.toml"
-    return yours if yours.is_file() else shipped_folder(kind) / f"{name}.toml"
+    return yours if yours.exists() else shipped_folder(kind) / f"{name}.toml"
 
 
 def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
@@ -45,7 +45,7 @@ def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
     """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
-        if path.is_file():
+        if path.exists():
             return path
         raise UsageError(
             f"There is no file {name}.",

@@ -83,7 +83,7 @@ def test_a_broken_recipe_is_a_sentence(tmp_path: Path, text: str, told: str) -> 
 def test_bytes_that_are_no_utf8_are_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(b'name = "\xff\xfe"')
-    with pytest.raises(RecipeError, match="not valid TOML"):
+    with pytest.raises(RecipeError, match="not UTF-8"):
         load_card(str(file))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agebench.bench.metrics import cumulative_score, mae, mae_interval, within_sampling_error
 from agebench.errors import RunError
+from agebench.files import read_file
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ def stored_evaluations(run_path: Path) -> list[Evaluation]:
     found = []
     for path in sorted((run_path / "predictions").glob("*.json")):
         try:
-            facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            facts: dict[str, Any] = json.loads(read_file(path))
             interval = facts.pop("ci95")
             found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
                 f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
             ) from error

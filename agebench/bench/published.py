@@ -9,7 +9,7 @@ from pydantic import ValidationError, model_validator
 
 from agebench import resources
 from agebench.errors import RecipeError
-from agebench.recipes import Strict
+from agebench.recipes import Strict, read_declaration
 
 
 class PublishedRow(Strict):
@@ -66,8 +66,8 @@ def load_published(cwd: Path | None = None) -> Published:
     """
     path = resources.declaration("models", "published", cwd)
     try:
-        return Published.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return Published.model_validate(tomllib.loads(read_declaration(path)))
+    except tomllib.TOMLDecodeError as error:
         raise RecipeError(
             f"{path} is not valid TOML: {error}.", "Mend it, or remove it to use the shipped one."
         ) from error

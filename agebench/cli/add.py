@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, console, notes, plain, print_json
+from agebench.cli.render import Json, Stages, console, notes, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,9 +57,10 @@ def add(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Make a dataset of your own pictures: read their labels, show what was understood, write its card."""
-    from agebench.datasets.add import add_dataset
+    """Make a dataset of your own labelled pictures.
 
+    It reads their labels, shows what was understood, and writes a card.
+    """
     mapped: dict[str, list[str]] = {}
     for pair in map_ or ():
         key, equals, names = pair.partition("=")
@@ -68,10 +69,15 @@ def add(
         mapped.setdefault(key, []).extend(names.split(","))
     if root is None and table is None:
         raise typer.BadParameter("it names the folder of the pictures where there is no table.", param_hint="--root")
-    added = add_dataset(
-        name, root if root is not None else str(table.parent) if table else "", table=table, pattern=pattern,
-        mapped=mapped, role=role.value, title=title, source=source, licence=licence, citation=citation, dry_run=dry_run,
-    )  # fmt: skip
+    with Stages(quiet=json) as stages:
+        stages(f"reading {table or root}", 0, 0)  # before the second that the libraries take to load
+        from agebench.datasets.add import add_dataset
+
+        added = add_dataset(
+            name, root if root is not None else str(table.parent) if table else "", table=table, pattern=pattern,
+            mapped=mapped, role=role.value, title=title, source=source, licence=licence, citation=citation,
+            dry_run=dry_run,
+        )  # fmt: skip
     _render(added, console(json))
     if json:
         document = {key: value for key, value in added.__dict__.items() if key != "text"}

@@ -25,7 +25,10 @@ def balance(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, store nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Plan how often each curated record is drawn, so that every age class has its share."""
+    """Plan how often each curated record is drawn in training.
+
+    Rare ages are drawn several times, with augmentation, and frequent ones are thinned.
+    """
     ages = age_range(thin_ages)
     import agebench
 
@@ -36,7 +39,7 @@ def balance(
 def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
     out = console(as_json)
     classes = report.classes
-    out.print(histogram(classes["curated"].to_list(), classes["copies"].to_list()))
+    out.print(histogram(classes["curated"].to_list(), classes["copies"].to_list(), out.width))
     stored = "not stored" if dry_run else f"stored in {plain(report.manifest)}"
     thinned = int((classes["curated"] - classes["drawn"]).sum())
     out.print(
@@ -50,8 +53,9 @@ def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
         print_json(document | {"classes": rows, "total": report.total, "notes": report.notes})
 
 
-def histogram(before: list[int], after: list[int], width: int = 36) -> str:
-    """Bars by five years of age, before and after, as text for a terminal."""
+def histogram(before: list[int], after: list[int], columns: int) -> str:
+    """Bars by five years of age, before and after, as text for a terminal that is `columns` characters wide."""
+    width = max(4, min(36, (columns - 31) // 2))
     groups = [(f"{a:>2}-{a + 4}", sum(before[a : a + 5]), sum(after[a : a + 5])) for a in range(0, len(before), 5)]
     while len(groups) > 1 and groups[-1][1] == groups[-1][2] == 0:
         groups.pop()

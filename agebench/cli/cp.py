@@ -20,7 +20,10 @@ def cp(
     new_name: Annotated[str | None, typer.Argument(help="Name of the copy [the same].")] = None,
     json: Json = False,
 ) -> None:
-    """Copy a card or recipe into the working directory, to be edited; a copy of the same name wins over ours."""
+    """Copy a card or recipe, to be edited.
+
+    The copy in the working directory takes precedence over the one that ships.
+    """
     from agebench.workflows.catalogue import copy_declaration
 
     path = copy_declaration(name, new_name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agebench import registry
-from agebench.cli.render import Json, Stages, console, duration, must_be_one_of, notes, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, must_be_one_of, notes, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from agebench.workflows.curate import CurateForecast, CurateReport
 
 MOST_SHOWN = 20  # records of a comparison in the terminal
+NO_ESTIMATOR = (
+    "No age estimator looked for wrong labels, so most of them are kept. `pip install 'agebench\\[age]'` brings a "
+    "model; `--estimator cross-fit` trains small networks on the release itself."
+)
 ENGINES = {"local": "worker processes here", "ray": "Ray"}
 
 
@@ -62,22 +66,17 @@ def curate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
     json: Json = False,
 ) -> None:
-    """Build the manifest of a release and give every record a verdict with a reason."""
+    """Give every record of a release a verdict with a reason.
+
+    The verdicts and all they are drawn from go into the release's manifest.
+    """
     if detector is not None:
         must_be_one_of(detector, detectors(), "detector")
     if estimator and "none" in estimator and set(estimator) != {"none"}:
         raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
     must_be_one_of(engine, list(ENGINES), "engine")
-    import agebench
-    from agebench.curation.compare import compare as compare_recipes
-    from agebench.curation.compare import other_recipe
-    from agebench.recipes import load_card
-    from agebench.workflows.curate import forecast
-
     if compare and dry_run:
         raise typer.BadParameter("it compares what was judged, and --dry-run judges nothing.", param_hint="--compare")
-    if compare:
-        other_recipe(compare, load_card(dataset).name)  # before hours of work, not after them
     settings = {
         "root": root,
         "manifest": manifest,
@@ -89,18 +88,30 @@ def curate(
         "ray_address": os.environ.get("RAY_ADDRESS") or None,
         "workers": workers,
     }
+    with Stages(quiet=json) as stages:
+        stages(f"reading {dataset}", 0, 0)  # before the second that the libraries take to load
+        import agebench
+        from agebench.curation.compare import compare as compare_recipes
+        from agebench.curation.compare import other_recipe
+        from agebench.recipes import load_card
+        from agebench.workflows.curate import forecast
+
+        if compare:
+            other_recipe(compare, load_card(dataset).name)  # before hours of work, not after them
+        if dry_run:
+            planned = forecast(dataset, on_stage=stages, **settings)  # type: ignore[arg-type]
+        else:
+            report = agebench.curate(
+                dataset,
+                on_progress=lambda p: stages("observing", p.done, p.total),
+                on_stage=stages,
+                **settings,  # type: ignore[arg-type]
+            )
+            compared = compare_recipes(report.manifest, compare) if compare else None
     if dry_run:
-        _render_forecast(forecast(dataset, **settings), json)  # type: ignore[arg-type]
-        return
-    with progress(f"observing {dataset}", "pictures") as advance, Stages() as stages:
-        report = agebench.curate(
-            dataset,
-            on_progress=lambda p: advance(p.done, p.total),
-            on_stage=stages,
-            **settings,  # type: ignore[arg-type]
-        )
-    compared = compare_recipes(report.manifest, compare) if compare else None
-    _render(report, compared, json)
+        _render_forecast(planned, json)
+    else:
+        _render(report, compared, json)
 
 
 def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
@@ -116,12 +127,19 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
         print_json({"command": "curate", "dry_run": True, **forecast.__dict__})
 
 
+def print_funnel(report: CurateReport, out: Console) -> None:
+    """The funnel; its last line says where no age estimator looked for wrong labels."""
+    out.print(funnel_table(report))
+    if report.trains and not report.estimators:
+        out.print(NO_ESTIMATOR, style="yellow")
+
+
 def funnel_table(report: CurateReport) -> Table:
     """The funnel: how many records each check takes, in order; checks that took none are left out."""
     from rich.table import Table
 
     table = Table(title=f"{report.dataset} by {report.recipe}", title_justify="left", box=None, pad_edge=False)
-    for name, justify in (("step", "left"), ("verdict", "left"), ("records", "right"), ("", "right")):
+    for name, justify in (("step", "left"), ("verdict", "left"), ("records", "right"), ("share", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for step, verdict, records, status in report.funnel.select("step", "verdict", "records", "status").iter_rows():
         if status == "not run":
@@ -135,12 +153,12 @@ def funnel_table(report: CurateReport) -> Table:
 
 def _render(report: CurateReport, compared: Comparison | None, as_json: bool) -> None:
     out = console(as_json)
-    out.print(funnel_table(report))
+    print_funnel(report, out)
+    estimated = f"ages estimated by {plain(', '.join(report.estimators))}; " if report.estimators else ""
     out.print(
         f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
         f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "
-        f"{report.detector or 'no detector'}, {report.reused:,} known before; ages estimated by "
-        f"{plain(', '.join(report.estimators) or 'nothing')}; {report.seconds:.1f} s; "
+        f"{report.detector or 'no detector'}, {report.reused:,} known before; {estimated}{report.seconds:.1f} s; "
         f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
@@ -202,7 +220,7 @@ def _render_comparison(found: Comparison, out: Console) -> None:
         changed.add_column(name, overflow="fold")  # whole paths, for `agebench explain`
     for row in found.changed.head(MOST_SHOWN).iter_rows(named=True):
         changed.add_row(
-            plain(f"{row['part']}/{row['path']}"), str(row["age"]),
+            plain(f"{row['part']} {row['path']}"), str(row["age"]),
             f"{row['verdict']} {row['reasons']}", f"{row['other_verdict']} {row['other_reasons']}",
         )  # fmt: skip
     out.print()

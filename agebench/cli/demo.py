@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agebench.cli.balance import histogram
-from agebench.cli.curate import funnel_table
+from agebench.cli.curate import print_funnel
 from agebench.cli.evaluate import evaluation_json, render_evaluations
 from agebench.cli.render import Json, console, duration, plain, print_json, progress
-from agebench.cli.train import StepProgress
+from agebench.cli.train import training_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,13 +32,16 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the drawn faces, the plan and the training.")] = 0,
     json: Json = False,
 ) -> None:
-    """Do the whole way - curate, balance, train, report - on a synthetic release of drawn faces."""
+    """Do the whole main job on drawn faces.
+
+    It curates, balances, trains and reports on a synthetic release.
+    """
     from agebench.workflows import demo as workflow
 
     console_ = console(json)
     out = out or Path("agebench-demo-small" if small else "agebench-demo")
     began = time.monotonic()
-    with progress("drawing", "pictures") as advance, StepProgress() as steps:
+    with progress("drawing", "pictures", quiet=json) as advance, training_progress(json) as steps:
         report = workflow.demo(
             out,
             workflow.SMALL if small else workflow.FULL,
@@ -68,7 +71,7 @@ def _render(report: DemoReport, out: Console) -> None:
     from agebench.bench.render import as_rich
 
     out.print()
-    out.print(funnel_table(report.curated))
+    print_funnel(report.curated, out)
     table = Table(
         title="Injected faults, and what became of their records", title_justify="left", box=None, pad_edge=False
     )
@@ -79,7 +82,8 @@ def _render(report: DemoReport, out: Console) -> None:
     out.print()
     out.print(table)
     out.print()
-    out.print(histogram(report.balanced.classes["curated"].to_list(), report.balanced.classes["copies"].to_list()))
+    classes = report.balanced.classes
+    out.print(histogram(classes["curated"].to_list(), classes["copies"].to_list(), out.width))
     out.print()
     render_evaluations(report.trained.evaluated, out)
     out.print()

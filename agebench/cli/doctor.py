@@ -14,14 +14,17 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Say what is installed, which detectors and devices work, what is missing and how to get it."""
+    """Check what is installed, and say what is missing.
+
+    Detectors and devices are tried; what is missing comes with the command that brings it.
+    """
     from rich.table import Table
 
     from agebench.workflows.doctor import examine
 
     findings = examine()
     out = console(json)
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Table("what", "state", "detail", box=None, pad_edge=False)
     styles = {"ok": "green", "missing": "yellow", "broken": "bold red"}
     for f in findings:
         table.add_row(f.what, f"[{styles[f.state]}]{f.state}[/]", plain(f.detail))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agebench.cli.render import Json, RunsFolder, console, print_json, progress
+from agebench.cli.render import Json, RunsFolder, console, plain, print_json, progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,12 +26,18 @@ def evaluate(
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Measure a finished run on test sets; the predictions are kept with the run."""
+    """Measure a finished run on test sets.
+
+    The predictions are kept with the run.
+    """
     import agebench
     from agebench.training.runs import find_run
 
     found = find_run(run, runs)
-    with progress("cropping", "faces") as crops, progress("predicting", "faces") as predictions:
+    with (
+        progress("cropping", "faces", quiet=json) as crops,
+        progress("predicting", "faces", quiet=json) as predictions,
+    ):
         results = agebench.evaluate(found, on or (), on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
     if json:
@@ -45,8 +51,9 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
         out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable", ""):
-        table.add_column(name, justify="left" if name in ("test set", "") else "right")
+    for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable"):
+        table.add_column(name, justify="left" if name == "test set" else "right", overflow="fold")
+    remarks = []
     for e in results:
         words = {True: "the set of the card", False: "not the set of the card", None: "count as the card's"}
         remark = words[e.matches_card]
@@ -58,9 +65,12 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += f"; {e.overlap:,} pictures were trained on"
         table.add_row(
             e.name, f"{e.n:,}", _number(e.mae), f"{e.ci95[0]:.2f} to {e.ci95[1]:.2f}" if e.ci95 else "-",
-            f"{e.cs5:.1%}" if e.cs5 is not None else "-", f"{e.undetected:,}", f"{e.unreadable:,}", remark,
+            f"{e.cs5:.1%}" if e.cs5 is not None else "-", f"{e.undetected:,}", f"{e.unreadable:,}",
         )  # fmt: skip
+        remarks.append(f"{plain(e.name)}: {remark}")
     out.print(table)
+    for remark in remarks:
+        out.print(remark)
 
 
 def evaluation_json(e: Evaluation) -> dict[str, Any]:

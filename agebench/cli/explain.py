@@ -23,34 +23,49 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    part: Annotated[str, typer.Argument(help="Part of the release: imdb or wiki; else the dataset's name.")],
-    path: Annotated[str, typer.Argument(help="Path as the release spells it.")],
+    record: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[PART] PATH",
+            help="Path as the release spells it, and its part, such as imdb, where several have that path.",
+        ),
+    ],
     manifest: ManifestName = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show what each value means, and the checks that did not fire.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Say everything that is known of one record: picture, evidence, checks, faces, ages, copies."""
+    """Show everything that is known of one record.
+
+    Its picture, evidence, checks, faces, estimated ages and copies.
+    """
+    if len(record) > 2:
+        raise typer.BadParameter(f"expected [PART] PATH, found {len(record)} words.", param_hint="[PART] PATH")
     from agebench.manifest.places import find_manifest
     from agebench.workflows.explain import copies_of
     from agebench.workflows.explain import explain as explained
 
-    found = explained(find_manifest(manifest, training=False), part, path)
-    _render(found, console(json))
+    *part, path = record
+    found = explained(find_manifest(manifest, training=False), part[0] if part else None, path)
+    _render(found, everything, console(json))
     if json:
-        record = found.record
-        faces = [{k: v for k, v in face.items() if k != "landmarks"} for face in record.faces]
-        estimates = [{k: v for k, v in one.items() if k != "probabilities"} for one in record.estimates]
+        view = found.record
+        faces = [{k: v for k, v in face.items() if k != "landmarks"} for face in view.faces]
+        estimates = [{k: v for k, v in one.items() if k != "probabilities"} for one in view.estimates]
         print_json(
             {
-                "command": "explain", "dataset": found.dataset, "recipe": found.recipe, "part": part, "path": path,
+                "command": "explain", "dataset": found.dataset, "recipe": found.recipe,
+                "part": found.part, "path": found.path,
                 "verdict": found.verdict, "evidence": found.evidence,
                 "checks": [dataclasses.asdict(check) for check in found.checks],
                 "decision": found.decision, "answers": found.answers,
-                "faces": faces, "estimates": estimates, "copies": copies_of(record), "observed": record.observed,
+                "faces": faces, "estimates": estimates, "copies": copies_of(view), "observed": view.observed,
             }
         )  # fmt: skip
 
 
-def _render(found: Explanation, out: Console) -> None:
+def _render(found: Explanation, everything: bool, out: Console) -> None:
     from agebench.manifest.evidence import COLUMNS
     from agebench.workflows.explain import copies_of
 
@@ -87,7 +102,8 @@ def _render(found: Explanation, out: Console) -> None:
     evidence = [
         (name, _shown(value), COLUMNS[name].unit, COLUMNS[name].meaning) for name, value in found.evidence.items()
     ]
-    out.print(_table("Evidence", ("column", "value", "unit", "meaning"), evidence))
+    columns = ("column", "value", "unit", "meaning") if everything else ("column", "value", "unit")
+    out.print(_table("Evidence", columns, [row[: len(columns)] for row in evidence]))
     checks = [
         (
             c.name,
@@ -97,25 +113,31 @@ def _render(found: Explanation, out: Console) -> None:
             ", ".join(f"{k} = {_shown(v)}" for k, v in c.values.items()),
         )
         for c in found.checks
+        if everything or c.said == "fired"
     ]
-    out.print(_table("Checks", ("check", "verdict", "", "reason or predicate", "values"), checks, mark=2))
+    if checks:
+        out.print(_table("Checks", ("check", "verdict", "outcome", "reason or predicate", "values"), checks, mark=2))
+    if others := len(found.checks) - len(checks):
+        not_run = sum(c.said == "not run" for c in found.checks)
+        rest = f" ({not_run} of them were not run)" if not_run else ""
+        out.print(f"{others} checks did not fire{rest}: `--all` lists them.")
     record = found.record
     if record.faces:
         by = "decision" if found.decision and found.decision["box_w"] else found.evidence.get("face_chosen_by")
         faces = [
             (
                 str(f["face_no"]), f"{f['x']:.0f},{f['y']:.0f} {f['w']:.0f}x{f['h']:.0f}", f"{f['score']:.2f}",
-                _shown(f["sharpness"]), f"meant, by {by}" if f["meant"] else "",
+                _shown(f["sharpness"]), f"by {by}" if f["meant"] else "",
             )
             for f in record.faces
         ]  # fmt: skip
-        out.print(_table("Faces", ("face", "box, pixels", "score", "sharpness", ""), faces))
+        out.print(_table("Faces", ("face", "box, pixels", "score", "sharpness", "meant"), faces))
     if record.estimates:
         ages = [(str(e["face_no"]), e["estimator"], _shown(e["age"]), _shown(e["spread"])) for e in record.estimates]
         out.print(_table("Estimated ages", ("face", "estimator", "age, years", "spread, years"), ages))
     if copies := copies_of(record):
         rows = [(f"{c['part']} {c['path']}", _shown(c["age"]), c["what"]) for c in copies]
-        out.print(_table("Copies", ("record", "claimed age", ""), rows))
+        out.print(_table("Copies", ("record", "claimed age", "alike by"), rows))
     failed = [(o["observer"], o["version"], o["error"]) for o in record.observed if o["error"]]
     if failed:
         out.print(_table("Observers that failed", ("observer", "version", "why"), failed))

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from agebench.cli.render import Json, ManifestName, console, must_be_one_of, plain, print_json
+from agebench.cli.render import (
+    Json,
+    ManifestName,
+    console,
+    ending,
+    must_be_one_of,
+    must_end_in_a_format,
+    plain,
+    print_json,
+)
 
 ROWS = ("verdicts", "curated", "plan", "funnel", "faces")
 FORMATS = ("csv", "parquet", "jsonl")
@@ -28,13 +37,10 @@ def export(
 ) -> None:
     """Write rows of a manifest as CSV, Parquet or JSON lines."""
     must_be_one_of(rows, ROWS, "rows", "--rows")
-    ending = out.suffix.lstrip(".").lower() if out else ""
-    kind = format or (ending if ending in FORMATS else "csv")
+    kind = format or (ending(out) if out and ending(out) in FORMATS else "csv")
     must_be_one_of(kind, FORMATS, "format", "--format")
-    if format is None and ending and ending not in FORMATS:
-        raise typer.BadParameter(
-            f"the ending .{ending} is none of {', '.join(FORMATS)}; `--format` says which is meant.", param_hint="--out"
-        )
+    if out is not None:
+        must_end_in_a_format(out, format, FORMATS)
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
     from agebench.files import write_whole

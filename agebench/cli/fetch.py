@@ -34,7 +34,10 @@ def fetch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show licence, files and sizes; ask nobody.")] = False,
     json: Json = False,
 ) -> None:
-    """Download a public release as its card says, check it and unpack it; goes on where it was stopped."""
+    """Download a public release, check it and unpack it.
+
+    It goes on where it was stopped.
+    """
     from agebench.datasets import fetch as library
 
     out, began = console(json), time.monotonic()
@@ -45,7 +48,7 @@ def fetch(
         if json:
             print_json({"command": "fetch", "dry_run": True, **_as_json(plan), "needs": plan.needs})
         return
-    with Stages("MB") as stages:
+    with Stages("MB", quiet=json) as stages:
         report = library.fetch(
             dataset,
             accept_licence=accept_licence,

@@ -12,7 +12,14 @@ from agebench.cli.render import Json, console, must_be_one_of, plain, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-KINDS = ("manifests", "pipelines", "models", "evidence", "checks", "estimators", "parts")
+DECLARATIONS = ("manifests", "pipelines", "models")
+TITLES = {  # kind → its title, and what `ls KIND` lists
+    "evidence": ("evidence columns", "what a check can read, with units"),
+    "checks": ("checks", "the rules of all curation recipes"),
+    "estimators": ("age estimators", "what `--estimator` takes, and which of it is ready"),
+    "parts": ("parts", "losses, networks, detectors, embedders, age models and layouts by name"),
+}
+KINDS = (*DECLARATIONS, *TITLES)
 
 
 def register(app: typer.Typer) -> None:
@@ -20,10 +27,13 @@ def register(app: typer.Typer) -> None:
 
 
 def ls(
-    kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)} [all].")] = None, json: Json = False
+    kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)} [a short list of all].")] = None,
+    json: Json = False,
 ) -> None:
-    """List cards and recipes (what ships, and what is yours), evidence columns, checks, age estimators, and the parts
-    that recipes name: losses, networks, detectors, embedders, age models, layouts."""
+    """List cards, recipes, and what recipes can name.
+
+    Alone it lists names; `ls KIND` adds units, predicates, licences and what each thing is.
+    """
     if kind is not None:
         must_be_one_of(kind, KINDS, "kind", "KIND")
     from agebench import registry
@@ -32,39 +42,48 @@ def ls(
     others: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "evidence": list_evidence,
         "checks": list_checks,
-        "estimators": list_estimators,  # looks for weights and hashes them
         "parts": registry.listed,
     }
+    if kind == "estimators" or json:
+        others["estimators"] = list_estimators  # looks for weights and hashes them
     found: dict[str, list[dict[str, Any]]] = list_declarations() if kind not in others else {}
     found |= {name: list_rows() for name, list_rows in others.items() if kind in (None, name)}
     found = {name: rows for name, rows in found.items() if kind in (None, name)}
     out = console(json)
     for name, rows in found.items():
-        out.print(_table(name, rows))
-        out.print()
+        if name in DECLARATIONS:
+            out.print(_declarations(name, rows, out.width))
+            out.print()
+        elif kind is not None:
+            out.print(_table(name, rows))
+    if kind is None:
+        for name, (title, more) in TITLES.items():
+            count = f"{len(found[name])} " if name in found else ""
+            out.print(f"{count}{title}: [bold]agebench ls {name}[/] lists {more}.")
     if json:
         print_json({"command": "ls", **found})
+
+
+def _declarations(kind: str, rows: list[dict[str, Any]], width: int) -> Table:
+    """One line a card or recipe: the title gets what the name leaves of the terminal's width."""
+    from rich.table import Table
+
+    table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False)
+    longest = max((len(row["name"]) for row in rows), default=0)
+    table.add_column("name", no_wrap=True)
+    table.add_column("title", no_wrap=True, overflow="ellipsis", max_width=width - longest - len("    yours"))
+    table.add_column("yours", no_wrap=True)
+    for row in rows:
+        style = None if row["valid"] else "red"
+        table.add_row(row["name"], plain(row["title"]), "yes" if row["yours"] else "", style=style)
+    return table
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    if kind in ("manifests", "pipelines", "models"):
-        table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False, show_header=False)
-        for row in rows:
-            table.add_row(
-                row["name"], plain(row["title"]), "yours" if row["yours"] else "", style=None if row["valid"] else "red"
-            )
-        return table
-    titles = {
-        "evidence": "evidence columns",
-        "checks": "checks",
-        "estimators": "age estimators",
-        "parts": "parts, found by name",
-    }
-    table = Table(title=titles[kind], title_justify="left", box=None, pad_edge=False)
-    columns = list(rows[0]) if rows else []
-    for name in columns:
+    table = Table(title=TITLES[kind][0], title_justify="left", box=None, pad_edge=False)
+    for name in rows[0] if rows else ():
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(plain(", ".join(v) if isinstance(v, list) else v) for v in row.values()))

@@ -16,12 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files.", metavar="PICTURE...")],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", metavar="PICTURE...")],
     run: Annotated[str | None, typer.Option(help="Run, by id or folder [the newest complete one].")] = None,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Estimate the age of every face in some pictures."""
+    """Estimate the age of every face in some pictures.
+
+    Of a folder all pictures are taken, those in its subfolders too.
+    """
     from rich.table import Table
 
     import agebench
@@ -32,8 +35,8 @@ def predict(
     faces = agebench.predict(pictures, found)
     out = console(json)
     table = Table(box=None, pad_edge=False)
-    for name in ("picture", "face", "age, years", "spread", ""):
-        table.add_column(name, justify="right" if name in ("age, years", "spread") else "left")
+    for name in ("picture", "face", "age, years", "spread, years", "remark"):
+        table.add_column(name, justify="right" if name.endswith("years") else "left", overflow="fold")
     for f in faces:
         where = f"{f.box[0]:.0f},{f.box[1]:.0f} {f.box[2]:.0f}x{f.box[3]:.0f}" if f.box else "whole picture"
         if f.fault:

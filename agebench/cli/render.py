@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,20 +14,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 ManifestName = Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")]
 RunsFolder = Annotated[Path, typer.Option(help="Folder of runs.")]
-Advance = Callable[[int, int], None]
+Advance = Callable[..., None]  # done, total, and what else is to be shown
 PLAIN_SECONDS = 5.0
-UNITS = {"cross-fitting": "steps"}  # of stages that do not count faces
+TRAIN_SECONDS = 15.0
+UNITS = {"cross-fitting": "steps", "observing": "pictures"}  # of stages that do not count faces
 
 
-def console(as_json: bool = False) -> Console:
-    """Where tables and sentences go: standard output, or standard error where that carries a JSON document."""
+def console(as_json: bool = False, *, stderr: bool = False) -> Console:
+    """Where tables and sentences go: standard output, or standard error where rows take that; with `--json` nowhere."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 110
-    return Console(stderr=as_json, highlight=False, width=width, soft_wrap=False)
+    return Console(stderr=stderr, quiet=as_json, highlight=False, width=width, soft_wrap=False)
 
 
 def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: str | None = None) -> None:
@@ -35,6 +36,20 @@ def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: st
     if value not in choices:
         raise typer.BadParameter(
             f"unknown {what} '{value}'; expected one of {', '.join(choices)}.", param_hint=param_hint
+        )
+
+
+def ending(file: Path) -> str:
+    """What a file's name ends in, in lower case and without the dot."""
+    return file.suffix.lstrip(".").lower()
+
+
+def must_end_in_a_format(out: Path, format: str | None, endings: Collection[str]) -> None:
+    """Raises typer.BadParameter where no format is given and the name of a file ends in none that is known."""
+    if format is None and ending(out) and ending(out) not in endings:
+        raise typer.BadParameter(
+            f"the ending .{ending(out)} is none of {', '.join(endings)}; `--format` says which is meant.",
+            param_hint="--out",
         )
 
 
@@ -49,9 +64,11 @@ def waiting(records: int) -> str:
 
 
 def notes(lines: list[str], out: Console) -> None:
-    """Things that people should know, one a line."""
+    """Things that people should know, one a line; with `--json` on standard error."""
+    with_json = out.quiet
+    out = console(stderr=True) if with_json else out
     for line in lines:
-        out.print(f"[yellow]note:[/] {plain(line)}")
+        out.print(f"[yellow]note:[/] {plain(line)}", soft_wrap=with_json)
 
 
 def plain(text: object) -> str:
@@ -60,24 +77,36 @@ def plain(text: object) -> str:
 
 
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Advance]:
-    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line every 5 s.
+def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_SECONDS) -> Iterator[Advance]:
+    """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.
 
     It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
+    A third argument is shown in place of the rate on a terminal, beside it elsewhere.
+    quiet: shows nothing. every: seconds between plain lines.
     """
+    if quiet:
+        yield _nothing
+        return
     bar = _Bar(what, unit) if sys.stderr.isatty() else None
     try:
-        yield bar or _Lines(what, unit)
+        yield bar or _Lines(what, unit, every)
     finally:
         if bar:
             bar.stop()
 
 
-class Stages:
-    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own."""
+def _nothing(*_: object) -> None:
+    pass
 
-    def __init__(self, unit: str = "faces") -> None:
-        self.now, self.unit = "", unit
+
+class Stages:
+    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own.
+
+    A stage whose end is not known has the total 0: its name is shown at once.
+    """
+
+    def __init__(self, unit: str = "faces", *, quiet: bool = False) -> None:
+        self.now, self.unit, self.quiet = "", unit, quiet
         self.open = ExitStack()
 
     def __enter__(self) -> Stages:
@@ -89,55 +118,66 @@ class Stages:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self.now:
             self.open.close()
-            self.now, self.advance = stage, self.open.enter_context(progress(stage, UNITS.get(stage, self.unit)))
+            self.now = stage
+            unit = UNITS.get(stage, self.unit)
+            self.advance = self.open.enter_context(progress(stage, unit, quiet=self.quiet))
         self.advance(done, total)
 
 
 class _Bar(Progress):
-    """A bar from its first call to its last, for a terminal bears one at a time."""
+    """A bar from its first call to its last, for a terminal bears one at a time; a spinner where no end is known."""
 
     def __init__(self, what: str, unit: str) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"), TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
         )  # fmt: skip
         super().__init__(*columns, console=Console(stderr=True), transient=True)
         self.unit = unit
         self.began: float | None = None
         self.task = self.add_task(what, total=1, rate="")
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, more: str = "") -> None:
         if self.began is None or not self.live.is_started:
             self.began = time.monotonic()
-            self.reset(self.task, total=total)
+            if total == 0:
+                self.columns = (SpinnerColumn(), TextColumn("{task.description}"))
+            self.reset(self.task, total=total or None)
             self.start()
-        self.update(self.task, completed=done, total=total, rate=_rate(done, self.began, self.unit))
-        if done >= total:
+        self.update(self.task, completed=done, total=total or None, rate=more or _rate(done, self.began, self.unit))
+        if 0 < total <= done:
             self.stop()
 
 
 class _Lines:
     """A plain line every few seconds."""
 
-    def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
+    def __init__(self, what: str, unit: str, every: float) -> None:
+        self.what, self.unit, self.every = what, unit, every
         self.began: float | None = None
         self.last = 0.0
         self.first = 0
         self.said = False
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, more: str = "") -> None:
         now = time.monotonic()
+        if total == 0:
+            if not self.said:
+                print(f"{self.what} …", file=sys.stderr, flush=True)
+            self.said = True
+            return
         if self.began is None or done < self.first:
             self.began, self.first, self.last, self.said = now, done, now, False
             return
-        if now - self.last < PLAIN_SECONDS and not (done == total and self.said):
+        if now - self.last < self.every and not (done == total and self.said):
             return
         self.last, self.said = now, True
         did, took = done - self.first, max(now - self.began, 1e-6)
-        rest = f", {duration((total - done) * took / did)} left" if did and done < total else ""
-        print(f"{self.what}: {done:,} of {total:,}, {did / took:,.1f} {self.unit}/s{rest}", file=sys.stderr, flush=True)
+        told = [f"{done:,} of {total:,}", more, f"{did / took:,.1f} {self.unit}/s"]
+        if did and done < total:
+            told.append(f"{duration((total - done) * took / did)} left")
+        print(f"{self.what}: {', '.join(filter(None, told))}", file=sys.stderr, flush=True)
 
 
 def _rate(done: int, began: float, unit: str) -> str:
@@ -145,10 +185,12 @@ def _rate(done: int, began: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
+    """`45 s`, `12 min`, `3.4 h`, `30 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
 def age_range(text: str) -> tuple[int, int]:

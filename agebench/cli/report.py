@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agebench.cli.render import Json, RunsFolder, console, must_be_one_of, notes, plain, print_json
+from agebench.cli.render import (
+    Json,
+    RunsFolder,
+    console,
+    ending,
+    must_be_one_of,
+    must_end_in_a_format,
+    notes,
+    plain,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from agebench.bench.tables import Table
@@ -34,10 +44,15 @@ def report(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Print MAE tables: the published rows beside what was measured here, each number with where it comes from."""
+    """Print MAE tables: published rows beside measured ones.
+
+    `--explain` says where a measured number comes from.
+    """
     numbers = _numbers(tables) if tables else None
-    kind = format or (ENDINGS.get(out.suffix.lstrip(".").lower(), "markdown") if out else "rich")
+    kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
     must_be_one_of(kind, FORMATS, "format", "--format")
+    if out is not None:
+        must_end_in_a_format(out, format, ENDINGS)
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
     if explain is not None and (out is not None or verify or format is not None):
@@ -50,8 +65,7 @@ def report(
     from agebench.files import write_whole
 
     found = agebench.report(numbers, runs=runs, verify=verify)
-    on_error_stream = json or (out is None and kind != "rich")
-    talk = console(on_error_stream)
+    talk = console(json, stderr=out is None and kind != "rich")
     if explain is not None:
         _explain(found.tables, explain, runs, json)
         return

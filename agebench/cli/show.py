@@ -20,10 +20,11 @@ def show(
     json: Json = False,
 ) -> None:
     """Print a card or recipe."""
+    from agebench.recipes import read_declaration
     from agebench.workflows.catalogue import find_declaration
 
     kind, path = find_declaration(name)
-    text = path.read_text(encoding="utf-8")
+    text = read_declaration(path)
     if json:
         print_json({"command": "show", "kind": kind, "name": path.stem, "text": text})
     else:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from agebench.cli.render import Json, RunsFolder, console, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, duration, plain, print_json
+
+if TYPE_CHECKING:
+    from agebench.training.run_cards import Underway
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
-    """Say what is here - manifests, plans, runs - what is stale, and which command comes next."""
+    """Show manifests, plans and runs, and what comes next."""
     from rich.table import Table
 
     from agebench.workflows.status import status as look
@@ -26,24 +29,33 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
     out = console(json)
     if found.manifests:
         table = Table(box=None, pad_edge=False)
-        for name in ("manifest", "records", "kept", "review", "rejected", "recipe", "plans", ""):
-            justify: Literal["left", "right"] = "right" if name in ("records", "kept", "review", "rejected") else "left"
+        for name in ("manifest", "records", "kept", "review", "rejected", "recipe"):
+            justify: Literal["left", "right"] = "left" if name in ("manifest", "recipe") else "right"
             table.add_column(name, justify=justify, overflow="fold")
         for m in found.manifests:
             table.add_row(
-                plain(m.path), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}", m.recipe or "-",
-                plain(", ".join(m.plans) or "-"), plain("; ".join(m.problems)), style="yellow" if m.problems else None,
+                plain(m.path.stem), f"{m.records:,}", f"{m.kept:,}", f"{m.review:,}", f"{m.rejected:,}",
+                plain(m.recipe or "-"), style="yellow" if m.problems else None,
             )  # fmt: skip
         out.print(table)
+        for m in found.manifests:
+            if m.plans:
+                out.print(f"{plain(m.path)}: balance plan {plain(', '.join(m.plans))}")
+            for problem in m.problems:
+                out.print(f"{plain(m.path)}: {plain(problem)}", style="yellow")
     else:
         out.print("No manifest in manifests/.")
     if found.runs:
         table = Table(box=None, pad_edge=False)
         for name in ("run", "state", "evaluated on"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for r in found.runs:
-            table.add_row(plain(r.id), "complete" if r.complete else "unfinished", ", ".join(r.evaluated) or "-")
+            state = "complete" if r.complete else "training" if r.training else "unfinished"
+            table.add_row(plain(r.id), state, plain(", ".join(r.evaluated) or "-"))
         out.print(table)
+        for r in found.runs:
+            if r.training:
+                out.print(f"{plain(r.id)}: {_underway(r.training)}", style="green")
     else:
         out.print(f"No run in {plain(runs)}/.")
     waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
@@ -56,3 +68,12 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
             out.print(f"Also: [bold]{command}[/] ({m.review:,} records wait for a person)")
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})
+
+
+def _underway(training: Underway) -> str:
+    told = [f"process {training.process} is at step {training.step:,} of {training.steps:,}"]
+    if training.val_mae is not None:
+        told.append(f"validation MAE {training.val_mae:.2f} years")
+    if training.seconds_left is not None:
+        told.append(f"about {duration(training.seconds_left)} left")
+    return ", ".join(told)

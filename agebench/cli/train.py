@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-import time
+import dataclasses
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, ManifestName, RunsFolder, console, duration, notes, plain, print_json, progress
+from agebench.cli.render import (
+    TRAIN_SECONDS,
+    Json,
+    ManifestName,
+    RunsFolder,
+    console,
+    duration,
+    notes,
+    plain,
+    print_json,
+    progress,
+)
 
 if TYPE_CHECKING:
-    from agebench.workflows.train import TrainSetting
+    from agebench.workflows.train import TrainForecast, TrainSetting
+
+SMOOTHING = 0.95  # weight of what was shown before
 
 
 def register(app: typer.Typer) -> None:
@@ -37,25 +51,34 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest unfinished run of this recipe.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved recipe, records, memory and time; write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on the curated, balanced records, and measure it on every test manifest that is here."""
+    """Train a network on curated records, and measure it.
+
+    It is measured on every test manifest that is here.
+    """
     changes = dict(_change(text) for text in change or [])
+    if dry_run and resume:
+        raise typer.BadParameter("it is about a new training.", param_hint="--dry-run")
+    if dry_run:
+        from agebench.workflows.train import forecast
+
+        _render_forecast(forecast(model, manifest=manifest, plan=plan, changes=changes, seed=seed), json)
+        return
     import agebench
 
     out = console(json)
 
     def say(setting: TrainSetting) -> None:
-        how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
-        out.print(
-            f"Training {setting.recipe.name} ({setting.why}) on {setting.records:,} records of "
-            f"{plain(setting.manifest)}, {how}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}."
-        )
+        out.print(f"Training {_described(setting)}.")
 
     with (
-        progress("cropping", "faces") as crops,
-        StepProgress() as steps,
-        progress("predicting", "faces") as predictions,
+        progress("cropping", "faces", quiet=json) as crops,
+        training_progress(json) as steps,
+        progress("predicting", "faces", quiet=json) as predictions,
     ):
         report = agebench.train(
             model, manifest=manifest, plan=plan, runs=runs, changes=changes, seed=seed, resume=resume,
@@ -79,6 +102,42 @@ def train(
         )  # fmt: skip
 
 
+def _described(setting: TrainSetting) -> str:
+    how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
+    return (
+        f"{setting.recipe.name} ({setting.why}) on {setting.records:,} records of {plain(setting.manifest)}, {how}, "
+        f"{setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}"
+    )
+
+
+def _render_forecast(found: TrainForecast, as_json: bool) -> None:
+    from rich.table import Table
+
+    from agebench.training.run_cards import flat
+
+    setting, cost = found.setting, found.cost
+    recipe = setting.recipe.model_dump(mode="json")
+    out = console(as_json)
+    table = Table("key", "value", box=None, pad_edge=False)
+    for key, value in flat(recipe):
+        table.add_row(key, plain(value))
+    out.print(table)
+    sets = ", ".join(map(str, found.test_sets)) or "no test set, for none is here"
+    out.print(
+        f"Would train {_described(setting)}: {cost.parameters:,} parameters, {found.draws:,} pictures an epoch, about "
+        f"{cost.bytes / 2**30:.1f} GiB of memory and {duration(cost.seconds)} on {plain(cost.device)}, cropping and "
+        f"validation not counted; then measure it on {plain(sets)}. Nothing was written."
+    )
+    if as_json:
+        print_json(
+            {
+                "command": "train", "dry_run": True, "model": setting.recipe.name, "manifest": setting.manifest,
+                "plan": setting.plan.plan if setting.plan else None, "recipe": recipe, "records": setting.records,
+                "draws": found.draws, **dataclasses.asdict(cost), "test_sets": found.test_sets,
+            }
+        )  # fmt: skip
+
+
 def _change(text: str) -> tuple[str, Any]:
     """`train.steps=500` as ("train.steps", 500); what is no TOML value is a string."""
     key, equals, value = text.partition("=")
@@ -90,29 +149,17 @@ def _change(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-class StepProgress:
-    """Steps with loss and time left: a bar on a terminal, a line every 15 s elsewhere."""
+@contextmanager
+def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float, float | None], None]]:
+    """A callback (step, steps, loss, validation MAE) that shows them with the time left; the loss is smoothed."""
+    smoothed: float | None = None
 
-    def __enter__(self) -> StepProgress:
-        self.began: float | None = None
-        self.first = 0
-        self.last = 0.0
-        return self
+    with progress("training", "steps", quiet=quiet, every=TRAIN_SECONDS) as advance:
 
-    def __exit__(self, *_: object) -> None:
-        if sys.stderr.isatty() and self.began is not None:
-            print(file=sys.stderr)
+        def show(step: int, steps: int, loss: float, val_mae: float | None) -> None:
+            nonlocal smoothed
+            smoothed = loss if smoothed is None else SMOOTHING * smoothed + (1 - SMOOTHING) * loss
+            validated = "" if val_mae is None else f", validation MAE {val_mae:.2f} years"
+            advance(step, steps, f"loss {smoothed:.3f}{validated}")
 
-    def __call__(self, step: int, steps: int, loss: float, rate: float) -> None:
-        now = time.monotonic()
-        if self.began is None:
-            self.began, self.first, self.last = now, step, now
-            return
-        terminal = sys.stderr.isatty()
-        if now - self.last < (0.5 if terminal else 15.0) and step < steps:
-            return
-        self.last = now
-        speed = (step - self.first) / max(now - self.began, 1e-6)
-        left = duration((steps - step) / max(speed, 1e-6))
-        line = f"training: step {step:,} of {steps:,}, loss {loss:.3f}, {speed:.1f} steps/s, {left} left"
-        print(f"\r{line:<100}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        yield show

@@ -106,7 +106,7 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     folder = manifest.with_name(manifest.name + ".crossfit")
     found = crossfit(
         recipe, data, folder=folder, folds=FOLDS,
-        on_progress=None if advance is None else lambda step, of, loss, rate: advance(step, of),
+        on_progress=None if advance is None else lambda step, of, loss, val_mae: advance(step, of),
     )  # fmt: skip
     estimates = found.select("sha256", records["face_no"], "spread", "probabilities", age="estimate")
     with open_manifest(manifest, write=True) as con:

@@ -160,7 +160,7 @@ def _table(
             columns[role] = list(names) if role in ("box", "corners") else ",".join(names)
     where: dict[str, object] = {"pattern": pattern}
     if table is not None:
-        if not table.is_file():
+        if not table.exists():
             raise ReleaseNotFound(
                 f"There is no file {table}.", "`--table` names the CSV, JSON Lines or Parquet of labels."
             )

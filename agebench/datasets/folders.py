@@ -91,7 +91,7 @@ def subfolder(root: Folder, name: str) -> Folder | None:
 
 def subfile(root: Folder, name: str) -> Folder | None:
     """The file `name` in `root`, in any case; None where there is none."""
-    return _named(root, name, lambda found: found.is_file())
+    return _named(root, name, lambda found: not found.is_dir())
 
 
 def _named(root: Folder, name: str, is_wanted: Callable[[Folder], bool]) -> Folder | None:

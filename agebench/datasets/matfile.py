@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from agebench.errors import ReleaseError
-from agebench.remote import Folder
+from agebench.remote import Folder, read_whole
 
 MATRIX, COMPRESSED = 14, 15  # element types
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -258,9 +258,11 @@ def read_struct(path: Folder, variable: str, needed: tuple[str, ...], length_of:
     Raises ReleaseError for anything that is not such a file.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
-        raise ReleaseError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from error
+        raise ReleaseError(
+            f"{path} cannot be read: {error.strerror or error}.", "The release's own file is needed."
+        ) from error
     _check_header(content[:128], path, variable)
     others = []
     try:

@@ -11,7 +11,7 @@ from collections import Counter
 import polars as pl
 
 from agebench.errors import ReleaseError
-from agebench.remote import Folder
+from agebench.remote import Folder, read_whole
 
 FILE, ROW = "#file", "#row"  # columns that say where a row stands, for sentences
 
@@ -26,9 +26,9 @@ def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
     Lines without any cell are left out. Raises ReleaseError where the file cannot be read, is empty or has no rows.
     """
     try:
-        content = file.read_bytes()
+        content = read_whole(file)
     except OSError as error:
-        raise ReleaseError(f"{file} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
+        raise ReleaseError(f"{file} cannot be read: {error.strerror or error}.", "Mend it, or move it away.") from error
     kind = file.suffix.lower()
     notes: list[str] = []
     if kind in (".parquet", ".pq"):

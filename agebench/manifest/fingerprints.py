@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -75,4 +75,6 @@ def content_digest(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def _stem(path: str) -> str:
-    return unicodedata.normalize("NFC", PurePosixPath(path).stem).lower()
+    name = path.rpartition("/")[2]  # a million times, pathlib is slow
+    stem = name[: name.rfind(".")] if 0 < name.rfind(".") < len(name) - 1 else name
+    return unicodedata.normalize("NFC", stem).lower()

@@ -72,8 +72,9 @@ class Manifest:
     @property
     def curated(self) -> pl.DataFrame:
         """The records that stay: record_id, part, path, age (in force), subject_id, group_id (one subject) and
-        photograph_id (one photograph), of which neither may be split between training and validation, sha256, the face that is meant (face_no, face_x … face_h in pixels, landmarks: ten numbers), file (absolute
-        path), name, gender, dob, photo_year."""
+        photograph_id (one photograph), neither of which may be split between training and validation, sha256, the face
+        that is meant (face_no, face_x … face_h in pixels, landmarks: ten numbers), file (absolute path), name, gender,
+        dob, photo_year."""
         with open_manifest(self.path) as con:
             return export.curated_rows(con)
 

@@ -60,6 +60,12 @@ class RecordView:
         return [one for one in self.estimates if one["face_no"] in meant]
 
 
+def parts_with(con: duckdb.DuckDBPyConnection, path: str) -> list[str]:
+    """The parts that have a record of that path."""
+    sql = "SELECT DISTINCT part FROM record WHERE path = ? ORDER BY part"
+    return [row[0] for row in con.execute(sql, [path]).fetchall()]
+
+
 def find_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> int | None:
     """The record_id of the record of that name, of several the first; None where there is none."""
     sql = "SELECT min(record_id) FROM record WHERE part = ? AND path = ?"

@@ -181,7 +181,9 @@ def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duck
                 ) from error
             if time.monotonic() > deadline:
                 raise ManifestBusy(
-                    f"{path} is in use by {_holder(text)}.", "Wait for it, or read a copy of the file."
+                    f"{path} is in use by {_holder(text)}.",
+                    "Wait for it, or close the file there: a notebook holds it until `con.close()`, which `with "
+                    "duckdb.connect(FILE, read_only=True) as con:` does by itself. A copy of the file can be read.",
                 ) from error
             time.sleep(0.05)
 

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from agebench.errors import DecisionError, NothingCurated, UsageError
-from agebench.files import write_whole
+from agebench.files import read_file, write_whole
 from agebench.manifest.places import curate_command, must_be_judged
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.store import open_manifest
@@ -122,7 +122,7 @@ def write_sample(path: Path, sample: Sample) -> None:
 def read_sample(path: Path) -> Sample:
     """A sample that was drawn before. Raises DecisionError where the file is none."""
     try:
-        sample = Sample(**json.loads(path.read_text(encoding="utf-8")))
+        sample = Sample(**json.loads(read_file(path)))
         if not all(set(r) == {"part", "path", "age", "sha256", "readings"} for r in sample.records):
             raise KeyError("records")
     except (ValueError, TypeError, KeyError, OSError) as error:

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import from_json
 
 from agebench.errors import DecisionError, StorageError
+from agebench.files import LABELS, must_be_regular
 
 Kind = Literal["decision", "audit", "undo"]
 Answer = Literal["keep", "reject", "age", "face"]
@@ -194,8 +195,13 @@ def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
     """The whole lines of a file as they are, and sentences about what was repaired (without `repair`: is left out)."""
     if not path.exists():
         return b"", []
-    with _locked(path, os.O_RDONLY) as handle:
-        data = _all_of(handle)
+    try:
+        with _locked(path, os.O_RDONLY) as handle:
+            data = _all_of(handle)
+    except OSError as error:
+        raise DecisionError(
+            f"{path} cannot be read: {error.strerror or error}.", "Mend it, or move it away; nothing was changed."
+        ) from error
     keep = _whole(data)
     if keep == len(data):
         return data, []
@@ -284,8 +290,9 @@ def _locked(path: Path, flags: int) -> Iterator[int]:
     """The file, open and locked: shared to read, else for this process alone; the one that has the name now."""
     how = fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX
     while True:
-        handle = os.open(path, flags | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)  # a pipe is refused, not waited for
         try:
+            must_be_regular(handle, LABELS)
             fcntl.flock(handle, how)
             try:
                 now = path.stat()

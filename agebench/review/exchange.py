@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from agebench.errors import Missing, StorageError
+from agebench.files import read_file
 from agebench.manifest.places import curate_command
 from agebench.manifest.store import open_manifest
 from agebench.review.agreement import Agreement, agreement
@@ -68,7 +69,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
     """
     try:
-        data = file.read_bytes()
+        data = read_file(file)
     except FileNotFoundError as error:
         raise Missing(f"There is no file {file}.", "`agebench review export --out FILE` writes one.") from error
     except OSError as error:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 MISTAKES = (2.0, 38.0)  # Beta prior of a reviewer's mistake rate
 LEVELS = (0.025, 0.5, 0.975)
@@ -37,13 +36,15 @@ def posterior(pairs: Iterable[tuple[int, int]]) -> Posterior:
 
     A record with k of r readings `wrong` has the likelihood p (1 - e)^k e^(r - k) + (1 - p) e^k (1 - e)^(r - k).
     """
+    from scipy.special import betainc  # every command that folds answers would wait for it
+
     counts: dict[tuple[int, int], int] = {}
     for pair in pairs:
         counts[pair] = counts.get(pair, 0) + 1
     edges = np.linspace(0, 1, 801) ** 2  # finer near 0, where labels worth keeping are
     p, width = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
     steps = np.linspace(0, 0.5, 251)  # who is wrong more often than not reads nothing
-    e, chance = (steps[1:] + steps[:-1]) / 2, np.diff(beta.cdf(steps, *MISTAKES))
+    e, chance = (steps[1:] + steps[:-1]) / 2, np.diff(betainc(*MISTAKES, steps))
     likelihood = np.zeros((len(p), len(e)))
     for (wrong, of), n in counts.items():
         right = of - wrong

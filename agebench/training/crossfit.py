@@ -6,7 +6,6 @@ few steps has not yet learned single wrong ages by heart, and it is never asked 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -55,7 +54,7 @@ def crossfit(
 
     folder: finished folds are kept in it, and the checkpoint of the one under way, so the same call goes on where an
     interrupted one stopped; folds of another recipe, seed, number or other records are thrown away. The network sees
-    `recipe.train.steps` batches a fold. `on_progress(step, steps, loss, rate)` counts the steps of all folds.
+    `recipe.train.steps` batches a fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds.
     Raises NothingCurated where all records are of one group, RecipeError where the pictures have another size,
     RunError where training diverges, Interrupted at Ctrl-C.
     """
@@ -65,7 +64,7 @@ def crossfit(
         raise NothingCurated("Cross-fitting needs records of at least two groups, found one.", "Curate more records.")
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     fabric = fabric or start_fabric(recipe)
-    identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint()}
+    identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint}
     _begin(folder, identity)
     parts = []
     for nth, fold in enumerate(held_out):
@@ -73,9 +72,9 @@ def crossfit(
         if not kept.exists():
             out = place == fold
 
-            def progress(step: int, steps: int, loss: float, rate: float, nth: int = nth) -> None:
+            def progress(step: int, steps: int, loss: float, val_mae: float | None, nth: int = nth) -> None:
                 if on_progress:
-                    on_progress(nth * steps + step, len(held_out) * steps, loss, rate)
+                    on_progress(nth * steps + step, len(held_out) * steps, loss, val_mae)
 
             table = _one_fold(recipe, data, out, int(fold), folder, seed * folds + int(fold), fabric, progress)
             table.write_parquet(held := io.BytesIO())

@@ -38,7 +38,7 @@ from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 
-Progress = Callable[[int, int, float, float], None]
+Progress = Callable[[int, int, float, float | None], None]  # step, steps, loss, the last validation MAE in years
 LOG_EVERY = 20  # steps between lines of metrics.jsonl
 AUGMENTATION, DROPOUT = 1, 2  # streams of random numbers, each with seeds of its own
 
@@ -86,8 +86,8 @@ def fit(
 ) -> Trained:
     """Train as `recipe` says, from the checkpoint in `folder` where there is one.
 
-    `on_progress(step, steps, loss, rate)` is called as often as the loss is known. Raises RunError where the loss is no
-    longer a number, Interrupted (after a checkpoint) at Ctrl-C.
+    `on_progress(step, steps, loss, val_mae)` is called as often as the loss is known. Raises RunError where the loss is
+    no longer a number, Interrupted (after a checkpoint) at Ctrl-C.
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
@@ -149,7 +149,7 @@ def fit(
             _must_be_finite(losses, step, recipe, fabric)
             if on_progress and fabric.is_global_zero:
                 try:
-                    on_progress(step, how.steps, losses[-1].item(), rate)
+                    on_progress(step, how.steps, losses[-1].item(), val_mae)
                 except KeyboardInterrupt:
                     interrupts.append(signal.SIGINT)
             stopping = step < how.steps and fabric.strategy.reduce_boolean_decision(bool(interrupts), all=False)

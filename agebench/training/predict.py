@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agebench.errors import Missing
+from agebench.datasets.folders import list_pictures
+from agebench.errors import Missing, UsageError
 from agebench.faces.alignment import face_crop, whole_picture
-from agebench.faces.detectors import DetectorChoice, choose_detector, detect_faces, load_detector
+from agebench.faces.detectors import Detector, DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
 from agebench.training.inference import predict_ages, spread
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_runs
+
+AT_ONCE = 256  # pictures whose crops are in memory
 
 
 @dataclass(frozen=True)
@@ -85,30 +88,50 @@ def predict(
     """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
 
     Args:
-        pictures: Files.
+        pictures: Files, or folders, of which every picture below them is taken.
         run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default.
         runs: Folder of runs.
         detector: That of the run's training by default. A picture on which it fails counts as one without a face.
 
     Raises:
         Missing: There is no such run, or no detector.
-        UsageError: Several runs could be meant.
+        UsageError: Several runs could be meant, or a folder holds no picture.
         RunError: The run is damaged or unfinished.
     """
     if run is None:
         run = newest_run(Path(runs))
     elif not isinstance(run, Run):
         run = find_run(str(run), Path(runs))
-    pictures = [pictures] if isinstance(pictures, str | Path) else pictures
+    files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures)
     detect = load_detector(detector or detector_of(run))
+    batches = (files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE))
+    return [face for batch in batches for face in _predict(batch, run, detect)]
+
+
+def picture_files(pictures: Sequence[str | Path]) -> list[str]:
+    """The files themselves, and in place of a folder the pictures below it. Raises UsageError where it holds none."""
+    files: list[str] = []
+    for place in pictures:
+        if Path(place).is_dir():
+            found = list_pictures(Path(place), deep=True).paths
+            if not found:
+                raise UsageError(f"The folder {place} holds no picture.", "Name picture files, or another folder.")
+            files += [str(Path(place) / name) for name in found]
+        else:
+            files.append(str(place))
+    return files
+
+
+def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAge]:
+    """The ages of some pictures, whose crops are held in memory together."""
     size = run.recipe.crop.size
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
     for path in pictures:
-        data, fault = read_bytes(str(path))
+        data, fault = read_bytes(path)
         picture, fault = (None, fault) if fault else decode(data)
         if picture is None:
-            faces.append(FaceAge(str(path), None, None, None, None, FAULTS.get(fault or "", fault)))
+            faces.append(FaceAge(path, None, None, None, None, FAULTS.get(fault or "", fault)))
             continue
         try:
             found = detect_faces(detect, picture.rgb)
@@ -117,10 +140,10 @@ def predict(
         for number, face in enumerate(found):
             crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
             x, y, w, h = (float(v) for v in face[:4])
-            faces.append(FaceAge(str(path), number, (x, y, w, h), None, None, None))
+            faces.append(FaceAge(path, number, (x, y, w, h), None, None, None))
         if len(found) == 0:
             crops.append(whole_picture(picture.rgb, size))
-            faces.append(FaceAge(str(path), None, None, None, None, None))
+            faces.append(FaceAge(path, None, None, None, None, None))
     ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
     estimates = iter(zip(ages.tolist(), spread(probabilities).tolist(), strict=True))
     return [

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from agebench import registry, resources
 from agebench.errors import UsageError
-from agebench.recipes import Loss, ModelRecipe, Named, Network, mistake_of, mistaken, read_model_recipe
+from agebench.recipes import Loss, ModelRecipe, Named, Network, mistake_of, mistaken, read_model_recipe, wrong_changes
 from agebench.training.networks import make_network
 
 TABLES: dict[str, tuple[str, type[Named]]] = {"network": ("networks", Network), "loss": ("losses", Loss)}
@@ -28,7 +28,11 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
             whole[table], wrong = _completed(table, data[table])
             mistakes += wrong
     if recipe is None or mistakes:
-        raise mistaken(path, list(dict.fromkeys(mistakes)))  # an unknown key is seen by both
+        mistakes = list(dict.fromkeys(mistakes))  # an unknown key is seen by both
+        if changes:
+            resolve_recipe(name)  # raises where the file itself is at fault
+            raise wrong_changes(path, mistakes)
+        raise mistaken(path, mistakes)
     return recipe.model_copy(update=whole)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agebench.errors import AgebenchError
+from agebench.files import open_regular, read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import Card, load_card, load_model_recipe
-from agebench.training.runs import Listed
+from agebench.training.runs import LOCK, METRICS, Listed
 
 RUNS = Path("runs")
 
@@ -21,6 +24,42 @@ def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
     if records != card.expected.records:
         return False
     return None if card.expected.labels is None else labels == card.expected.labels
+
+
+@dataclass(frozen=True)
+class Underway:
+    """A training that a process of this machine is at work on.
+
+    step: of the last line of its metrics, 0 before the first; seconds_left: by the speed of then, without validations;
+    val_mae: the last one, in years.
+    """
+
+    process: int
+    step: int
+    steps: int
+    seconds_left: float | None
+    val_mae: float | None
+
+
+def training_now(run: Listed) -> Underway | None:
+    """How far the training of a run is; None where no process is at work on it."""
+    try:
+        with open_regular(run.path / LOCK) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                process = int(lock.read() or 0)
+            else:
+                return None
+        text = read_file(run.path / METRICS).decode() if (run.path / METRICS).exists() else ""
+    except (OSError, ValueError):
+        return None
+    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    steps, last = int(run.card.get("steps", 0)), lines[-1] if lines else {"step": 0}
+    batch, speed = run.card["recipe"]["train"]["batch"], last.get("pictures_per_second")
+    left = (steps - last["step"]) * batch / speed if speed else None
+    val_mae = next((line["val_mae"] for line in reversed(lines) if "val_mae" in line), None)
+    return Underway(process, last["step"], steps, left, val_mae)
 
 
 def resume_command(run: Listed) -> str:
@@ -42,16 +81,17 @@ def resume_command(run: Listed) -> str:
 def changed_settings(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
     """What a run changed of the recipe that goes by its name here, as dotted keys and values."""
     try:
-        ours = dict(_flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
+        ours = dict(flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
     except AgebenchError:
         return []
-    return [(key, value) for key, value in _flat(recipe) if key in ours and ours[key] != value]
+    return [(key, value) for key, value in flat(recipe) if key in ours and ours[key] != value]
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """A recipe's tables as dotted keys and values."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

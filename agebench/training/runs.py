@@ -10,6 +10,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
-from agebench.files import file_hash, write_whole
+from agebench.files import file_hash, read_file, write_whole
 from agebench.recipes import ModelRecipe, digest
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from agebench.training.predict import FaceAge
 
 WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
+LOCK, METRICS = "lock", "metrics.jsonl"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 
@@ -268,16 +270,17 @@ def _alone(folder: Path) -> Iterator[None]:
 
     Raises RunError where another process trains there.
     """
-    lock = FileLock(folder / "lock", timeout=0)
+    lock = FileLock(folder / LOCK, timeout=1)  # `training_now` holds it for an instant
     try:
         lock.acquire()
     except Timeout as error:
         raise RunError(f"Another process trains the run {folder}.", "Wait for it, or stop it.") from error
     try:
+        (folder / LOCK).write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
         lock.release()
-        (folder / "lock").unlink(missing_ok=True)
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
@@ -300,9 +303,11 @@ def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(read_file(path))
     except FileNotFoundError as error:
         raise RunError(f"The run {folder} has no {CARD}.", "Restore it, or train again.") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.", "Restore it, or train again.") from error
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.", "Restore it, or train again.") from error
     if not isinstance(card, dict):
@@ -338,7 +343,7 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
 
 def committed_hashes(folder: Path) -> dict[str, str]:
     """File → SHA-256 of a complete run, as they were when it was committed."""
-    lines = (folder / COMMITTED).read_text(encoding="utf-8").splitlines()
+    lines = read_file(folder / COMMITTED).decode().splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
 
 

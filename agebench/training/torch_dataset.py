@@ -15,10 +15,10 @@ from torch.utils.data import Dataset, Sampler
 from agebench.errors import NothingCurated
 from agebench.faces.crops import Advance, crop_records
 from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
+from agebench.manifest.plans import PlanFacts
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Crop
-from agebench.manifest.plans import PlanFacts
 from agebench.training.data import Ints, epoch_order
 from agebench.training.rows import training_rows
 from agebench.training.splits import TRAIN, VALIDATION, validation_split

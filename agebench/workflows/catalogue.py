@@ -12,7 +12,7 @@ from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_model_recipe
+from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_model_recipe, read_declaration
 from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import list_runs
@@ -120,7 +120,7 @@ def copy_declaration(name: str, new_name: str | None = None) -> Path:
     target = Path(kind) / f"{new}.toml"
     if target.exists():
         raise UsageError(f"{target} exists already.", "Give the copy another name.")
-    text = source.read_text(encoding="utf-8")
+    text = read_declaration(source)
     if new != name:
         text = re.sub(r'^name = ".*"$', f'name = "{new}"', text, count=1, flags=re.MULTILINE)
     target.parent.mkdir(exist_ok=True)

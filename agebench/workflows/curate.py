@@ -34,6 +34,7 @@ from agebench.review.folding import answers_key, check_answers, describe_answers
 
 OF_LABELS = ("contents", "decisions", "copy_answers", "evidence", "verdicts")  # derived where no picture is looked at
 Engine = Literal["local", "ray"]
+SAMPLE = 16  # pictures that each worker is timed on
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class CurateReport:
         recipe: Curation recipe in force.
         detector: Face detector in force; None where no faces were looked for.
         estimators: What doubted the claimed ages.
+        trains: Whether the card has the role *train*; a test set keeps its labels.
         records: Records of the release.
         observed: Pictures that were looked at now.
         reused: Records whose picture was known before.
@@ -65,6 +67,7 @@ class CurateReport:
     recipe: str
     detector: str | None
     estimators: list[str]
+    trains: bool
     records: int
     observed: int
     reused: int
@@ -127,7 +130,7 @@ def curate(
         ray_address: The cluster of the engine `ray`; this machine by default.
         workers: Worker processes, one a core by default.
         on_progress: Is told of observing.
-        on_stage: Names what comes after observing, and gives its progress.
+        on_stage: Names every other stage, and gives its progress; a total of 0 is not known.
 
     Raises:
         UsageError: A name is unknown, or arguments contradict each other.
@@ -151,13 +154,16 @@ def curate(
         detector_model=detector_model,
         estimators=estimators,
     )
+    say = on_stage or _say_nothing
+    say(f"looking for {len(s.release.records):,} pictures", 0, 0)
     answers = answers_key(s.manifest)
     if s.before is None:
         create(s.manifest, s.card.name)
     else:
         check_answers(s.manifest, s.before, answers)
     with one_at_a_time(s.manifest):
-        observed, reused, made = _observe(s, observe_files, workers, on_progress)
+        observed, reused, made = _observe(s, observe_files, workers, on_progress, say)
+        say("judging", 0, 0)
         renew(
             s.manifest,
             s.request(workers or os.cpu_count() or 1, on_stage),
@@ -174,6 +180,7 @@ def curate(
             recipe=s.recipe.name,
             detector=s.detector,
             estimators=s.estimators,
+            trains="train" in s.card.roles,
             records=len(s.release.records),
             observed=observed,
             reused=reused,
@@ -196,7 +203,11 @@ def curate(
 
 
 def _observe(
-    s: CurateSettings, observe_files: ObserveFiles, workers: int | None, on_progress: Callable[[Progress], None] | None
+    s: CurateSettings,
+    observe_files: ObserveFiles,
+    workers: int | None,
+    on_progress: Callable[[Progress], None] | None,
+    say: Stage,
 ) -> tuple[int, int, dict[str, DerivationState] | None]:
     """Write the release's records and look at what was not seen; (pictures looked at, records whose picture was known,
     the derivations as they were made, where nothing was looked at).
@@ -225,6 +236,8 @@ def _observe(
         faces = known_faces(con, files.drop_nulls("sha256"))
     if files.is_empty():
         return 0, reused, made
+    if lost := files["fault"].count():
+        say(f"{lost:,} of {len(s.release.records):,} files are missing or cannot be read", 0, 0)
     files = files.drop("faces").join(faces, on="sha256", how="left", maintain_order="left").select(File._fields)
     observe(
         files, s.release.folders, s.manifest, observers=s.observers, workers=workers, observe_files=observe_files,
@@ -248,6 +261,7 @@ def forecast(
     engine: Engine = "local",
     ray_address: str | None = None,
     workers: int | None = None,
+    on_stage: Stage | None = None,
 ) -> CurateForecast:
     """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
     _engine(engine, ray_address)
@@ -279,14 +293,19 @@ def forecast(
     readable = [File(*row) for row in files.filter(pl.col("fault").is_null()).iter_rows()] if len(files) else []
     seconds = None
     if readable:
-        sample = readable[:: max(1, len(readable) // 16)][:16]
-        # In a worker, because there the detector has one thread, as it will have.
+        if on_stage:
+            on_stage("timing a few pictures", 0, 0)
+        # In as many workers as will observe: they share the memory and the cores, and each detector has one thread.
+        processes = min(workers or os.cpu_count() or 1, len(readable))
+        some = readable[:: max(1, len(readable) // (SAMPLE * processes))]
+        samples = [some[i::processes][:SAMPLE] for i in range(processes)]
         timed = run_batches(
-            seconds_per_picture, [sample], workers=1, setup=set_up, setup_args=(dict(s.release.folders), observers)
-        )
+            seconds_per_picture, samples, workers=processes, setup=set_up,
+            setup_args=(dict(s.release.folders), observers),
+        )  # fmt: skip
         rates = [rate for rate in timed if not isinstance(rate, Crashed)]
         if rates:
-            seconds = sum(rates) / len(rates) * len(readable) / (workers or os.cpu_count() or 1)
+            seconds = sum(rates) / len(rates) * len(readable) / processes
     if s.cross_fit:
         s.notes.append(
             "Then it trains small networks on the release itself (cross-fit): minutes more, not counted here."
@@ -296,6 +315,10 @@ def forecast(
     return CurateForecast(
         s.card.name, s.manifest, s.recipe.name, s.detector, engine, len(records), len(files), seconds, s.notes
     )
+
+
+def _say_nothing(stage: str, done: int, total: int) -> None:
+    pass
 
 
 def _engine(engine: Engine, ray_address: str | None) -> ObserveFiles:

@@ -9,7 +9,7 @@ from typing import Any
 from agebench.curation.checks import expression_columns
 from agebench.errors import UsageError
 from agebench.manifest.evidence import COLUMNS
-from agebench.manifest.record_view import RecordView, find_record, view_record
+from agebench.manifest.record_view import RecordView, find_record, parts_with, view_record
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.manifest.unknown import unknown_record
@@ -53,9 +53,19 @@ class Explanation:
     file: Folder | None
 
 
-def explain(manifest: Path, part: str, path: str) -> Explanation:
-    """All that a manifest knows of a record. Raises UsageError with the nearest paths where there is no such record."""
+def explain(manifest: Path, part: str | None, path: str) -> Explanation:
+    """All that a manifest knows of a record. part: may be None where only one part has the path.
+
+    Raises UsageError where the part must be named, and, with the nearest paths, where there is no such record.
+    """
     with open_manifest(manifest) as con:
+        if part is None:
+            parts = parts_with(con, path)
+            if len(parts) > 1:
+                raise UsageError(f"{path} is in the parts {' and '.join(parts)}.", f"Name one: {parts[0]} {path}.")
+            if not parts:
+                raise UsageError(*unknown_record(con, manifest, None, path))
+            part = parts[0]
         number = find_record(con, part, path)
         record = view_record(con, number) if number is not None else None
         if record is None:

@@ -11,20 +11,33 @@ from agebench.bench.evaluations import stored_evaluations
 from agebench.curation.observing.parts import curating, has_parts
 from agebench.errors import AgebenchError
 from agebench.manifest import summary
-from agebench.manifest.places import MANIFESTS, curate_command, manifest_of
+from agebench.manifest.places import MANIFESTS, balance_command, curate_command, manifest_of
 from agebench.manifest.plans import curated_fingerprint, plans
 from agebench.manifest.records import count_records
 from agebench.manifest.renewal import is_judged, state_of
 from agebench.manifest.store import open_manifest
 from agebench.recipes import load_card, load_curation_recipe
 from agebench.review import folding
-from agebench.training.run_cards import RUNS, resume_command
+from agebench.review.deciding import listing
+from agebench.training.run_cards import RUNS, Underway, resume_command, training_now
 from agebench.training.runs import Listed, list_runs
 
 
 @dataclass(frozen=True)
 class ManifestStatus:
-    """One manifest, and what is wrong or stale about it."""
+    """One manifest, and what is wrong or stale about it.
+
+    Attributes:
+        review: Records that wait for an answer: those in review that nobody has answered since they were judged.
+        plans: Balance plans, the newest first.
+        problems: Sentences that the user should see.
+        curate: The command that curates it again as it was; "" where it cannot be read.
+        outdated: Whether that command is due.
+        balance: The command that makes the plan that is lacking or out of date; None where the newest plan fits.
+        curated: Fingerprint of its curated records.
+        trains, tests: Whether its card has the role *train*, *test*.
+        curating: The process that curates it at the moment.
+    """
 
     path: Path
     dataset: str
@@ -35,23 +48,26 @@ class ManifestStatus:
     recipe: str | None = None
     detector: str | None = None
     plans: list[str] = field(default_factory=list)
-    stale_plans: list[str] = field(default_factory=list)  # those of them that are older than the curated rows
     problems: list[str] = field(default_factory=list)
-    outdated: bool = False  # something other than a plan is to be made again
-    curate: str = ""  # the command that curates it again as it was
-    trains: bool = False  # its card has the role *train*
-    curating: int | None = None  # the process that curates it at the moment
+    curate: str = ""
+    outdated: bool = False
+    balance: str | None = None
+    curated: str | None = None
+    trains: bool = False
+    tests: bool = False
+    curating: int | None = None
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, finished or not."""
+    """One run, finished or not; training: how far it is, where a process is at work on it."""
 
     id: str
     path: Path
     model: str
     complete: bool
     evaluated: list[str]
+    training: Underway | None
 
 
 @dataclass(frozen=True)
@@ -83,10 +99,11 @@ def status(runs_dir: Path) -> Status:
             str(run.card.get("model", "?")),
             run.complete,
             _evaluated(run.path) if run.complete else [],
+            None if run.complete or not run.card else training_now(run),
         )
         for run in listed
     ]
-    command, why = _next(releases, manifests, listed, runs_dir)
+    command, why = _next(releases, manifests, runs, {run.id: run for run in listed}, runs_dir)
     return Status(releases, manifests, runs, command, why)
 
 
@@ -106,72 +123,116 @@ def _manifest(path: Path) -> ManifestStatus:
             fingerprint, found = curated_fingerprint(con), plans(con)
             again = curate_command(con, path)
         answers_wait = judged and folding.answers_wait(path, state)
+        waiting = listing(path, limit=0).left if answers_wait else counts["review"]
     except AgebenchError as error:
         return ManifestStatus(path, path.stem, problems=[error.message], curating=process)
-    stale = [facts.plan for facts in found if facts.curated != fingerprint]
-    problems: list[str] = []
-    trains = False
-    if process is not None:
-        problems.append(f"process {process} is curating it")
-    else:
+    due = []
+    if process is None:
         if not judged:
-            problems.append("its curation was not finished")
+            due.append("its curation was not finished")
         if has_parts(path):
-            problems.append("observations wait to be folded in")
+            due.append("observations wait to be folded in")
     if answers_wait:
-        problems.append("people's answers wait to be folded in")
+        due.append("people's answers wait to be folded in")
+    trains = tests = False
     meta = state.meta
     dataset, recipe = meta.get("dataset", "?"), meta.get("recipe")
     try:
         judged_by = load_curation_recipe(meta.get("recipe_place", recipe)) if recipe else None
         if judged_by and recipes.digest(judged_by) != meta.get("recipe_digest"):
-            problems.append(f"the recipe {recipe} has changed since")
+            due.append(f"the recipe {recipe} has changed since")
         card = load_card(dataset)
-        trains = "train" in card.roles
+        trains, tests = "train" in card.roles, "test" in card.roles
         if recipes.digest(card) != meta.get("card_digest"):
-            problems.append(f"the card {dataset} has changed since")
+            due.append(f"the card {dataset} has changed since")
     except AgebenchError as error:
-        problems.append(error.message.splitlines()[0])
-    told = [f"the plan '{plan}' is older than the curated rows" for plan in stale]
+        due.append(error.message.splitlines()[0])
+    stale = [facts for facts in found if facts.curated != fingerprint]
+    problems = [f"the plan '{facts.plan}' is older than the curated rows" for facts in stale]
+    problems += [f"process {process} is curating it"] if process is not None else []
+    balance = "" if not found else balance_command(path, found[0]) if found[0] in stale else None
     return ManifestStatus(
-        path, dataset, records, counts["keep"], counts["review"], counts["reject"], recipe, meta.get("detector"),
-        [facts.plan for facts in found], stale, told + problems, bool(problems), again, trains, process,
+        path, dataset, records, counts["keep"], waiting, counts["reject"], recipe, meta.get("detector"),
+        [facts.plan for facts in found], problems + due, again, bool(due), balance, fingerprint, trains, tests, process,
     )  # fmt: skip
 
 
 def _next(
-    releases: dict[str, bool], manifests: list[ManifestStatus], runs: list[Listed], runs_dir: Path
+    releases: dict[str, bool],
+    manifests: list[ManifestStatus],
+    runs: list[RunStatus],
+    listed: dict[str, Listed],
+    runs_dir: Path,
 ) -> tuple[str, str]:
-    for m in manifests:
-        if m.curate and m.curating is None and m.outdated:
-            return m.curate, f"{m.path}: " + "; ".join(m.problems)
-    waiting = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
-    if waiting:
-        return f"agebench curate {waiting[0]}", f"{load_card(waiting[0]).root} is here and not curated yet"
-    if not manifests:
-        return "agebench demo --small", "there is no release here; the demo draws one of its own"
+    """The next step of the main job: a training set, its plan, a run, the test sets, the report."""
+    training = sorted((m for m in manifests if m.trains), key=lambda m: m.path != manifest_of("imdb-wiki"))
+    uncurated = [name for name, there in releases.items() if there and name not in {m.dataset for m in manifests}]
+    to_train = [name for name in uncurated if "train" in load_card(name).roles]
     where = "" if runs_dir == RUNS else f" --runs {shlex.quote(str(runs_dir))}"
-    unfinished = [run for run in runs if not run.complete and run.card]
-    if unfinished:
-        return resume_command(unfinished[-1]) + where, f"the run {unfinished[-1].id} is unfinished"
-    training = [m for m in manifests if m.trains]
-    chosen = next((m for m in training if m.path == manifest_of("imdb-wiki")), training[0] if training else None)
-    if chosen is None and not runs:
+    if due := next((m for m in training if m.outdated and m.curating is None), None):
+        return due.curate, f"{due.path}: " + "; ".join(due.problems)
+    if not training and to_train:
+        return _curate("imdb-wiki" if "imdb-wiki" in to_train else to_train[0])
+    if not manifests and not uncurated:
+        return "agebench demo --small", "there is no release here; the demo draws one of its own"
+    if training and (step := _run(training, runs, listed, where)):
+        return step
+    if not training and not runs and not uncurated:
         return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
-    if chosen is not None:
-        if chosen.curating is not None:
-            return "agebench status", f"process {chosen.curating} is curating {chosen.path}: look again when it is done"
-        name = (
-            ""
-            if len(training) == 1 or chosen.dataset == "imdb-wiki"
-            else f" --manifest {shlex.quote(str(chosen.path))}"
-        )
-        if not chosen.kept:
-            return chosen.curate or "agebench ls pipelines", (
-                f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
-            )
-        if not chosen.plans or chosen.stale_plans:
-            return f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
-        if not runs:
-            return f"agebench train{name}", "there is no run yet"
+    if due := next((m for m in manifests if m.outdated and m.curate and m.curating is None), None):
+        return due.curate, f"{due.path}: " + "; ".join(due.problems)
+    if uncurated:
+        return _curate(min(uncurated, key=lambda name: name in to_train))
+    if at_work := next((m for m in manifests if m.curating is not None), None):
+        return _look_again(at_work)
+    if busy := next((run for run in runs if run.training), None):
+        return "agebench status", f"the run {busy.id} is training: look again when it is done"
+    if not any(run.complete for run in runs):
+        return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
+    newest = [run for run in runs if run.complete][-1]
+    known = listed[newest.id].card.get("provenance", {}).get("dataset")
+    sets = [m for m in manifests if m.tests and m.kept and m.dataset != known and m.path == manifest_of(m.dataset)]
+    if missing := [m.dataset for m in sets if m.dataset not in newest.evaluated]:
+        command = f"agebench evaluate {newest.id}{''.join(f' --on {name}' for name in missing)}{where}"
+        return command, f"the newest run is not measured on {', '.join(missing)}"
     return f"agebench report --tables 2,3{where}", "runs and test sets are here"
+
+
+def _curate(name: str) -> tuple[str, str]:
+    return f"agebench curate {name}", f"{load_card(name).root} is here and not curated yet"
+
+
+def _look_again(manifest: ManifestStatus) -> tuple[str, str]:
+    return "agebench status", f"process {manifest.curating} is curating {manifest.path}: look again when it is done"
+
+
+def _run(
+    training: list[ManifestStatus], runs: list[RunStatus], listed: dict[str, Listed], where: str
+) -> tuple[str, str] | None:
+    """What comes next up to a run that is finished or under way; None where there is one."""
+    chosen = training[0]
+    name = "" if len(training) == 1 or chosen.path == manifest_of("imdb-wiki") else f" --manifest {_quoted(chosen)}"
+    if chosen.curating is not None:
+        return _look_again(chosen)
+    if not chosen.kept:
+        return chosen.curate or "agebench ls pipelines", (
+            f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
+        )
+    if chosen.balance is not None:
+        return chosen.balance or f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
+    kept = {m.curated for m in training}
+    stopped = [
+        run
+        for run in runs
+        if not run.complete and run.training is None
+        and listed[run.id].card.get("provenance", {}).get("curated_fingerprint") in kept
+    ]  # fmt: skip
+    if stopped:
+        return resume_command(listed[stopped[-1].id]) + where, f"the run {stopped[-1].id} is unfinished"
+    if not any(run.complete or run.training for run in runs):
+        return f"agebench train{name}{where}", "there is no run yet"
+    return None
+
+
+def _quoted(manifest: ManifestStatus) -> str:
+    return shlex.quote(str(manifest.path))

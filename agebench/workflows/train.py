@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from agebench.bench.evaluate import evaluate, manifests_for_testing
 from agebench.bench.evaluations import Evaluation
 from agebench.errors import AgebenchError, Interrupted, NothingCurated
 from agebench.faces.crops import Advance, crop_records
+from agebench.manifest.fingerprints import frame_digest
 from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.plans import PlanFacts, curated_fingerprint
 from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe
+from agebench.remote import Folder
 from agebench.training.data import TrainingData
+from agebench.training.forecast import Cost, training_cost
 from agebench.training.resolve import resolve_recipe
-from agebench.training.rows import training_rows
+from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, train_run
+from agebench.training.splits import LEFT_OUT, TRAIN
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def train(
     resume: bool = False,
     on_setting: Callable[[TrainSetting], None] | None = None,
     on_crops: Advance | None = None,
-    on_step: Callable[[int, int, float, float], None] | None = None,
+    on_step: Callable[[int, int, float, float | None], None] | None = None,
     on_predict: Advance | None = None,
 ) -> TrainReport:
     """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
@@ -85,7 +92,7 @@ def train(
         resume: Go on with the newest unfinished run of this recipe, seed and records.
         on_setting: Is told of the recipe, manifest and plan before training.
         on_crops: Is told of cropping.
-        on_step: Is told step, steps, loss and rate.
+        on_step: Is told step, steps, loss and the last validation MAE in years.
         on_predict: Is told of predicting the test sets.
 
     Raises:
@@ -98,22 +105,66 @@ def train(
         StorageError: The disk is full or the folder cannot be written.
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
-    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
-    recipe = resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes=changes)
+    recipe, why = _recipe(model, changes)
+    source = _source(manifest, plan)
+    drawn = source.drawn(recipe, seed)
+    setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
+    if on_setting:
+        on_setting(setting)
+    data, notes = _crop(source, recipe, seed, on_crops)
+    run = train_run(
+        recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume, on_progress=on_step
+    )
+    evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
+    return TrainReport(
+        run,
+        setting,
+        int((data.copies > 0).sum()),
+        recipe.train.steps,
+        float(run.card.get("seconds", 0.0)),
+        evaluated,
+        notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a training draws from: a manifest's curated records of ages 0 to 99, and the plan."""
+
+    manifest: Path
+    dataset: str
+    detector: str | None
+    plan: PlanFacts | None
+    rows: pl.DataFrame
+    folders: dict[str, Folder]
+    provenance: dict[str, Any]
+
+    def drawn(self, recipe: ModelRecipe, seed: int) -> pl.DataFrame:
+        """The records that train or validate, and those that are left out of both, with `split` and `copies`."""
+        rows = with_draws(self.rows, self.plan, validation=recipe.train.validation, seed=seed)
+        return rows.filter((pl.col("copies") > 0) | (pl.col("split") == LEFT_OUT))
+
+    def without(self, lost: pl.DataFrame) -> _Source:
+        return replace(self, rows=self.rows.join(lost, on="record_id", how="anti", maintain_order="left"))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all records that a training could draw, whatever its seed, and of the plan's rule."""
+        known = frame_digest(self.rows.select("part", "path", "sha256", "age", "group_id", "photograph_id", "face_no"))
+        rule = (self.plan.per_class, self.plan.thin_ages, self.plan.seed) if self.plan else None
+        return hashlib.sha256(f"{known} {self.detector} {rule}".encode()).hexdigest()
+
+
+def _source(manifest: str | Path | None, plan: str | None) -> _Source:
     path = find_manifest(manifest)
-    notes: list[str] = []
     with open_manifest(path) as con:
         must_be_judged(con, path)
         dataset, detector = get_meta(con, "dataset") or "", get_meta(con, "detector")
-        fingerprint = curated_fingerprint(con)
-        facts = choose_plan(con, path, plan)
-        rows = training_rows(con, facts.plan if facts else None)
-        folders = folders_of(con)
+        facts, rows = choose_plan(con, path, plan), training_rows(con)
         provenance = {
             "dataset": dataset,
             "records": count_records(con),
             "manifest": str(path),
-            "curated_fingerprint": fingerprint,
+            "curated_fingerprint": curated_fingerprint(con),
             "curation_recipe": get_meta(con, "recipe"),
             "curation_recipe_digest": get_meta(con, "recipe_digest"),
             "label_fingerprint": get_meta(con, "label_fingerprint"),
@@ -122,38 +173,86 @@ def train(
             "plan": facts.__dict__ if facts else None,
             "audit": json.loads(get_meta(con, "audit") or "null"),
         }
+        folders = folders_of(con)
     if rows.is_empty():
         raise NothingCurated(
             f"{path} has no curated record of an age from 0 to 99.",
             "`agebench curate` prints which check took how many.",
         )
-    drawn = rows.filter(rows["copies"] > 0)
-    setting = TrainSetting(recipe, why, path, facts, len(drawn))
-    if on_setting:
-        on_setting(setting)
-    cropped = crop_records(drawn, folders, dataset=dataset, detector=detector, crop=recipe.crop, on_progress=on_crops)
-    if cropped.records.is_empty():
-        raise NothingCurated(
-            f"No picture of the {len(drawn):,} curated records of {path} could be read ({_listed(cropped.faults)}).",
-            "Bring the pictures back, or run `agebench curate` again with `--root`.",
-        )
-    if cropped.faults:
-        notes.append(
-            f"Left out what could not be cropped: {_listed(cropped.faults)}. `agebench curate` renews the manifest."
-        )
-    if cropped.damaged_shards:
-        notes.append(f"{cropped.damaged_shards} damaged crop shard(s) were made again.")
-    whole = int(drawn["face_no"].null_count())
-    if whole:
+    return _Source(path, dataset, detector, facts, rows, folders, provenance)
+
+
+def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | None) -> tuple[TrainingData, list[str]]:
+    """The drawn records with a crop each, and what people should see. A record that cannot be cropped is drawn from no
+    more, so that the classes stay complete."""
+    faults: dict[str, int] = {}
+    damaged = 0
+    while True:
+        drawn = source.drawn(recipe, seed)
+        cropped = crop_records(
+            drawn, source.folders, dataset=source.dataset, detector=source.detector, crop=recipe.crop,
+            on_progress=on_crops,
+        )  # fmt: skip
+        damaged += cropped.damaged_shards
+        if len(cropped.records) == len(drawn):
+            break
+        for fault, n in cropped.faults.items():
+            faults[fault] = faults.get(fault, 0) + n
+        source = source.without(drawn.join(cropped.records, on="record_id", how="anti"))
+        if source.rows.is_empty():
+            raise NothingCurated(
+                f"No picture of the curated records of {source.manifest} could be read ({_listed(faults)}).",
+                "Bring the pictures back, or run `agebench curate` again with `--root`.",
+            )
+    notes = []
+    if faults:
+        notes.append(f"Left out what could not be cropped: {_listed(faults)}. `agebench curate` renews the manifest.")
+    if damaged:
+        notes.append(f"{damaged} damaged crop shard(s) were made again.")
+    if whole := int(drawn["face_no"].null_count()):
         notes.append(f"{whole:,} curated records have no face and are learnt from the whole picture.")
-    data = TrainingData.from_records(cropped.pictures, range(len(cropped.records)), cropped.records.drop("landmarks"))
-    run = train_run(
-        recipe, data, runs_dir=Path(runs), seed=seed, provenance=provenance, resume=resume, on_progress=on_step
-    )
-    evaluated = _measure(run, dataset, notes, on_crops, on_predict)
-    return TrainReport(
-        run, setting, len(cropped.records), recipe.train.steps, float(run.card.get("seconds", 0.0)), evaluated, notes
-    )
+    records = drawn.drop("landmarks")
+    return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, source.fingerprint()), notes
+
+
+@dataclass(frozen=True)
+class TrainForecast:
+    """What a training would do.
+
+    Attributes:
+        setting: The recipe as resolved, the manifest and the plan.
+        draws: Pictures of an epoch, copies counted.
+        cost: The network's parameters, memory and time.
+        test_sets: Manifests that it would be measured on.
+    """
+
+    setting: TrainSetting
+    draws: int
+    cost: Cost
+    test_sets: list[Path]
+
+
+def forecast(
+    model: str | None = None,
+    *,
+    manifest: str | Path | None = None,
+    plan: str | None = None,
+    changes: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> TrainForecast:
+    """What `train` would do with these arguments, from a few timed steps; nothing is written. Raises as `train`."""
+    recipe, why = _recipe(model, changes)
+    source = _source(manifest, plan)
+    drawn = source.drawn(recipe, seed)
+    setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
+    draws = int(drawn.filter(pl.col("split") == TRAIN)["copies"].sum())
+    return TrainForecast(setting, draws, training_cost(recipe), manifests_for_testing(source.dataset))
+
+
+def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRecipe, str]:
+    """(the recipe as resolved, why it is that one)."""
+    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
+    return resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes), why
 
 
 def _measure(

@@ -316,3 +316,52 @@ def test_mistakes_of_keys_and_of_sql_are_told_together(workshop: Path, agebench:
     assert done.status == 2
     for told in ("titel: unknown key", "title: missing", "check 'b'.valu: unknown key", "check 'a'", "agee"):
         assert told in done.err
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+ODD_FILES = {  # what is no regular file → the command that reads it
+    "data/morph/morph.csv": ["curate", "morph"],
+    "data/imdb-wiki/imdb_crop/imdb.mat": ["curate", "imdb-wiki"],
+    "data/cacd/celebrity2000_meta.mat": ["curate", "cacd"],
+    "labels.csv": ["add", "mine", "--table", "labels.csv", "--root", "data"],
+    "manifests/mine.toml": ["curate", "mine"],
+    "pipelines/mine.toml": ["curate", "fg-net", "--recipe", "mine"],
+    "mine.toml": ["curate", "fg-net", "--recipe", "./mine.toml"],
+    "models/mine.toml": ["train", "mine"],
+    "models/published.toml": ["report"],
+    "manifests/fg-net.duckdb": ["balance", "--manifest", "fg-net"],
+    "answers.jsonl": ["review", "import", "answers.jsonl", "--manifest", "imdb-wiki"],
+    "manifests/fg-net.decisions.jsonl": ["curate", "fg-net"],
+}
+
+
+@pytest.mark.parametrize("make", [_pipe, _endless])
+@pytest.mark.parametrize("place", ODD_FILES)
+def test_a_pipe_or_device_in_place_of_a_file_gets_its_sentence(
+    make: Callable[[Path], None], place: str, workshop: Path, agebench: Callable
+) -> None:
+    def too_long(*_: object) -> None:
+        raise AssertionError(f"reading {place} does not end")
+
+    (workshop / place).parent.mkdir(exist_ok=True)
+    (workshop / place).unlink(missing_ok=True)
+    make(workshop / place)
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(20)
+    try:
+        done = agebench(*ODD_FILES[place], cwd=workshop)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert done.status in (1, 2, 3)
+    assert Path(place).name in done.err
+    assert "does not know" not in done.err
+    if place != "manifests/fg-net.duckdb":
+        assert "not a regular file" in done.err

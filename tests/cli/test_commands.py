@@ -210,7 +210,7 @@ def test_status_takes_no_name_for_a_reason(workshop: Path, agebench: Run) -> Non
     assert found["next_command"].startswith("agebench curate imdb-wiki")
     assert "recipe plan-b has changed" in found["why"]
     [ours] = [m for m in found["manifests"] if m["dataset"] == "imdb-wiki"]
-    assert (ours["outdated"], ours["stale_plans"]) == (True, [])
+    assert (ours["outdated"], ours["balance"]) == (True, None)
 
 
 def test_status_names_the_folder_of_a_card_of_your_own(tmp_path: Path, agebench: Run) -> None:
@@ -248,6 +248,7 @@ def test_the_next_command_works_as_it_stands(workshop: Path, agebench: Run) -> N
     """A manifest of another name, folder and recipe, whose curation is out of date."""
     shutil.rmtree(workshop / "manifests")
     shutil.move(workshop / "data" / "fg-net", workshop / "other pictures")
+    shutil.rmtree(workshop / "data")
     (workshop / "pipelines").mkdir()
     recipe = workshop / "mine" / "faces.toml"
     recipe.parent.mkdir()

@@ -99,6 +99,48 @@ def test_another_csv_beside_morph_is_named_and_ignored(tmp_path: Path, cards: Ca
     assert "notes.csv" in release.notes[0]
 
 
+TABLE = "id_num,gender,age,photo\n9055,M,55,009055_1M54.JPG\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TABLE.replace(",", "\t").encode(),
+        TABLE.replace(",", ";").encode(),
+        TABLE.replace(",", "|").encode(),
+        TABLE.encode("utf-16"),
+        b"\xfe\xff" + TABLE.encode("utf-16-be"),
+        b"\xef\xbb\xbf" + TABLE.encode(),
+        TABLE.replace("\n", "\r").encode(),
+        TABLE.replace("\n", "\r\n").encode(),
+    ],
+)
+def test_the_morph_csv_is_read_in_every_spelling_that_people_export(
+    tmp_path: Path, cards: Cards, content: bytes
+) -> None:
+    root = touch(tmp_path, "009055_1M54.JPG")
+    (root / "morph.csv").write_bytes(content)
+    assert read_release(cards["morph"], root).records["age"].to_list() == [55]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"id_num,gender,age,file_name_of_it\n9055,M,55,009055_1M54.JPG\n",
+        b"9055_1M54.JPG\n9056_1M54.JPG\n",
+        TABLE.encode("utf-16-le"),
+        TABLE.encode("utf-32"),
+        b"photo,age\n009055_1M54.JPG,55,1,2\n",
+        b"",
+    ],
+)
+def test_a_morph_csv_that_is_not_understood_is_an_error(tmp_path: Path, cards: Cards, content: bytes) -> None:
+    root = touch(tmp_path, "009055_1M54.JPG")
+    (root / "morph.csv").write_bytes(content)
+    with pytest.raises(ReleaseError, match=r"morph\.csv"):
+        read_release(cards["morph"], root)
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_bytes_as_morph_csv_give_records_or_a_sentence(tmp_path: Path, cards: Cards, content: bytes) -> None:

@@ -124,6 +124,7 @@ def test_a_manifest_in_use_names_the_process_that_holds_it(build: Build, monkeyp
             with pytest.raises(ManifestBusy, match=rf"in use by process {holder.pid} \(python") as error:
                 touch(path, write)
             assert error.value.exit_status == 1
+            assert "with duckdb.connect(" in error.value.next_step
     finally:
         holder.kill()
         holder.wait()

@@ -33,7 +33,7 @@ def export(
 
     write = export_decisions if format == "jsonl" else export_label_studio
     data, count, told = write(find_manifest(manifest, training=False))
-    err = console(True)
+    err = console(stderr=True)
     if out is None:
         sys.stdout.buffer.write(data)
     else:

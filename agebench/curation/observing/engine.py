@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 
 from agebench.curation.observing.observers import File, Observers
-from agebench.curation.observing.parts import PartWriter
-from agebench.curation.observing.worker import as_table, observe_batch, set_up
+from agebench.curation.observing.parts import PART_SCHEMA, PartWriter
+from agebench.curation.observing.worker import observe_batch, set_up
 from agebench.errors import Interrupted
 from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
@@ -116,7 +116,7 @@ def observe(
     results = observe_files(readable, folders, observers, workers)
     try:
         if len(hopeless):
-            writer.write(_faulty([File(*row) for row in hopeless.iter_rows()]))
+            writer.write(_faulty(hopeless))
             done = len(hopeless)
         if len(readable):
             for table in results:
@@ -143,10 +143,18 @@ def batches(files: pl.DataFrame) -> Iterator[list[File]]:
 
 def as_rows(result: pa.Table | Crashed[File]) -> pa.Table:
     """A worker's result as rows of `PART_SCHEMA`: a picture that ended its process is `crashed`."""
-    return _faulty([result.item._replace(fault="crashed")]) if isinstance(result, Crashed) else result
+    if isinstance(result, Crashed):
+        item = result.item
+        crashed = {"part": item.part, "path": item.path, "bytes": item.bytes, "mtime": item.mtime, "fault": "crashed"}
+        return _faulty(pl.DataFrame([crashed]))
+    return result
 
 
-def _faulty(files: list[File]) -> pa.Table:
-    return as_table(
-        [{"part": f.part, "path": f.path, "bytes": f.bytes, "mtime": f.mtime, "error": f.fault} for f in files]
-    )
+def _faulty(files: pl.DataFrame) -> pa.Table:
+    """Rows of files that were not looked at, or in vain; a million may be missing."""
+    known = files.select("part", "path", "bytes", "mtime", error="fault").to_arrow()
+    columns = [
+        known[field.name].cast(field.type) if field.name in known.schema.names else pa.nulls(len(known), field.type)
+        for field in PART_SCHEMA
+    ]
+    return pa.table(columns, schema=PART_SCHEMA)

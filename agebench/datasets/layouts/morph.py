@@ -10,6 +10,7 @@ import polars as pl
 
 from agebench.datasets.folders import list_pictures
 from agebench.datasets.records import Release, as_records, examples, not_found
+from agebench.datasets.tabular import FILE, ROW, read_rows
 from agebench.errors import ReleaseError
 from agebench.recipes import Card
 from agebench.remote import Folder
@@ -85,33 +86,37 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
 
 
 def _csv(root: Folder) -> tuple[pl.DataFrame | None, list[str]]:
-    """The release's CSV as key, photo, subject, gender, dob, doa, age; None where no `.csv` has its columns."""
+    """(the release's CSV as key, photo, subject, gender, dob, doa, age; notes): None where no table has its columns.
+
+    Raises ReleaseError where a file cannot be read as a table, or has some of the columns and not those that count:
+    ages read from names instead would be a quiet second best.
+    """
     other = []
-    tables = (p for p in root.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith("."))
+    tables = (p for p in root.iterdir() if p.suffix.lower() in (".csv", ".tsv") and not p.name.startswith("."))
     for file in sorted(tables, key=str):
-        try:
-            raw = pl.read_csv(file.read_bytes(), infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ReleaseError(f"{file} cannot be read as CSV: {first}.", "Mend it, or move it away.") from error
-        columns = _columns(raw.columns)
-        if "photo" not in columns or not columns.keys() & {"age", "dob"}:
-            other.append(file.name)
-            continue
-        return _cleaned(raw.rename({column: name for name, column in columns.items()})), []
-    note = "{} is not MORPH's CSV (no columns 'photo' and 'age'): the ages are read from the file names."
-    return None, [note.format(name) for name in other]
+        rows, notes = read_rows(file)
+        headers = [name for name in rows.columns if name not in (FILE, ROW)]
+        columns = _columns(headers)
+        if "photo" in columns and columns.keys() & {"age", "dob"}:
+            return _cleaned(rows.rename({column: name for name, column in columns.items()})), notes
+        if columns or len(headers) == 1:
+            raise ReleaseError(
+                f"{file} is not MORPH's CSV: expected the columns 'photo' and 'age', found {examples(headers, 12)}.",
+                "Mend its header line, or move the file away to have the ages read from the file names.",
+            )
+        other.append(f"{file.name} is another table than MORPH's: the ages are read from the file names.")
+    return None, other
 
 
 def _columns(headers: list[str]) -> dict[str, str]:
     """Our name → the CSV's header, by `HEADERS`."""
-    plain = {h.strip().lower().lstrip("\ufeff").replace("_", "").replace(" ", ""): h for h in reversed(headers)}
+    plain = {h.strip().lower().replace("_", "").replace(" ", ""): h for h in reversed(headers)}
     return {ours: plain[theirs] for ours, names in HEADERS.items() for theirs in reversed(names) if theirs in plain}
 
 
 def _cleaned(raw: pl.DataFrame) -> pl.DataFrame:
     raw = raw.with_columns(pl.lit(None, pl.Utf8).alias(name) for name in HEADERS if name not in raw.columns)
-    table = raw.select(pl.col(HEADERS.keys()).str.strip_chars()).select(
+    table = raw.select(
         pl.col("photo").str.replace_all("\\", "/", literal=True),
         pl.when(pl.col("subject").str.contains(r"^\d+$")).then("subject").alias("subject"),
         pl.col("gender").str.to_lowercase().replace_strict(GENDERS, default=None, return_dtype=pl.Utf8),
@@ -119,8 +124,7 @@ def _cleaned(raw: pl.DataFrame) -> pl.DataFrame:
         _date("doa").alias("doa"),
         pl.col("age").cast(pl.Float64, strict=False).floor().cast(pl.Int32, strict=False),
     )
-    table = table.filter(pl.col("photo").is_not_null() & (pl.col("photo") != ""))
-    return _keyed(table, "photo").unique("key", keep="first", maintain_order=True)
+    return _keyed(table.drop_nulls("photo"), "photo").unique("key", keep="first", maintain_order=True)
 
 
 def _date(column: str) -> pl.Expr:

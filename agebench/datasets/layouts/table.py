@@ -94,7 +94,7 @@ def _from_files(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, l
 
 def _named(root: Folder, name: str) -> list[Folder]:
     """The file of that name in the root, else in the working directory."""
-    return [file for file in (root / name, Path(name)) if file.is_file()][:1]
+    return [file for file in (root / name, Path(name)) if file.exists() and not file.is_dir()][:1]
 
 
 def _matching(root: Folder, template: str) -> list[tuple[Folder, dict[str, str]]]:
@@ -105,7 +105,7 @@ def _matching(root: Folder, template: str) -> list[tuple[Folder, dict[str, str]]
         folder = subfolder(folder, step) if folder is not None else None
     shape = re.compile(_expression(name), re.IGNORECASE)
     listed: list[Folder] = sorted(folder.iterdir(), key=str) if folder is not None else []
-    return [(file, match.groupdict()) for file in listed if (match := shape.fullmatch(file.name)) and file.is_file()]
+    return [(file, match.groupdict()) for file in listed if (match := shape.fullmatch(file.name)) and not file.is_dir()]
 
 
 def _from_names(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, list[str]]:
