@@ -13,8 +13,9 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation, measures
+from agebench.bench.leakage import COLUMNS, find_leaks
 from agebench.bench.protocols import protocol_rows
-from agebench.errors import Missing, UsageError
+from agebench.errors import Missing, RunError, UsageError
 from agebench.faces.crops import Advance, crop_records
 from agebench.files import write_whole
 from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
@@ -23,7 +24,8 @@ from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Card, load_card
 from agebench.training.inference import predict_ages
 from agebench.training.run_cards import RUNS, matches_card
-from agebench.training.runs import Run, find_run
+from agebench.training.runs import RECORDS, Run, find_run
+from agebench.training.splits import LEFT_OUT
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:
@@ -84,11 +86,11 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         readable, folders, dataset=card.name, detector=detector, crop=run.recipe.crop, on_progress=on_crops
     )
     ages, _ = predict_ages(run, cropped.pictures, range(len(cropped.records)), on_progress=on_predict)
-    seen = set(pl.read_parquet(run.path / "records.parquet", columns=["sha256"])["sha256"].to_list())
+    provenance = run.card.get("provenance", {})
+    leaks = find_leaks(cropped.records, _trained_on(run), one_dataset=provenance.get("dataset") == card.name)
     predictions = cropped.records.select(
-        "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)),
-        "sha256", "face_no", trained_on=pl.col("sha256").is_in(list(seen)),
-    )  # fmt: skip
+        "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)), "sha256", "face_no", leaks
+    )
     name = _name(card, path)
     digest = _keep(run, name, predictions)
     result = Evaluation(
@@ -102,10 +104,23 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         records=records,
         expected=card.expected.records,
         detector=detector,
+        training_detector=provenance.get("detector"),
         predictions_sha256=digest,
     )
     write_whole(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
     return result
+
+
+def _trained_on(run: Run) -> pl.DataFrame:
+    """The records that the run was trained on or chosen by. Raises RunError where it does not tell what leaks need."""
+    try:
+        records = pl.read_parquet(run.path / RECORDS, columns=["split", *COLUMNS])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            f"{run.path / RECORDS} does not tell what leaks to the test are found by: {str(error).splitlines()[0]}.",
+            "Restore it, or train again.",
+        ) from error
+    return records.filter(pl.col("split") != LEFT_OUT)
 
 
 def _name(card: Card, path: Path) -> str:

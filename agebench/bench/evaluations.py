@@ -12,9 +12,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from agebench.bench.leakage import LEAKS
 from agebench.bench.metrics import cumulative_score, mae, mae_interval, within_sampling_error
 from agebench.errors import RunError
 from agebench.files import read_file
+
+LEAK_COUNTS = ("overlap", "near_copies", "shared_subjects")
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,11 @@ class Evaluation:
         pictures_match: Whether the pictures are the card's, byte for byte; None where it has no fingerprint of them.
         records: Records in the manifest, before the protocol drew its subset.
         expected: Records that the card says the set has.
-        overlap: Pictures that the run was trained on too.
+        overlap: Pictures whose file the run was trained on too.
+        near_copies: Others that are near copies of pictures that it was trained on.
+        shared_subjects: Others of people whom it was trained on.
         detector: The detector whose faces were cropped.
+        training_detector: The one whose faces the run was trained on.
         predictions_sha256: Hash of the predictions' file.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
@@ -55,18 +61,21 @@ class Evaluation:
     records: int
     expected: int
     overlap: int
+    near_copies: int
+    shared_subjects: int
     detector: str | None
+    training_detector: str | None
     predictions_sha256: str
     versions: dict[str, str]
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
-    """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, trained_on)."""
+    """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, leak)."""
     errors = _errors(predictions)
     return {
         "n": len(predictions),
         "undetected": int(predictions["face_no"].null_count()),
-        "overlap": int(predictions["trained_on"].sum()),
+        **{count: int((predictions["leak"] == leak).sum()) for count, leak in zip(LEAK_COUNTS, LEAKS, strict=True)},
         "mae": mae(errors),
         "ci95": mae_interval(errors, predictions["subject_id"].to_list()),
         "cs5": cumulative_score(errors, 5),

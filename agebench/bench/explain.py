@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations
 from agebench.bench.published import load_published
-from agebench.bench.tables import Table
+from agebench.bench.tables import Table, leak_phrases
 from agebench.errors import AgebenchError, UsageError
 from agebench.recipes import load_card
 from agebench.training.run_cards import trained_on
@@ -89,13 +89,15 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
         "mean absolute error": f"{evaluation.mae:.4f} years"
         + (f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f} (bootstrap by {drawn_by})" if interval else ""),
         "within 5 years": "unknown" if evaluation.cs5 is None else f"{evaluation.cs5:.2%}",
-        "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face and "
-        f"{evaluation.overlap:,} trained on; {evaluation.unreadable:,} unreadable pictures left out",
+        "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face; "
+        f"{evaluation.unreadable:,} unreadable pictures left out",
+        "leaks": leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects)
+        or "none found, by file, photograph or person",
         "predictions' file": f"{run.path / 'predictions' / evaluation.name}.parquet, sha256 "
         f"{evaluation.predictions_sha256}",
         "test set": f"{evaluation.manifest}: {evaluation.records:,} records, the card says {evaluation.expected:,}; "
         f"labels {_agreement(evaluation.matches_card)}, pictures {_agreement(evaluation.pictures_match)}; faces by "
-        f"{evaluation.detector or 'no detector'}",
+        f"{evaluation.detector or 'no detector'}, in training by {evaluation.training_detector or 'no detector'}",
         "weights": f"{run.path / 'weights.safetensors'}, sha256 {committed_hashes(run.path)[WEIGHTS]}",
         "trained on": trained_on(card),
         "training manifest": f"{known.get('manifest')}, curated rows {known.get('curated_fingerprint')}, labels "

@@ -15,25 +15,28 @@ def protocol_rows(
     """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
 
     A subset takes subjects in turn, so that it holds as many as it can; within a subject and between subjects the order
-    is md5(seed, part, path). Columns: record_id, part, path, age, subject_id, sha256, error, face_no, landmarks.
+    is md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, sha256, phash, inset_phash, edges
+    (see `leakage`), error, face_no, landmarks.
     """
     low, high = ages or AGES
     return query(
         con,
         """
         WITH valid AS (
-            SELECT record_id, part, path, age, subject_id, md5($seed || '/' || part || '/' || path) AS draw
+            SELECT record_id, part, path, age, subject_id, name, md5($seed || '/' || part || '/' || path) AS draw
             FROM record WHERE age BETWEEN $low AND $high),
         turn AS (
             SELECT *, row_number() OVER (
                 PARTITION BY coalesce(subject_id, part || '/' || path) ORDER BY draw, record_id) AS turn
             FROM valid),
         chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
-        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, content.sha256,
+        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, content.sha256,
+               phash, inset_phash, edges,
                coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
                m.face_no, m.landmarks
         FROM chosen
         LEFT JOIN content ON content.part = chosen.part AND content.path = chosen.path
+        LEFT JOIN image ON image.sha256 = content.sha256
         LEFT JOIN meant_face AS m ON m.record_id = chosen.record_id
         ORDER BY chosen.record_id
         """,

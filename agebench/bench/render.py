@@ -29,8 +29,8 @@ LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-        "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "–": "--", "±": r"$\pm$", "[": "{[}", "]": "{]}",
-        '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
+        "†": r"\textdagger{}", "‡": r"\textdaggerdbl{}", "§": r"\S{}", "¶": r"\P{}", "–": "--", "±": r"$\pm$",
+        "[": "{[}", "]": "{]}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
     }
 )  # fmt: skip
 CODE = r"\texttt{{}}"

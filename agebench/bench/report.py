@@ -140,6 +140,10 @@ def _result(evaluation: Evaluation) -> Result:
         undetected=evaluation.undetected,
         unreadable=evaluation.unreadable,
         overlap=evaluation.overlap,
+        near_copies=evaluation.near_copies,
+        shared_subjects=evaluation.shared_subjects,
+        detector=evaluation.detector,
+        training_detector=evaluation.training_detector,
     )
 
 

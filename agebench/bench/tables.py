@@ -16,6 +16,7 @@ from agebench.bench.published import Published, PublishedTable
 NOT_THE_SET = "†"
 NO_PROOF = "‡"
 OTHER_PICTURES = "§"
+LEAKED = "¶"
 EMPTY = "–"
 
 
@@ -41,8 +42,9 @@ class Waiting:
 class Result:
     """What a run gave on one test set. mae and ci95 in years; cs5 a share 0..1.
 
-    records is what the manifest holds, expected what the card says the set holds, overlap how many of the test
-    pictures were trained on. matches_card is None where the count agrees and the card has no fingerprint.
+    records is what the manifest holds, expected what the card says the set holds. overlap, near_copies and
+    shared_subjects count test pictures that leak (see `bench.leakage`). matches_card is None where the count agrees and
+    the card has no fingerprint.
     """
 
     column: str
@@ -56,6 +58,10 @@ class Result:
     undetected: int = 0
     unreadable: int = 0
     overlap: int = 0
+    near_copies: int = 0
+    shared_subjects: int = 0
+    detector: str | None = None
+    training_detector: str | None = None
     pictures_match: bool | None = None  # byte for byte those of the card; None where it has no fingerprint of them
 
 
@@ -274,8 +280,11 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
     if result.pictures_match is False:
         sentence = f"The pictures of {column} are not byte for byte those that its card describes."
         remarks.append((sentence, OTHER_PICTURES))
-    if result.overlap:
-        remarks.append((f"{result.overlap:,} of the {result.n:,} test pictures were trained on.", ""))
+    if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
+        remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
+    if result.training_detector != result.detector:
+        here, there = (name or "no detector" for name in (result.detector, result.training_detector))
+        remarks.append((f"{column} was cropped by the faces of {here}, the training set by those of {there}.", ""))
     if result.undetected:
         sentence = (
             f"{result.undetected:,} of {result.n:,} pictures without a detected face, predicted from the whole picture."
@@ -284,6 +293,16 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
     if result.unreadable:
         remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} are left out.", ""))
     return remarks
+
+
+def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
+    """How many pictures leak, and how; empty where none does."""
+    counts = {
+        "were trained on": overlap,
+        "are near copies of pictures that were": near_copies,
+        "show people who were": shared_subjects,
+    }
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 def _origin(run: RunSummary) -> str:

@@ -47,6 +47,8 @@ def evaluate(
 def render_evaluations(results: list[Evaluation], out: Console) -> None:
     from rich.table import Table
 
+    from agebench.bench.tables import leak_phrases
+
     if not results:
         out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
         return
@@ -61,8 +63,10 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += f" ({e.records:,} records, not {e.expected:,})"
         if e.pictures_match is False:
             remark += "; pictures of other bytes than the card's"
-        if e.overlap:
-            remark += f"; {e.overlap:,} pictures were trained on"
+        if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
+            remark += f"; {leaks}"
+        if e.detector != e.training_detector:
+            remark += f"; faces by {e.detector or 'no detector'}, in training by {e.training_detector or 'no detector'}"
         table.add_row(
             e.name, f"{e.n:,}", _number(e.mae), f"{e.ci95[0]:.2f} to {e.ci95[1]:.2f}" if e.ci95 else "-",
             f"{e.cs5:.1%}" if e.cs5 is not None else "-", f"{e.undetected:,}", f"{e.unreadable:,}",

@@ -19,6 +19,10 @@ def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", metavar="PICTURE...")],
     run: Annotated[str | None, typer.Option(help="Run, by id or folder [the newest complete one].")] = None,
     runs: RunsFolder = Path("runs"),
+    detector: Annotated[
+        str | None,
+        typer.Option(help="Find faces by this detector, not by that of the run's training."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Estimate the age of every face in some pictures.
@@ -28,11 +32,13 @@ def predict(
     from rich.table import Table
 
     import agebench
-    from agebench.training.predict import newest_run
+    from agebench.faces.detectors import choose_detector
+    from agebench.training.predict import detector_of, newest_run
     from agebench.training.runs import find_run
 
     found = find_run(run, runs) if run else newest_run(runs)
-    faces = agebench.predict(pictures, found)
+    choice = choose_detector(detector) if detector else detector_of(found)
+    faces = agebench.predict(pictures, found, detector=choice)
     out = console(json)
     table = Table(box=None, pad_edge=False)
     for name in ("picture", "face", "age, years", "spread, years", "remark"):
@@ -44,8 +50,15 @@ def predict(
         else:
             table.add_row(plain(f.picture), where, f"{f.age:.1f}", f"{f.spread:.1f}", "" if f.box else "no face found")
     out.print(table)
-    out.print(f"by {found.id}")
+    trained = found.card.get("provenance", {}).get("detector")
+    other = "" if str(choice) == str(trained) else f" (its training: {trained or 'whole pictures'})"
+    out.print(f"by {found.id}, faces by {choice or 'no detector: whole pictures, as in training'}{other}")
     if json:
-        print_json({"command": "predict", "run": found.id, "faces": [dataclasses.asdict(f) for f in faces]})
+        print_json(
+            {
+                "command": "predict", "run": found.id, "detector": choice and choice.name, "training_detector": trained,
+                "faces": [dataclasses.asdict(f) for f in faces],
+            }
+        )  # fmt: skip
     if faces and all(f.fault for f in faces):
         raise typer.Exit(1)

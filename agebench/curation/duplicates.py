@@ -79,25 +79,64 @@ def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int |
     claimed age of the group, of ages within 0..99 (NULL where there is none).
     threads: of the search; all cores by default.
     """
-    hashed = records
-    if records.select(pl.any_horizontal(pl.col(*HASHES).is_null().any())).item():
-        hashed = records.filter(pl.all_horizontal(pl.col(*HASHES).is_not_null()))
+    hashed = _with_hashes(records)
     if hashed.is_empty():
         return pl.DataFrame(schema=SCHEMA)
-    edges = _words(hashed["edges"], len(hashed)).reshape(len(hashed), -1, 4)
-    uneven = np.bitwise_count(edges[:, 0]).sum(1, dtype=np.int64) >= FLAT
-    pictures = _pictures(hashed)
-    pictures = pictures.filter(pl.Series(uneven)[pictures["row"]])
-    if len(pictures) < 2:
+    pictures, looks, hashes, pairs = _near_pairs(hashed, _pictures(hashed), threads)
+    if not len(pairs):
         return pl.DataFrame(schema=SCHEMA)
-    row = pictures["row"].to_numpy()
-    phash, inside = hashed["phash"].to_numpy(), _words(hashed["inset_phash"], len(hashed))
-    looks, hashes = _HashGroups.of(phash[row]), _Hashes(phash, inside, edges, row)
-    pairs = np.concatenate([_same_look(looks), _expand(_search(looks, inside[row], threads), looks)])
-    pairs = pairs[_confirmed(hashes, pairs)]
     leader = _stars(len(pictures), pairs[:, 0], pairs[:, 1])
     leader = _once_more(leader, looks.best[looks.look], hashes)
     return _table(records, hashed, pictures, leader, hashes, tolerance)
+
+
+def copies_among(pictures: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
+    """Whether each picture shows the same photograph as one of `known`: `copy`, in the order of `pictures`.
+
+    Both frames: sha256, phash, inset_phash, edges. Pictures without hashes and flat pictures are copies of nothing.
+    """
+    both = pl.concat(
+        [
+            _with_hashes(frame).select(*HASHES, known=pl.lit(of_known))
+            for frame, of_known in ((known, True), (pictures, False))
+        ]
+    )
+    if both.is_empty():
+        return pl.repeat(False, len(pictures), dtype=pl.Boolean, eager=True).alias("copy")
+    # the known ones first: of many pictures with the very same hash all are compared with the first one only
+    rows = both.select(row=pl.int_range(pl.len()))
+    rows, _, _, pairs = _near_pairs(both, rows, None)
+    of_known = both["known"].to_numpy()[rows["row"].to_numpy()]
+    one, other = pairs[:, 0], pairs[:, 1]
+    mixed = of_known[one] != of_known[other]
+    places = np.where(of_known[one], other, one)[mixed]
+    found = both[rows["row"].to_numpy()[places]]["sha256"].unique()
+    return pictures["sha256"].is_in(found.implode()).fill_null(False).alias("copy")
+
+
+def _with_hashes(records: pl.DataFrame) -> pl.DataFrame:
+    if not records.select(pl.any_horizontal(pl.col(*HASHES).is_null().any())).item():
+        return records
+    return records.filter(pl.all_horizontal(pl.col(*HASHES).is_not_null()))
+
+
+def _near_pairs(
+    hashed: pl.DataFrame, pictures: pl.DataFrame, threads: int | None
+) -> tuple[pl.DataFrame, _HashGroups, _Hashes, Ints]:
+    """(pictures that are not flat, their groups of equal hashes, their hashes, (a, b, inset of a) of near copies).
+
+    hashed: rows with all hashes, at least one. pictures: `row` of each picture in it, the best first.
+    """
+    edges = _words(hashed["edges"], len(hashed)).reshape(len(hashed), -1, 4)
+    uneven = np.bitwise_count(edges[:, 0]).sum(1, dtype=np.int64) >= FLAT
+    pictures = pictures.filter(pl.Series(uneven)[pictures["row"]])
+    row = pictures["row"].to_numpy()
+    phash, inside = hashed["phash"].to_numpy(), _words(hashed["inset_phash"], len(hashed))
+    looks, hashes = _HashGroups.of(phash[row]), _Hashes(phash, inside, edges, row)
+    if len(pictures) < 2:
+        return pictures, looks, hashes, np.zeros((0, 3), np.int64)
+    pairs = np.concatenate([_same_look(looks), _expand(_search(looks, inside[row], threads), looks)])
+    return pictures, looks, hashes, pairs[_confirmed(hashes, pairs)]
 
 
 @dataclass(frozen=True)

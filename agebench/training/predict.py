@@ -64,18 +64,24 @@ def newest_run(runs_dir: Path) -> Run:
     return find_run(newest.id, runs_dir)
 
 
-def detector_of(run: Run) -> DetectorChoice:
-    """The detector whose faces a run was trained on, where it works here; else `auto`. Raises Missing."""
+def detector_of(run: Run) -> DetectorChoice | None:
+    """The detector whose faces a run was trained on; None where it was trained on whole pictures.
+
+    Raises Missing where it does not work here: another one crops otherwise, so nobody chooses it but the user.
+    """
     facts = run.card.get("provenance", {}).get("detector_choice")
-    if facts:
-        try:
-            choice = DetectorChoice.from_facts(facts)
-            load_detector(choice)
-        except (Missing, TypeError):
-            pass
-        else:
-            return choice
-    return choose_detector("auto")
+    if facts is None:
+        return None
+    try:
+        choice = DetectorChoice.from_facts(facts)
+        load_detector(choice)
+    except (Missing, TypeError) as error:
+        reason = error.message if isinstance(error, Missing) else "its facts are of another version of agebench."
+        raise Missing(
+            f"The detector of {run.id}'s training, {facts.get('name')}, is not here: {reason}",
+            "Install it, or accept the crops of another with `--detector`.",
+        ) from error
+    return choice
 
 
 def predict(
@@ -83,7 +89,7 @@ def predict(
     run: str | Path | Run | None = None,
     *,
     runs: str | Path = RUNS,
-    detector: DetectorChoice | None = None,
+    detector: DetectorChoice | str | None = None,
 ) -> list[FaceAge]:
     """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
 
@@ -91,10 +97,11 @@ def predict(
         pictures: Files, or folders, of which every picture below them is taken.
         run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default.
         runs: Folder of runs.
-        detector: That of the run's training by default. A picture on which it fails counts as one without a face.
+        detector: A detector by name (`auto`: the best that is here); that of the run's training by default, and none
+            where it was trained on whole pictures. A picture on which it fails counts as one without a face.
 
     Raises:
-        Missing: There is no such run, or no detector.
+        Missing: There is no such run, or its detector is not here.
         UsageError: Several runs could be meant, or a folder holds no picture.
         RunError: The run is damaged or unfinished.
     """
@@ -103,9 +110,14 @@ def predict(
     elif not isinstance(run, Run):
         run = find_run(str(run), Path(runs))
     files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures)
-    detect = load_detector(detector or detector_of(run))
+    choice = choose_detector(detector) if isinstance(detector, str) else detector or detector_of(run)
+    detect = load_detector(choice) if choice else _no_faces
     batches = (files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE))
     return [face for batch in batches for face in _predict(batch, run, detect)]
+
+
+def _no_faces(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.zeros((0, 15), dtype=np.float32)
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:

@@ -1,7 +1,7 @@
 """Who validates and who is held out: whole subjects, drawn by size, and no photograph on both sides.
 
-records: a frame with part, path, group_id (the subject) and photograph_id (the photograph, of which several subjects
-may hold copies); where either is NULL the record stands alone.
+records: a frame with part, path, age, group_id (the subject) and photograph_id (the photograph, of which several
+subjects may hold copies); where either is NULL the record stands alone.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def validation_split(records: pl.DataFrame, share: float, seed: int) -> pl.Serie
 
     Groups are taken one by one, the largest first, each into the validation with the chance (records still wanted) /
     (records still to come), and never where it is larger than what is still wanted. So the validation holds `share` of
-    the records within one group's size, and a giant group trains. A record of a validation group whose photograph
-    is trained on too, under another subject, is left out.
+    the records within one group's size, and a giant group trains. So does a group without which no record of some age
+    would train. A record of a validation group whose photograph is trained on too, under another subject, is left out.
 
     share: of the records, 0 to below 1. With a share above 0 and two groups or more, some group validates.
     The split is a function of the records, in any order, and the seed. Raises UsageError for a share outside 0 to 1.
@@ -35,10 +35,16 @@ def validation_split(records: pl.DataFrame, share: float, seed: int) -> pl.Serie
     group, sizes, draws = _groups(records, f"{seed}")
     validating = np.zeros(len(sizes), dtype=bool)
     wanted, to_come = min(round(share * len(group)), len(group) - 1), len(group)
-    for place, (size, draw) in enumerate(zip(sizes.tolist(), draws.tolist(), strict=True)):
+    ages = records["age"].to_numpy()[np.argsort(group, kind="stable")]
+    training = np.bincount(ages)
+    ends = np.cumsum(sizes).tolist()
+    for place, (size, draw, end) in enumerate(zip(sizes.tolist(), draws.tolist(), ends, strict=True)):
         if size <= wanted and draw * to_come < wanted:
-            validating[place] = True
-            wanted -= size
+            own, count = np.unique(ages[end - size : end], return_counts=True)
+            if (training[own] > count).all():
+                validating[place] = True
+                training[own] -= count
+                wanted -= size
         to_come -= size
     if share > 0 and len(sizes) > 1 and not validating.any():
         validating[-1] = True

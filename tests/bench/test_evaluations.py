@@ -14,11 +14,11 @@ RNG = np.random.default_rng(0)
 AGES = RNG.integers(0, 90, 400)
 PREDICTIONS = pl.DataFrame({
     "age": AGES, "predicted": AGES + RNG.normal(0, 5, 400), "subject_id": [f"s{n // 4}" for n in range(400)],
-    "face_no": [0] * 400, "trained_on": [False] * 400,
+    "face_no": [0] * 400, "leak": pl.Series([None] * 400, dtype=pl.String),
 })  # fmt: skip
 KEPT = Evaluation(
     name="morph", dataset="morph", manifest="m", unreadable=0, matches_card=True, pictures_match=None, records=400,
-    expected=400, detector=None, predictions_sha256="", **measures(PREDICTIONS),
+    expected=400, detector=None, training_detector=None, predictions_sha256="", **measures(PREDICTIONS),
 )  # fmt: skip
 OLDER = replace(KEPT, versions={"numpy": "1.0", "scipy": "1.0"})
 

@@ -182,10 +182,17 @@ def test_a_set_without_proof_has_a_softer_mark(published: Published) -> None:
 
 def test_test_pictures_that_were_trained_on_are_counted(published: Published) -> None:
     (table,) = build_tables(
-        published, [summary("r", result(overlap=12, undetected=3, unreadable=1))], COLUMNS, numbers=[2]
+        published,
+        [summary("r", result(overlap=12, near_copies=5, shared_subjects=9, undetected=3, unreadable=1))],
+        COLUMNS,
+        numbers=[2],
     )
-    note = measured(table)[0].cells["FG-NET"].note or ""  # type: ignore[union-attr]
-    for part in ("12 of the 1,002 test pictures were trained on", "3 of 1,002 pictures without", "1 unreadable"):
+    cell = measured(table)[0].cells["FG-NET"]
+    assert cell is not None
+    assert "¶" in cell.text
+    note = cell.note or ""
+    leaks = ("Of the 1,002 test pictures 12 were trained on", "5 are near copies", "9 show people who were")
+    for part in (*leaks, "3 of 1,002 pictures without", "1 unreadable"):
         assert part in note
 
 
@@ -215,3 +222,14 @@ def test_the_json_document_has_the_keys_of_the_contract(published: Published) ->
     assert (first["source"], first["run"], first["cells"]["MORPH"]["mae"]) == ("published", None, 4.57)
     assert (last["source"], last["run"], last["cells"]["MORPH"]) == ("measured", "r1", None)
     assert last["cells"]["FG-NET"] == {"mae": 7.0, "n": 1002, "ci95": [6.7, 7.3], "note": None}
+
+
+def test_a_number_cropped_by_another_detector_than_the_training_is_marked(published: Published) -> None:
+    (table,) = build_tables(
+        published, [summary("r", result(detector="mtcnn-1", training_detector="yuface-2"))], COLUMNS, numbers=[2]
+    )
+    cell = measured(table)[0].cells["FG-NET"]
+    assert cell is not None
+    assert cell.marks
+    assert "mtcnn-1" in (cell.note or "")
+    assert "yuface-2" in (cell.note or "")

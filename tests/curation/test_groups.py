@@ -1,4 +1,4 @@
-"""Groups: same subject and same bytes connect, over any number of steps."""
+"""Groups: subjects connect over any number of steps, and so do copies of photographs, each for themselves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agebench.manifest.store import create, open_manifest
 Key = tuple[int | None, int | None]
 
 
-def groups(path: Path, keys: list[Key]) -> list[int]:
-    """Groups of records with (subject, content), None where it is not known."""
+def groups(path: Path, keys: list[Key]) -> list[list[int]]:
+    """Groups and photographs of records with (subject, content), None where it is not known."""
     with open_manifest(path, write=True) as con:
         con.execute("DELETE FROM record; DELETE FROM content")
         for i, (subject, content) in enumerate(keys):
@@ -23,7 +23,8 @@ def groups(path: Path, keys: list[Key]) -> list[int]:
                         [i, str(i), None if subject is None else f"s{subject}"])  # fmt: skip
             con.execute("INSERT INTO content (part, path, sha256) VALUES ('p', ?, ?)",
                         [str(i), None if content is None else f"c{content}"])  # fmt: skip
-    return derive_groups(path, None).tables["record_group"]["group_id"].to_list()
+    found = derive_groups(path, None).tables["record_group"]
+    return [found["group_id"].to_list(), found["photograph_id"].to_list()]
 
 
 def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
@@ -40,22 +41,8 @@ def test_a_person_with_two_numbers_is_one_group(tmp_path: Path) -> None:
     assert found["group_id"].to_list() == [0, 0, 2, 3]
 
 
-def plain_union_find(keys: list[Key]) -> list[int]:
-    parent = list(range(len(keys)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            i = parent[i]
-        return i
-
-    for side in (0, 1):
-        first: dict[int, int] = {}
-        for i, key in enumerate(keys):
-            value = key[side]
-            if value is not None:
-                a, b = root(first.setdefault(value, i)), root(i)
-                parent[max(a, b)] = min(a, b)
-    return [root(i) for i in range(len(keys))]
+def first_with_the_same(values: list[int | None]) -> list[int]:
+    return [i if value is None else values.index(value) for i, value in enumerate(values)]
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +52,22 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_same_person_and_the_same_bytes_connect_over_steps(manifest: Path) -> None:
-    assert groups(manifest, [(1, 1), (1, 2), (2, 2), (2, None), (3, 9), (None, None), (None, 9)]) == [
-        0, 0, 0, 0, 4, 5, 4,
-    ]  # fmt: skip
+def test_a_photograph_under_several_subjects_does_not_join_them(manifest: Path) -> None:
+    keys: list[Key] = [(1, 1), (1, 2), (2, 2), (2, None), (3, 9), (None, None), (None, 9)]
+    assert groups(manifest, keys) == [[0, 0, 2, 2, 4, 5, 6], [0, 1, 1, 3, 4, 5, 4]]
+
+
+def test_people_who_share_photographs_in_a_row_do_not_percolate(manifest: Path) -> None:
+    """Every photograph is filed under two people, so that all are connected over photographs."""
+    keys: list[Key] = [(n + side, n) for n in range(40) for side in (0, 1)]
+    people, photographs = groups(manifest, keys)
+    assert max(people.count(person) for person in people) == 2
+    assert max(photographs.count(photograph) for photograph in photographs) == 2
 
 
 def test_records_of_which_nothing_is_known_stand_alone(manifest: Path) -> None:
-    assert groups(manifest, [(None, None)] * 3) == [0, 1, 2]
-    assert groups(manifest, []) == []
+    assert groups(manifest, [(None, None)] * 3) == [[0, 1, 2], [0, 1, 2]]
+    assert groups(manifest, []) == [[], []]
 
 
 KEYS = st.lists(st.tuples(st.none() | st.integers(0, 8), st.none() | st.integers(0, 8)), min_size=1, max_size=25)
@@ -81,7 +75,7 @@ KEYS = st.lists(st.tuples(st.none() | st.integers(0, 8), st.none() | st.integers
 
 @given(keys=KEYS)
 @settings(max_examples=15, deadline=None)
-def test_groups_are_the_connected_components(manifest: Path, keys: list[Key]) -> None:
+def test_groups_and_photographs_are_named_by_their_first_record(manifest: Path, keys: list[Key]) -> None:
     found = groups(manifest, keys)
-    assert found == plain_union_find(keys)
+    assert found == [first_with_the_same(list(side)) for side in zip(*keys, strict=True)]
     assert found == groups(manifest, keys)

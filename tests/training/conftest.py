@@ -10,6 +10,7 @@ import pytest
 
 from agebench.recipes import ModelRecipe
 from agebench.training.data import TrainingData
+from agebench.training.splits import validation_split
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -56,23 +57,25 @@ class InMemoryMany(InMemory):
         return self.pictures[rows]
 
 
-def records_of(ages: np.ndarray, per_group: int = 2) -> pl.DataFrame:
+def records_of(ages: np.ndarray, per_group: int = 2, seed: int = 0) -> pl.DataFrame:
     numbers = range(len(ages))
-    return pl.DataFrame(
+    records = pl.DataFrame(
         {
             "part": ["p"] * len(ages),
             "path": [f"{n}.jpg" for n in numbers],
             "sha256": [f"{n:064x}" for n in numbers],
             "age": ages,
             "group_id": [n // per_group for n in numbers],
+            "photograph_id": list(numbers),
             "copies": [1] * len(ages),
         }
     )
+    return records.with_columns(validation_split(records, TINY["train"]["validation"], seed))
 
 
 def data_of(count: int = 40, seed: int = 0, kind: type[InMemory] = InMemoryMany, size: int = 32) -> TrainingData:
     ages = np.random.default_rng(seed).integers(0, 100, count)
-    return TrainingData.from_records(kind(ages, size), np.arange(count), records_of(ages))
+    return TrainingData.from_records(kind(ages, size), np.arange(count), records_of(ages, seed=seed))
 
 
 @pytest.fixture

@@ -10,22 +10,13 @@ import pytest
 
 from agebench.errors import Interrupted, NothingCurated, RecipeError
 from agebench.training import crossfit as module
-from agebench.training.crossfit import SCHEMA, crossfit, fold_of
+from agebench.training.crossfit import SCHEMA, crossfit
 from agebench.training.data import TrainingData
+from agebench.training.splits import fold_of
 
 from .conftest import InMemoryMany, data_of, records_of, tiny
 
 RECIPE = tiny(steps=4, checkpoint_every=2, validation=0.0)
-
-
-def test_folds_take_whole_groups_and_depend_on_the_seed_only() -> None:
-    groups = np.repeat(np.arange(300), 3)
-    folds = fold_of(groups, 5, seed=0)
-    assert all(len(set(folds[groups == group])) == 1 for group in range(300))
-    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
-    assert np.bincount(folds).min() > 100
-    assert (fold_of(groups[:60], 5, seed=0) == folds[:60]).all()
-    assert (fold_of(groups, 5, seed=1) != folds).any()
 
 
 def test_every_record_is_estimated_once_in_order(tmp_path: Path, data: TrainingData) -> None:
@@ -33,7 +24,7 @@ def test_every_record_is_estimated_once_in_order(tmp_path: Path, data: TrainingD
     found = crossfit(RECIPE, data, folder=tmp_path, folds=3, on_progress=lambda *now: steps.append(now[:2]))
     assert found.schema == SCHEMA
     assert found["path"].to_list() == data.records["path"].to_list()
-    assert found["fold"].to_list() == fold_of(data.groups, 3, 0).tolist()
+    assert found["fold"].to_list() == fold_of(data.records, 3, 0).tolist()
     probabilities = np.array(found["probabilities"].to_list())
     years = np.arange(100)
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-4)
@@ -136,3 +127,24 @@ def test_one_group_and_pictures_of_another_size_are_refused(tmp_path: Path) -> N
         crossfit(RECIPE, alone, folder=tmp_path)
     with pytest.raises(RecipeError, match="pixels"):
         crossfit(RECIPE, data_of(size=48), folder=tmp_path)
+
+
+def test_a_fold_learns_from_no_copy_of_a_photograph_that_it_estimates(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first record of every second subject shows one photograph."""
+    photograph = pl.when(pl.col("group_id") % 2 == 0).then(0).otherwise(pl.int_range(100, 100 + len(data.rows)))
+    records = data.records.with_columns(photograph_id=photograph)
+    planted = TrainingData.from_records(data.pictures, data.rows, records)
+    learnt: list[set[int]] = []
+    real = module.fit
+
+    def watched(recipe: object, train: object, validation: object, **how: object) -> object:
+        learnt.append(set(train.rows.tolist()))  # type: ignore[attr-defined]
+        return real(recipe, train, validation, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "fit", watched)
+    found = crossfit(RECIPE, planted, folder=tmp_path, folds=2)
+    for fold, rows in enumerate(learnt):
+        estimated = set(records.filter(found["fold"] == fold)["photograph_id"])
+        assert not estimated & set(records[sorted(rows)]["photograph_id"])

@@ -21,7 +21,6 @@ from agebench.training.data import (
     epoch_order,
     loader,
     read,
-    validation_mask,
 )
 
 from .conftest import InMemory, InMemoryMany, data_of, records_of
@@ -71,34 +70,6 @@ def test_processes_share_every_batch_without_overlap():
         assert sorted(rows) == sorted(np.concatenate([shares[0][n][0], shares[1][n][0]]))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    groups=st.lists(st.integers(0, 30), min_size=1, max_size=120),
-    share=st.floats(0.0, 0.9),
-    seed=st.integers(0, 1000),
-)
-def test_the_validation_split_never_splits_a_group_and_leaves_both_sides_something(groups, share, seed):
-    mask = validation_mask(groups, share, seed)
-    validating = {g for g, v in zip(groups, mask, strict=True) if v}
-    training = {g for g, v in zip(groups, mask, strict=True) if not v}
-    assert not validating & training
-    assert training
-    assert bool(validating) == (share > 0 and len(set(groups)) > 1)
-
-
-def test_the_split_depends_on_seed_and_group_only():
-    groups = [f"g{n}" for n in range(2000)]
-    mask = validation_mask(groups, 0.1, 7)
-    assert 120 < mask.sum() < 280
-    assert (validation_mask(groups[::-1], 0.1, 7)[::-1] == mask).all()
-    assert (validation_mask(groups[:1000], 0.1, 7) == mask[:1000]).all()
-    assert (validation_mask(groups, 0.1, 8) != mask).any()
-
-
-def test_the_split_is_the_same_on_every_machine():
-    assert np.flatnonzero(validation_mask(range(40), 0.2, 0)).tolist() == [17, 19, 23, 34, 38]
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", [InMemory, InMemoryMany])
 def test_the_loader_gives_the_pictures_and_ages_of_each_batch_in_order(kind, workers):
@@ -142,28 +113,22 @@ def test_ages_outside_0_to_99_are_refused_never_clipped():
             TrainingData.from_records(Fixed(), [0, 1], records)
 
 
-def test_a_record_without_a_group_is_a_group_of_its_own():
-    records = records_of(np.array([5, 6, 7, 8])).with_columns(group_id=pl.Series([3, None, None, 3]))
-    assert len(set(TrainingData.from_records(Fixed(), [0, 1, 2, 3], records).groups)) == 3
-
-
 def test_a_plan_that_draws_nothing_is_refused():
     records = records_of(np.array([1, 2])).with_columns(copies=pl.lit(0))
     with pytest.raises(NothingCurated):
         TrainingData.from_records(Fixed(), [0, 1], records)
 
 
-def test_the_fingerprint_changes_with_ages_copies_and_groups_only():
+def test_the_fingerprint_is_of_what_the_records_were_drawn_from_and_of_themselves_by_default():
     records = records_of(np.array([1, 2, 3]))
-    prints = {
-        TrainingData.from_records(Fixed(), [0, 1, 2], frame).fingerprint()
-        for frame in (
-            records,
-            records.with_columns(age=pl.Series([1, 2, 4])),
-            records.with_columns(copies=pl.lit(2)),
-            records.with_columns(group_id=pl.lit(0)),
-        )
-    }
-    assert len(prints) == 4
-    moved = TrainingData.from_records(Fixed(), [7, 8, 9], records.with_columns(split=pl.lit("x")))
-    assert moved.fingerprint() in prints
+
+    def fingerprint(frame, *given_):
+        return TrainingData.from_records(Fixed(), [0, 1, 2], frame, *given_).fingerprint
+
+    changed = [
+        records.with_columns(age=pl.Series([1, 2, 4])), records.with_columns(copies=pl.lit(2)),
+        records.with_columns(group_id=pl.lit(0)), records.with_columns(photograph_id=pl.lit(0)),
+    ]  # fmt: skip
+    assert len({fingerprint(frame) for frame in (records, *changed)}) == 5
+    assert fingerprint(records.with_columns(note=pl.lit("x"))) == fingerprint(records)
+    assert {fingerprint(frame, "source") for frame in (records, *changed)} == {"source"}
