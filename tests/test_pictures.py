@@ -89,6 +89,18 @@ def test_another_part_has_no_files(release: Path) -> None:
     assert Locator({"p": release}).stat("q", "00/a.jpg") == (None, None, "missing")
 
 
+def test_a_folder_is_resolved_once_however_many_names_are_looked_for(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or real(path))
+    locator = Locator({"p": release})
+    for n in range(100):
+        assert locator.stat("p", f"{n}.jpg")[2] == "missing"
+    assert len(resolved) <= 2
+
+
 def test_links_are_followed_inside_the_release_and_refused_out_of_it(release: Path) -> None:
     (release / "in.jpg").symlink_to("00/a.jpg")
     (release / "out.jpg").symlink_to("../secret.jpg")

@@ -37,6 +37,15 @@ def test_curate_speaks_before_anything_heavy_is_loaded(tmp_path: Path) -> None:
     assert done.stderr.startswith("reading fg-net")
 
 
+def test_curate_says_at_once_how_many_files_are_missing(workshop: Path, agebench: Run) -> None:
+    (workshop / "labels.csv").write_text("path,age\n" + "".join(f"{n}.jpg,{n % 90}\n" for n in range(500)))
+    assert agebench("add", "lost", "--table", "labels.csv", "--root", "data", cwd=workshop).status == 0
+    told = agebench("curate", "lost", cwd=workshop).err.splitlines()
+    assert told[:3] == [
+        "reading lost …", "looking for 500 pictures …", "500 of 500 files are missing or cannot be read …",
+    ]  # fmt: skip
+
+
 def test_the_forecast_times_real_pictures_in_as_many_workers_as_will_observe(
     workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

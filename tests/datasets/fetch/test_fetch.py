@@ -95,7 +95,7 @@ def test_a_dry_run_shows_the_same_and_exits_with_0(folder: Path, site: Site, age
     assert found["licence"].startswith("for non-commercial research")
     [item] = found["downloads"]
     assert (item["file"], item["about_bytes"], item["there"]) == ("FGNET.zip", 46_000_000, False)
-    assert "Licence: for non-commercial research" in done.err
+    assert "Licence: for non-commercial research" in agebench("fetch", "fg-net", "--dry-run").out
     assert site.asked == []
     assert not (folder / "data").exists()
 
