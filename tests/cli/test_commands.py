@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from agebench.curation.observing.parts import one_at_a_time, parts_folder
+from agebench.files import file_hash
 from agebench.manifest.renewal import forget
 from agebench.manifest.store import open_manifest
 
@@ -322,6 +323,54 @@ def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, m
     [face] = json.loads(done.out)["faces"]
     assert (face["box"], face["fault"]) == (None, None)
     assert 0 <= face["age"] <= 99
+
+
+def without_the_detector_of(run: Path) -> None:
+    """As if the run had been trained with a detector that is not here, whole and committed as it is."""
+    card = json.loads((run / "card.json").read_text())
+    card["provenance"]["detector"] = card["provenance"]["detector_choice"]["name"] = "gone-1"
+    card["provenance"]["detector_choice"] |= {"kind": "insightface", "weights": "/nowhere.onnx", "second": None}
+    (run / "card.json").write_text(json.dumps(card))
+    line = re.sub(
+        "^.*card.json$", f"{file_hash(run / 'card.json')}  card.json", (run / "COMMITTED").read_text(), flags=re.M
+    )
+    (run / "COMMITTED").write_text(line)
+
+
+def test_predict_takes_no_other_detector_than_the_trainings_without_being_told(
+    workshop: Path, agebench: Run, run_id: str, detector: str
+) -> None:
+    run = workshop / "runs" / run_id
+    same = json.loads(agebench("predict", "photo.jpg", "--json", cwd=workshop).out)
+    assert same["detector"] == same["training_detector"]
+    without_the_detector_of(run)
+    refused = agebench("predict", "photo.jpg", cwd=workshop)
+    assert (refused.status, "gone-1" in refused.err, "--detector" in refused.err) == (3, True, True)
+    told = agebench("predict", "photo.jpg", "--detector", detector, cwd=workshop)
+    assert told.status == 0
+    assert "gone-1" in told.out
+
+
+def test_a_test_set_that_was_observed_by_another_detector_is_marked(workshop: Path, agebench: Run, run_id: str) -> None:
+    without_the_detector_of(workshop / "runs" / run_id)
+    assert agebench("evaluate", run_id, "--on", "fg-net", cwd=workshop).status == 0
+    tables = json.loads(agebench("report", "--json", cwd=workshop).out)["tables"]
+    [row] = [row for row in tables[0]["rows"] if row["run"] == run_id]
+    assert "gone-1" in row["cells"]["FG-NET"]["note"]
+
+
+def test_shared_people_are_found_between_training_and_test(workshop: Path, agebench: Run, run_id: str) -> None:
+    """A celebrity of the test set under the name of somebody who was trained on."""
+    records = pl.read_parquet(workshop / "runs" / run_id / "records.parquet")
+    [name] = records["name"].drop_nulls().head(1)
+    with open_manifest(workshop / "manifests" / "cacd.duckdb", write=True) as con:
+        [(subject, n)] = con.execute(
+            "SELECT subject_id, count(*) FROM record WHERE age BETWEEN 0 AND 99 GROUP BY ALL ORDER BY ALL LIMIT 1"
+        ).fetchall()
+        con.execute("UPDATE record SET name = ? WHERE subject_id = ?", [name.upper(), subject])
+    [found] = json.loads(agebench("evaluate", run_id, "--on", "cacd", "--json", cwd=workshop).out)["results"]
+    assert found["shared_subjects"] >= 1
+    assert found["shared_subjects"] + found["overlap"] + found["near_copies"] >= n - found["unreadable"]
 
 
 def test_export_without_a_training_set_takes_the_only_manifest(workshop: Path, agebench: Run) -> None:
