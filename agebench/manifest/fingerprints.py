@@ -16,8 +16,8 @@ from agebench.manifest.store import open_manifest
 def label_fingerprint(records: pl.DataFrame) -> str:
     """SHA-256 over the sorted (file stem in lower case, age) of `records` (columns `path`, `age`).
 
-    The same for every copy of a dataset, wherever it lies, however its folders are named, and whether its disk keeps
-    accents composed (NFC) or decomposed.
+    The same for every copy of a dataset, wherever it is, however its folders are named, and whether its file system
+    stores accents composed (NFC) or decomposed.
     """
     lines = sorted(
         f"{_stem(path)}\t{'' if age is None else age}"
@@ -34,13 +34,13 @@ def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def derive_contents(manifest: Path, request: object) -> Derived:
-    """The contents of all records, as one hash that changes only where a content does."""
+    """One hash over the contents of all records; it changes only if a content changes."""
     with open_manifest(manifest) as con:
         return Derived(meta={"picture_fingerprint": picture_fingerprint(con)}, result=content_digest(con))
 
 
 def content_digest(con: duckdb.DuckDBPyConnection) -> str:
-    """A hash over what every record's file holds, or why it could not be read: equal where nothing has changed."""
+    """A hash over the content of every record's file, or why it could not be read: equal if nothing has changed."""
     said = "coalesce(sha256, error, '')"
     rows = f"string_agg(part || '/' || path || '=' || {said}, chr(10) ORDER BY record_id)"
     sql = f"SELECT md5(coalesce({rows}, '')) FROM record LEFT JOIN content USING (part, path)"

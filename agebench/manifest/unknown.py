@@ -1,4 +1,4 @@
-"""What to say of a record that a manifest does not have."""
+"""The message about a record that a manifest does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parts_of(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, path: str) -> tuple[str, str]:
-    """That there is no such record, and the nearest: both sentences of an error."""
+    """The two sentences of the error: there is no such record, and the most similar ones."""
     near = con.execute(
         """SELECT part, path FROM record
            ORDER BY NOT contains(path, $stem), levenshtein(part || '/' || path, $name), record_id LIMIT 3""",
@@ -25,5 +25,5 @@ def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str, pa
     said = f"{manifest} has no record {part} {path} (parts: {', '.join(parts_of(con))})."
     other = manifest_of(part)
     if other.is_file() and other.resolve() != manifest.resolve():
-        return said, f"Is it `--manifest {part}`? The nearest here are {names}."
-    return said, f"The nearest are {names}."
+        return said, f"Is it `--manifest {part}`? The most similar records here are {names}."
+    return said, f"The most similar records are {names}."
