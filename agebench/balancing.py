@@ -25,7 +25,7 @@ class BalanceReport:
     Attributes:
         manifest: The file that it was made from.
         facts: The plan's name, settings and seed, and the curated records that it belongs to.
-        classes: One row an age from 0 to 99: age (years), curated (records), drawn (records with copies ≥ 1), copies
+        classes: One row per age from 0 to 99: age (years), curated (records), drawn (records with copies ≥ 1), copies
             (their sum), most (copies of one record).
         notes: Sentences that the user should see.
     """

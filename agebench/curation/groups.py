@@ -25,7 +25,7 @@ def connect_groups(keys: pl.DataFrame) -> pl.DataFrame:
 
     A group is named by its smallest `record_id`, so the same release gives the same groups.
     """
-    from scipy.sparse import coo_array  # a sixth of a second that judging again does not need
+    from scipy.sparse import coo_array  # takes a sixth of a second, which judging again does not need
     from scipy.sparse.csgraph import connected_components
 
     n = len(keys)

@@ -12,7 +12,7 @@ JULY = 7
 
 
 def ages_by_rule(days: np.ndarray, photo_years: np.ndarray) -> np.ndarray:
-    """Ages (n,) in whole years, NaN where unknown, of birth day numbers and photo years (both (n,) float64).
+    """Ages (n,) in whole years, NaN if unknown, of birth day numbers and photo years (both (n,) float64).
 
     Photo year - birth year, minus 1 if the birth month is July or later. Nothing is clipped.
     """
@@ -35,7 +35,7 @@ def birth_years_and_months(days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
 
 def birth_dates(days: np.ndarray) -> np.ndarray:
-    """Dates (n,) of day numbers (n,); NaT where the number is no date between the years 1 and 9999."""
+    """Dates (n,) of day numbers (n,); NaT if the number is no date between the years 1 and 9999."""
     floor = np.floor(days)
     known = np.isfinite(days) & (floor >= FIRST_DATE) & (floor <= LAST_DATE)
     dates = _dates(days, known)

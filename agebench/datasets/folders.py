@@ -31,7 +31,7 @@ def list_pictures(folder: Folder, *, deep: bool = False) -> Listing:
     """The pictures in a folder (`deep`: and below it), by their endings in any case.
 
     Hidden files and folders are ignored. A link to a file inside the folder counts as a picture, any other link is
-    left out. Raises ReleaseError where a folder cannot be listed.
+    left out. Raises ReleaseError if a folder cannot be listed.
     """
     if isinstance(folder, Remote):
         return _list_remote(folder, deep)
@@ -85,12 +85,12 @@ def _list_remote(folder: Remote, deep: bool) -> Listing:
 
 
 def subfolder(root: Folder, name: str) -> Folder | None:
-    """The folder `name` in `root`, in any case; None where there is none."""
+    """The folder `name` in `root`, in any case; None if there is none."""
     return _named(root, name, lambda found: found.is_dir())
 
 
 def subfile(root: Folder, name: str) -> Folder | None:
-    """The file `name` in `root`, in any case; None where there is none."""
+    """The file `name` in `root`, in any case; None if there is none."""
     return _named(root, name, lambda found: found.is_file())
 
 

@@ -171,7 +171,7 @@ class Cells:
                 self.classes[i] = matrix.kind
 
     def texts(self) -> list[str | None]:
-        """Each cell's text; None where it is empty or something else."""
+        """Each cell's text; None if it is empty or something else."""
         raw = self.source.raw
         out: list[str | None] = [None] * len(self.kind)
         is_text = (self.classes == CHAR) & (self.size > 0)
@@ -186,7 +186,7 @@ class Cells:
         return out
 
     def rows(self, width: int) -> np.ndarray:
-        """Each cell's numbers as float64 (n, width); NaN where a cell has another count of them or something else."""
+        """Each cell's numbers as float64 (n, width); NaN if a cell has another count of them or something else."""
         raw = np.frombuffer(self.source.raw, np.uint8)
         out = np.full((len(self.kind), width), np.nan)
         for kind, code in NUMBERS.items():
@@ -210,7 +210,7 @@ class Struct:
     n: int
 
     def numbers(self, name: str) -> np.ndarray:
-        """A numeric field as float64 (n,), NaN where unknown."""
+        """A numeric field as float64 (n,), NaN if unknown."""
         matrix = self._checked(name)
         if matrix.kind not in NUMERIC:
             raise self._wrong(name, f"numbers expected, found {matrix}")
@@ -230,7 +230,7 @@ class Struct:
             raise self._wrong(name, str(error)) from error
 
     def rows(self, name: str, width: int) -> np.ndarray:
-        """A cell array of small numeric matrices as float64 (n, width), NaN where a cell holds something else."""
+        """A cell array of small numeric matrices as float64 (n, width), NaN if a cell holds something else."""
         matrix = self._checked(name)
         if matrix.kind != CELL:
             raise self._wrong(name, f"cells of {width} numbers expected, found {matrix}")

@@ -37,7 +37,7 @@ SCHEMA: dict[str, Any] = {
 class Release:
     """A release as read.
 
-    records: one row a labelled picture, columns as in `SCHEMA`. folders: part → the folder that `path` is relative
+    records: one row per labelled picture, columns as in `SCHEMA`. folders: part → the folder that `path` is relative
     to. notes: sentences that the user should see (a part that is missing, names that could not be parsed).
     """
 
@@ -78,7 +78,7 @@ def not_found(card: Card, root: Folder, looked_for: str) -> ReleaseNotFound:
     fetch = f"`agebench fetch {card.name}` downloads it. " if card.download else f"{card.by_hand or ''} ".lstrip()
     return ReleaseNotFound(
         f"No {card.title} in {root}: looked for {looked_for}, {_found(root)}.",
-        f"The release is to be had from {card.source} ({card.licence}). {fetch}Expected layout: {card.files} "
+        f"The release is available from {card.source} ({card.licence}). {fetch}Expected layout: {card.files} "
         f"Say where it lies with `--root DIR`, or try `agebench demo` on a synthetic release.",
     )
 

@@ -13,7 +13,7 @@ from agebench.remote import Folder
 def read_release(card: Card, root: Folder) -> Release:
     """Read the release of `card` in the folder `root`; the columns of its records are `datasets.records.SCHEMA`.
 
-    Only labels are read, no picture is opened. Raises ReleaseNotFound where nothing of the layout is there, and
+    Only labels are read, no picture is opened. Raises ReleaseNotFound if nothing of the layout is there, and
     ReleaseError where it is there but cannot be read.
     """
     if not root.is_dir():

@@ -23,7 +23,7 @@ def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
     """(the rows of a file, notes): every column as text, blank cells NULL, and `FILE` and `ROW`.
 
     Rows are counted as a spreadsheet counts them: in CSV the header is row 1, in the other kinds the first record is.
-    Lines without any cell are left out. Raises ReleaseError where the file cannot be read, is empty or has no rows.
+    Lines without any cell are left out. Raises ReleaseError if the file cannot be read, is empty or has no rows.
     """
     try:
         content = file.read_bytes()

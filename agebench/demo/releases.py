@@ -41,7 +41,7 @@ def draw_releases(folder: Path, *, records: int, seed: int, on_progress: Progres
     """Draw the five releases in `folder/data`: IMDB-WIKI with `records` records, the others with a share of that.
 
     The same records and seed give the same bytes; what such a call has drawn before is used again. on_progress is
-    called with pictures done and pictures in all. Raises UsageError where `folder/data` is something else, and
+    called with pictures done and pictures in all. Raises UsageError if `folder/data` is something else, and
     StorageError where it cannot be written.
     """
     if records < 40:

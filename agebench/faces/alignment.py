@@ -40,7 +40,7 @@ def template(size: int) -> NDArray[np.float64]:
 def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
     """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
 
-    What lies outside the picture is black. Raises ValueError where the five points are one.
+    What lies outside the picture is black. Raises ValueError if the five points are one.
     """
     matrix = similarity(landmarks, template(size))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
@@ -70,7 +70,7 @@ def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """What `matrix` (2, 3) takes into a square: (size, size, 3) uint8, black where the picture (H, W, 3) ends.
+    """What `matrix` (2, 3) takes into a square: (size, size, 3) uint8, black outside the picture (H, W, 3).
 
     Where it shrinks to less than half, the picture is reduced by areas first, so that no pixel is skipped.
     """

@@ -115,7 +115,7 @@ class CropStore:
         self._places = None
 
     def pictures(self, keys: Sequence[Key]) -> CropPictures:
-        """The crops of `keys`, in order. Raises KeyError where one is not there."""
+        """The crops of `keys`, in order. Raises KeyError if one is not there."""
         places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
         return CropPictures([self.folder / name for name in self.index], places, self.size, self.encoding)
 
@@ -154,7 +154,7 @@ class CropPictures:
 
 
 def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:
-    """The shards of an `index.json`; None where it is missing or broken."""
+    """The shards of an `index.json`; None if it is missing or broken."""
     try:
         return dict(json.loads(listing.read_text(encoding="utf-8"))["shards"])
     except (OSError, ValueError, KeyError, TypeError):

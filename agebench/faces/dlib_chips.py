@@ -21,7 +21,7 @@ DLIB_MEAN_FACE = np.array(
 
 
 def load_predictor(path: Path) -> Any:
-    """dlib's predictor of five landmarks, which `dlib_chips` takes. Raises ImportError, and RuntimeError where the file
+    """dlib's predictor of five landmarks, which `dlib_chips` takes. Raises ImportError, and RuntimeError if the file
     is none."""
     import dlib
 

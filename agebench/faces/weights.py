@@ -71,7 +71,7 @@ def _is_for(file: Path, task: Task) -> bool:
 
 
 def load_model(path: Path, task: Task) -> Any:
-    """insightface's wrapper of an ONNX file, on one thread. Raises Missing where it is no model for `task`."""
+    """insightface's wrapper of an ONNX file, on one thread. Raises Missing if it is no model for `task`."""
     try:
         import onnxruntime
         from insightface.model_zoo import get_model

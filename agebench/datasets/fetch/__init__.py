@@ -96,7 +96,7 @@ def fetch(
     """Download, check and unpack what is missing of a release into `root`; nothing that lies there is overwritten.
 
     An archive that people put into `root` themselves is used instead of a download. A stopped or failed fetch resumes.
-    Raises what `plan_fetch` raises, UsageError where the licence is not accepted, FetchError, ArchiveError,
+    Raises what `plan_fetch` raises, UsageError if the licence is not accepted, FetchError, ArchiveError,
     StorageError where the disk is too small, other faults of it as OSError, and Interrupted.
     """
     plan = plan_fetch(dataset, root=root, parts=parts)
@@ -133,7 +133,7 @@ def fetch(
 def _fetch_one(
     item: Download, root: Path, work: Path, keep: bool, on_progress: OnProgress
 ) -> tuple[FetchedFile | None, int]:
-    """Bring one file to where it belongs: the download, or None where it was here, and the number of files in place."""
+    """Bring one file to where it belongs: the download, or None if it was here, and the number of files in place."""
     own, archive, unpacked = root / item.file, work / item.file, _unpacked(item, root)
     fetched, files = None, 1
     if own.exists():

@@ -51,7 +51,7 @@ class FetchedFile:
 def download(item: Download, folder: Path, on_bytes: OnBytes) -> FetchedFile:
     """Bring `item` into `folder` under its name, resuming what an earlier run left there.
 
-    on_bytes: called with the bytes of this run (done, in all or None). Raises FetchError where the server or the file
+    on_bytes: called with the bytes of this run (done, in all or None). Raises FetchError if the server or the file
     is at fault (a file of another hash or size is moved aside to `FILE.wrong`), StorageError, and OSError.
     """
     whole, part, state = (folder / f"{item.file}{end}" for end in ("", ".part", ".json"))
@@ -106,7 +106,7 @@ def fault(path: Path, item: Download) -> str | None:
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
-    """Raises StorageError where the disk of `folder`, which need not exist yet, has fewer than `size` bytes free."""
+    """Raises StorageError if the disk of `folder`, which need not exist yet, has fewer than `size` bytes free."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if size > free:

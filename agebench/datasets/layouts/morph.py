@@ -85,7 +85,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
 
 
 def _csv(root: Folder) -> tuple[pl.DataFrame | None, list[str]]:
-    """The release's CSV as key, photo, subject, gender, dob, doa, age; None where no `.csv` has its columns."""
+    """The release's CSV as key, photo, subject, gender, dob, doa, age; None if no `.csv` has its columns."""
     other = []
     tables = (p for p in root.iterdir() if p.suffix.lower() == ".csv" and not p.name.startswith("."))
     for file in sorted(tables, key=str):

