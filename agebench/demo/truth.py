@@ -1,4 +1,4 @@
-"""What a curation made of faults that are known."""
+"""How a curation judged the known faults."""
 
 from __future__ import annotations
 

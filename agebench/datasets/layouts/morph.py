@@ -1,7 +1,7 @@
 """MORPH II (Ricanek and Tesafaye 2006): `Album2/009055_1M54.JPG`, photo 1 of subject 009055, a man of 54 years.
 
 The published `morph_2008_nonCommercial.csv` (id_num, picture_num, dob, doa, race, gender, facial_hair, age, age_diff,
-glasses, photo) is used where it lies beside the pictures: it wins over the names.
+glasses, photo) is used if it is beside the pictures: it takes precedence over the file names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agebench.remote import Folder
 
 NAME = r"(?i)(?:^|/)(\d{1,7})_(\d+)([mf])(\d{1,3})\.[a-z]+$"
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
-HEADERS = {  # what the columns are called, in lower case without spaces and underscores
+HEADERS = {  # names of the columns, in lower case without spaces and underscores
     "subject": ("idnum", "id", "subjectid", "subject"),
     "dob": ("dob", "dateofbirth", "birthdate"),
     "doa": ("doa", "dateofarrest", "photodate"),
@@ -32,7 +32,7 @@ DATES = {
 
 
 def read(card: Card, root: Folder) -> Release:
-    """Every picture below `root`, and every record of the CSV where there is one, by path."""
+    """Every picture below `root`, and every record of the CSV if there is one, by path."""
     listing = list_pictures(root, deep=True) if root.is_dir() else None
     if listing is None:
         raise not_found(card, root, "pictures named like Album2/009055_1M54.JPG")
@@ -47,7 +47,7 @@ def read(card: Card, root: Folder) -> Release:
 
 
 def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, list[str]]:
-    """Pictures and CSV by file name, in the order of their paths; the CSV wins where it says something."""
+    """Pictures and CSV joined by file name, in the order of the paths; values of the CSV take precedence."""
     notes: list[str] = []
     lost = 0
     if table is not None:
@@ -68,7 +68,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
     disagree = records.filter(pl.col("age") != named_age)["path"]
     if len(disagree):
         notes.append(
-            f"{len(disagree)} age(s) of the CSV differ from the names, the CSV's are used: {examples(disagree)}."
+            f"{len(disagree)} age(s) in the CSV differ from the file names; the CSV's are used: {examples(disagree)}."
         )
     records = records.select(
         "path",
@@ -80,7 +80,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
     ).sort("path")
     odd = records.filter(pl.col("age").is_null())["path"]
     if len(odd):
-        notes.append(f"{len(odd)} name(s) give no age, expected 009055_1M54.JPG and the like: {examples(odd)}.")
+        notes.append(f"{len(odd)} file name(s) contain no age, expected 009055_1M54.JPG or similar: {examples(odd)}.")
     return records, notes
 
 
@@ -93,7 +93,7 @@ def _csv(root: Folder) -> tuple[pl.DataFrame | None, list[str]]:
             raw = pl.read_csv(file.read_bytes(), infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ReleaseError(f"{file} cannot be read as CSV: {first}.", "Mend it, or move it away.") from error
+            raise ReleaseError(f"{file} cannot be read as CSV: {first}.", "Correct it, or move it away.") from error
         columns = _columns(raw.columns)
         if "photo" not in columns or not columns.keys() & {"age", "dob"}:
             other.append(file.name)
@@ -104,7 +104,7 @@ def _csv(root: Folder) -> tuple[pl.DataFrame | None, list[str]]:
 
 
 def _columns(headers: list[str]) -> dict[str, str]:
-    """Our name → the CSV's header, by `HEADERS`."""
+    """Our name → the CSV's header, from `HEADERS`."""
     plain = {h.strip().lower().lstrip("\ufeff").replace("_", "").replace(" ", ""): h for h in reversed(headers)}
     return {ours: plain[theirs] for ours, names in HEADERS.items() for theirs in reversed(names) if theirs in plain}
 
@@ -124,7 +124,7 @@ def _cleaned(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _date(column: str) -> pl.Expr:
-    """A date of any of the spellings that copies of the CSV have, its time of day dropped."""
+    """A date in any of the formats found in copies of the CSV, without the time of day."""
     text = pl.col(column).str.extract(r"^(\S+)", 1)
     return pl.coalesce(
         pl.when(text.str.contains(shape)).then(text).str.to_date(form, strict=False) for shape, form in DATES.items()
