@@ -1,1 +1,1 @@
-"""From pictures to verdicts: observing, what is derived of many records together, checks."""
+"""From pictures to verdicts: observing, facts derived from many records together, checks."""

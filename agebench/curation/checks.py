@@ -1,7 +1,7 @@
-"""From a recipe's words to SQL that can be trusted: one scalar expression, known columns, allowed functions only.
+"""Compiles a recipe's checks into safe SQL: one scalar expression, known columns, allowed functions only.
 
-A recipe may come from a stranger, so what is not known to be harmless is refused: the expression is parsed by DuckDB
-and every node of its tree must be of a known kind.
+A recipe may come from an untrusted source, so everything that is not known to be harmless is refused: DuckDB parses the
+expression, and every node of its tree must be of a known kind.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NUMBER_FORMAT = re.compile(r"\.([0-9])([f%])")
 
 
 def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
-    """A curation recipe by name or file, every check tried on empty evidence.
+    """A curation recipe by name or file, with every check tried on empty evidence.
 
     Raises UsageError, and RecipeError that lists all mistakes: of its keys and of its SQL.
     """
@@ -56,18 +56,18 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
 
 
 def must_judge(recipe: CurationRecipe, file: Path, dataset: str) -> None:
-    """Raises RecipeError where a recipe is of another dataset."""
+    """Raises RecipeError if a recipe is for another dataset."""
     if recipe.dataset not in (dataset, "any"):
         raise RecipeError(
             f"{file} is a recipe for '{recipe.dataset}', not for '{dataset}'.",
-            f'Copy it (`agebench cp {file.stem} NAME`), say dataset = "{dataset}" in the copy, then `--recipe NAME`.',
+            f'Copy it (`agebench cp {file.stem} NAME`), set dataset = "{dataset}" in it, and use `--recipe NAME`.',
         )
 
 
 def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) -> list[CompiledCheck]:
-    """Validate every check and turn it into SQL. place: the recipe's file, for messages.
+    """Validate every check and compile it to SQL. place: the recipe's file, for messages.
 
-    `observed` are the observers that have run; a check that needs another is compiled as not running.
+    observed: the observers that have run; a check that needs another one is compiled as not running.
     Raises RecipeError that lists all mistakes.
     """
     compiled: list[CompiledCheck] = []
@@ -86,7 +86,7 @@ def _name_check(check: Check, mistakes: list[str]) -> list[str]:
 
 
 def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | None, list[str]]:
-    """The check, or every mistake in it: of its predicate, its value, its reason, and then of their types."""
+    """The check, or every mistake in it: in its predicate, its value, its reason, and then in their types."""
     mistakes: list[str] = []
     columns: list[str] = []
     reason = ""
@@ -120,7 +120,7 @@ def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | Non
 
 
 def expression_columns(expression: str, key: str) -> list[str]:
-    """The columns that an expression reads, in order of appearance. Raises RecipeError where it is not allowed."""
+    """The columns that an expression reads, in order of appearance. Raises RecipeError if it is not allowed."""
     try:
         duckdb.SQLExpression(expression)
         tree = json.loads(
@@ -129,7 +129,7 @@ def expression_columns(expression: str, key: str) -> list[str]:
     except duckdb.Error as error:
         raise RecipeError(f"{key} = {expression!r} is not one SQL expression: {str(error).splitlines()[0]}") from error
     if tree.get("error"):
-        raise RecipeError(f"{key} = {expression!r} does not parse: {tree.get('error_message')}")
+        raise RecipeError(f"{key} = {expression!r} cannot be parsed: {tree.get('error_message')}")
     statements = tree["statements"]
     if len(statements) != 1 or len(statements[0]["node"].get("select_list", [])) != 1:
         raise RecipeError(f"{key} = {expression!r} is not one SQL expression.")
@@ -146,7 +146,7 @@ def expression_columns(expression: str, key: str) -> list[str]:
 
 @cache
 def _parser() -> duckdb.DuckDBPyConnection:
-    """A connection of our own that only parses, and can reach nothing."""
+    """A connection of its own that only parses and has no access to anything."""
     return duckdb.connect(config={"enable_external_access": "false", "lock_configuration": "true"})
 
 
@@ -162,7 +162,7 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _refusal(node: Mapping[str, Any], columns: list[str]) -> str | None:
-    """Why a node is refused, or None where it is known to be harmless; collects the column that it names."""
+    """Why a node is refused, or None if it is known to be harmless; collects the column that it names."""
     kind = node["class"]
     if kind == "TYPE":  # judged with its cast
         return None
@@ -177,7 +177,7 @@ def _refusal(node: Mapping[str, Any], columns: list[str]) -> str | None:
         plain = not (node.get("schema") or node.get("catalog") or node.get("distinct") or node.get("filter"))
         if name not in FUNCTIONS or not plain or (node.get("order_bys") or {}).get("orders"):
             allowed = ", ".join(sorted(WORDS))
-            return f"the function {name}() is not allowed in a check; those that are: {allowed}."
+            return f"the function {name}() is not allowed in a check; allowed are {allowed}."
     if kind == "COLUMN_REF":
         name = ".".join(node["column_names"])
         if len(node["column_names"]) != 1 or name not in COLUMNS:
@@ -188,7 +188,7 @@ def _refusal(node: Mapping[str, Any], columns: list[str]) -> str | None:
 
 
 def _cast_type(node: Mapping[str, Any]) -> str:
-    """The type of a cast as DuckDB's parser gives it: before 2.0 resolved, since then as written."""
+    """The type of a cast as given by DuckDB's parser: resolved before 2.0, as written since then."""
     if "cast_type" in node:
         return str(node["cast_type"].get("id", ""))
     written = node["type_expr"]
@@ -222,11 +222,9 @@ def _formatted(name: str, spec: str, conversion: str | None, template: str) -> s
     if conversion is None and spec == "":
         return f"CAST({name} AS VARCHAR)"
     if conversion is not None or (spec != "," and not NUMBER_FORMAT.fullmatch(spec)):
-        raise RecipeError(
-            f"reason = {template!r}: the format of '{name}' is not known; use {{x}}, .1f, .0% or a comma."
-        )
+        raise RecipeError(f"reason = {template!r}: the format of '{name}' is unknown; use {{x}}, .1f, .0% or a comma.")
     if name in NOT_NUMBERS:
-        raise RecipeError(f"reason = {template!r}: '{name}' is no number, so it takes no format.")
+        raise RecipeError(f"reason = {template!r}: '{name}' is not a number, so it has no format.")
     if spec == ",":
         return f"format('{{:,}}', try_cast({name} AS BIGINT))"
     percent = spec[2] == "%"

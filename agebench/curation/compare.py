@@ -19,11 +19,11 @@ VERDICTS = ("keep", "review", "reject")
 
 @dataclass(frozen=True)
 class Comparison:
-    """The recipe in force beside another.
+    """The recipe in force compared with another.
 
-    matrix: verdict (in force), keep, review, reject (by the other): records. by_age: age, records, kept, other_kept, of
-    every claimed age. changed: part, path, age, verdict, reasons, other_verdict, other_reasons of every record whose
-    verdict differs. not_run: checks of the other recipe whose observer has not run.
+    matrix: verdict (in force), keep, review, reject (by the other recipe): numbers of records. by_age: age, records,
+    kept, other_kept, for every claimed age. changed: part, path, age, verdict, reasons, other_verdict, other_reasons,
+    for every record whose verdict differs. not_run: checks of the other recipe whose observer has not run.
     """
 
     recipe: str
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def other_recipe(name: str, dataset: str) -> tuple[CurationRecipe, Path]:
-    """A recipe to compare with, and its file. Raises UsageError, RecipeError for a broken one or one of another
+    """A recipe to compare with, and its file. Raises UsageError, and RecipeError if it is invalid or for another
     dataset."""
     recipe, file = load_recipe(name)
     must_judge(recipe, file, dataset)
@@ -43,9 +43,10 @@ def other_recipe(name: str, dataset: str) -> tuple[CurationRecipe, Path]:
 
 
 def compare(manifest: Path, other: str) -> Comparison:
-    """Judge a curated manifest by another recipe beside the one in force; nothing is stored.
+    """Judge a curated manifest by another recipe and compare with the one in force; nothing is stored.
 
-    Raises UsageError, RecipeError for a broken recipe or one of another dataset, and what `open_manifest` raises.
+    Raises UsageError, RecipeError for a recipe that is invalid or for another dataset, and whatever `open_manifest`
+    raises.
     """
     with open_manifest(manifest) as con:
         in_force = get_meta(con, "recipe") or "?"

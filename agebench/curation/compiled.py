@@ -1,4 +1,4 @@
-"""A check ready to run, and how it is tried on empty evidence."""
+"""A check that is ready to run, and the trial run on empty evidence."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from agebench.manifest.store import CONFIG, schema_sql
 
 @dataclass(frozen=True)
 class CompiledCheck:
-    """A check ready to run: all three are scalar SQL expressions over `evidence`, validated before."""
+    """A check that is ready to run: its three parts are validated scalar SQL expressions over `evidence`."""
 
     name: str
     verdict: str
     predicate: str
     reason_sql: str
     value_sql: str
-    observers: frozenset[str]  # whose facts it reads
-    runs: bool  # False: one of them has not run, so it says nothing
+    observers: frozenset[str]  # whose columns it reads
+    runs: bool  # False: one of them has not run, so the check does not run
 
-    # The line breaks keep a comment at an expression's end from swallowing what follows it.
+    # The line breaks keep a comment at the end of an expression from hiding what follows.
     @property
     def condition_sql(self) -> str:
         return f"({self.predicate}\n)"
@@ -33,20 +33,20 @@ class CompiledCheck:
 
 
 def dry_run(check: CompiledCheck) -> str | None:
-    """What DuckDB finds wrong with a check whose names are valid, such as the square root of a word; else None."""
+    """The error that DuckDB finds in a check whose names are valid, such as the square root of a word; else None."""
     sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
     try:
         _no_evidence().execute(sql)
         kind = _no_evidence().sql(f"SELECT {check.condition_sql} FROM no_evidence").types[0]
     except duckdb.Error as error:
         return str(error).splitlines()[0]
-    # NULL, such as a comparison with nothing, is a condition that never holds
-    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is no condition but a value of type {kind}."
+    # NULL, such as a comparison with NULL, is a condition that is never true
+    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is not a condition but a value of type {kind}."
 
 
 @cache
 def _no_evidence() -> duckdb.DuckDBPyConnection:
-    """An empty manifest in memory that can reach nothing, to bind checks against."""
+    """An empty manifest in memory, without access to anything, to bind checks against."""
     con = duckdb.connect(config=CONFIG)
     con.execute(schema_sql())
     con.execute("CREATE TABLE no_evidence AS SELECT * FROM evidence")

@@ -33,8 +33,8 @@ FLAT = 20  # a picture with fewer edges of 241 has too little in it to be compar
 PARTS = FOUND + 2  # of a hash: FOUND differing bits leave at least two parts equal, by which the pair is found
 CROWD = 1000  # hashes with the same two parts: beyond that a hash is compared with its neighbours in order only
 NEIGHBOURS = 8
-SAMPLE = 64  # one hash in so many is counted to find crowds
-MANY = 64  # pictures with the very same hash that are compared all with all; others with the best one only
+SAMPLE = 64  # every 64th hash is counted to find crowds
+MANY = 64  # up to this many pictures with the same hash are compared all with all, more with the best one only
 NEAR = f"bit_count(xor(s.h, k.h)) <= {FAR} AND s.look <> k.look"
 HASHES = ("sha256", "phash", "inset_phash", "edges")
 CROWDS = f"""SELECT h & $mask::BIGINT AS key FROM sample
@@ -51,8 +51,9 @@ IN_CROWDS = f"""
     FROM shifted s JOIN (FROM member WHERE inset = 0) k ON k.key = s.key AND k.place = s.place AND {NEAR}"""
 
 
-# Centred pictures have much in common: what is even across or downwards, and low frequencies. The 64 frequencies, most
-# alike first, are dealt to and fro, so that each part tells as much: of 6,000 aligned faces a fifth as many share two.
+# Centred pictures have much in common: frequencies that are even across or downwards, and low ones. The 64 frequencies,
+# most common first, are dealt out back and forth, so that each part is equally informative: of 6,000 aligned faces, a
+# fifth as many share two parts.
 ALIKE = sorted(range(64), key=lambda k: (k // 8 % 2 + k % 2, k % 2, k // 8 + k % 8))
 PART_OF = {63 - k: min(n % (2 * PARTS), 2 * PARTS - 1 - n % (2 * PARTS)) for n, k in enumerate(ALIKE)}  # bit → part
 MASKS = [
@@ -66,18 +67,17 @@ SCHEMA = {
 
 
 def near_duplicates(records: pl.DataFrame, *, tolerance: int = 2, threads: int | None = None) -> pl.DataFrame:
-    """Groups of near duplicates, one row a record that is in one, by `record_id`.
+    """Groups of near duplicates: one row per record that is in a group, by `record_id`.
 
     records: record_id, part, path, sha256, bytes, age, width, height, sharpness, phash, inset_phash (list of 4), edges
     (list of 20, see `measures.copy_hashes`); records without hashes and flat pictures are left out.
     Records with the same bytes count as one picture, in near_copies and in near_rank.
 
-    near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the one that stays: an
-    age within 0..99 before none, then the age that most of the group agree with (within `tolerance` years), then the
-    larger picture (pixels times bytes of the file, for an enlarged copy has more pixels and fewer bytes), the sharper
-    one, the first. near_of: `part/path` of the one that stays. near_age_gap: years between the lowest and the highest
-    claimed age of the group, of ages within 0..99 (NULL where there is none).
-    threads: of the search; all cores by default.
+    near_group: the smallest record_id of the group. near_copies: its pictures. near_rank: 1 for the copy that stays:
+    one with an age in 0..99, then the age that most of the group agree with (within `tolerance` years), then the larger
+    picture (pixels times bytes of the file, because an enlarged copy has more pixels but fewer bytes), the sharper one,
+    the first. near_of: `part/path` of the copy that stays. near_age_gap: years between the lowest and the highest
+    claimed age in the group, of ages in 0..99 (NULL if there is none). threads: for the search; all cores by default.
     """
     hashed = _with_hashes(records)
     if hashed.is_empty():
@@ -141,7 +141,7 @@ def _near_pairs(
 
 @dataclass(frozen=True)
 class _HashGroups:
-    """Pictures (n, the best first) by look: those with the very same hash.
+    """Pictures (n, the best first) by look; those with the same hash have one look.
 
     look: (n,) of each picture. order: (n,) pictures look by look, the best of each first; start, count: where a look
     begins there, and how many it has. best, hash: of each look.
@@ -173,19 +173,19 @@ class _Hashes:
         self.first, self.second, self.row = [phash, *inside.T], edges, row
 
     def near(self, one: Ints, inset: int, other: Ints) -> NDArray[np.bool_]:
-        """Whether the perceptual hash of `one` inside of `inset` is near that of the whole of `other`."""
+        """Whether the perceptual hash of `one` inside `inset` is near that of the whole of `other`."""
         apart = np.bitwise_count(self.first[inset][self.row[one]] ^ self.first[0][self.row[other]])
         return np.asarray(apart <= FAR)
 
     def agree(self, one: Ints, inset: int | Ints, other: Ints) -> NDArray[np.bool_]:
-        """Whether `one` inside of `inset` is like the whole of `other`, by the Jaccard distance of their edges."""
+        """Whether `one` inside `inset` resembles the whole of `other`, by the Jaccard distance of their edges."""
         a, b = self.second[self.row[one], inset], self.second[self.row[other], 0]
         either = np.bitwise_count(a | b).sum(1, dtype=np.int64)
         unlike = np.bitwise_count(a ^ b).sum(1, dtype=np.int64) / np.maximum(either, FLAT)
         return np.asarray(unlike <= UNLIKE)
 
     def duplicates(self, one: Ints, other: Ints) -> NDArray[np.bool_]:
-        """Whether either is, inside of any inset, the whole of the other, by both hashes."""
+        """Whether either, inside any inset, matches the whole of the other, by both hashes."""
         found = np.zeros(len(one), bool)
         for inset in range(len(self.first)):
             for a, b in ((one, other), (other, one)):
@@ -194,14 +194,14 @@ class _Hashes:
 
 
 def _pictures(hashed: pl.DataFrame) -> pl.DataFrame:
-    """One row a content, the best first (an age, pixels times bytes, sharpness): sha256, row of its first record."""
+    """One row per content, the best first (an age, pixels times bytes, sharpness): sha256, row of its first record."""
     size = (pl.col("width").cast(pl.Float64) * pl.col("height") * pl.col("bytes")).fill_null(0)
     plausible = pl.col("age").is_between(0, 99).fill_null(False)
     facts = hashed.select(
         "record_id", "sha256", "sharpness", row=pl.int_range(pl.len()),
-        size=pl.when(plausible).then(size).otherwise(-1 / (size + 1)),  # below all plausible ones, in the same order
+        size=pl.when(plausible).then(size).otherwise(-1 / (size + 1)),  # below all plausible ages, in the same order
     ).sort("record_id")  # fmt: skip
-    for key in ("sharpness", "size"):  # the last key first: several stable sorts by one take half of the time
+    for key in ("sharpness", "size"):  # the last key first: several stable sorts by one key take half the time
         facts = facts.sort(key, descending=True, nulls_last=True, maintain_order=True)
     return facts.select("row", "sha256").unique("sha256", keep="first", maintain_order=True)
 
@@ -212,7 +212,7 @@ def _words(lists: pl.Series, n: int) -> Words:
 
 
 def _same_look(looks: _HashGroups) -> Ints:
-    """Pairs (a, b, 0) of pictures with one look: all of them, or in a large one each with the best."""
+    """Pairs (a, b, 0) of pictures with one look: all pairs, or in a large look each picture with the best."""
     look, order, count = looks.look, looks.order, np.repeat(looks.count, looks.count)
     few, many = order[(count > 1) & (count <= MANY)], order[count > MANY]
     pairs = [np.stack([looks.best[look[many]], many], 1)]
@@ -227,9 +227,9 @@ def _same_look(looks: _HashGroups) -> Ints:
 
 
 def _search(looks: _HashGroups, inside: Words, threads: int | None) -> Ints:
-    """Pairs (picture, inset, look) whose hashes are near: inset 0 is the picture itself, then only looks after its own.
+    """Pairs (picture, inset, look) whose hashes are near. Inset 0 is the whole picture, paired only with later looks.
 
-    Of equal hashes one is searched. A crowd (many hashes with the same two parts) is searched in order of its hashes.
+    Equal hashes are searched once. A crowd (many hashes with the same two parts) is searched in order of its hashes.
     """
     known = pl.DataFrame({"look": np.arange(len(looks.best), dtype=np.int32), "h": looks.hash.view(np.int64)})
     whole = known.select("look", "h", picture=pl.Series(looks.best.astype(np.int32)), inset=pl.lit(0, pl.UInt8))
@@ -251,13 +251,15 @@ def _search(looks: _HashGroups, inside: Words, threads: int | None) -> Ints:
         con.execute("CREATE TABLE known AS SELECT * FROM hashes; CREATE TABLE seen AS SELECT * FROM seen_hashes")
         con.execute(f"CREATE TABLE sample AS SELECT inset, h FROM seen WHERE picture % {SAMPLE} = 0")
         con.execute("CREATE TABLE found (picture INTEGER, inset UTINYINT, look INTEGER)")
-        con.begin()  # one for all: commits take a tenth of the time
+        con.begin()  # one transaction for all: commits take a tenth of the time
         for mask in MASKS:
             crowds = con.execute(f"SELECT DISTINCT key FROM ({CROWDS})", {"mask": mask}).fetchnumpy()["key"]
             con.register("crowd", pl.DataFrame({"key": crowds}).to_arrow())
             if len(crowds):
                 con.execute(f"INSERT INTO found {IN_CROWDS}", {"mask": mask})
-                con.execute(OUTSIDE, {"mask": mask})  # a table: in one statement DuckDB joins first and leaves out then
+                con.execute(
+                    OUTSIDE, {"mask": mask}
+                )  # a table, because in one statement DuckDB joins first and filters afterwards
             outside = "outside" if len(crowds) else "seen"
             con.execute(
                 f"INSERT INTO found SELECT s.picture, s.inset, k.look FROM {outside} s JOIN known k "
@@ -267,14 +269,17 @@ def _search(looks: _HashGroups, inside: Words, threads: int | None) -> Ints:
             con.unregister("crowd")
         found = con.execute("SELECT DISTINCT picture, inset, look FROM found ORDER BY ALL").fetchnumpy()
     pairs = np.stack([np.asarray(found[name], np.int64) for name in ("picture", "inset", "look")], 1)
-    return pairs[(pairs[:, 1] > 0) | (looks.look[pairs[:, 0]] < pairs[:, 2])]  # whole pictures are found both ways
+    return pairs[
+        (pairs[:, 1] > 0) | (looks.look[pairs[:, 0]] < pairs[:, 2])
+    ]  # whole pictures are found in both directions
 
 
 def _expand(found: Ints, looks: _HashGroups) -> Ints:
-    """Pairs (a, b, inset of a) from (picture, inset, look): all pictures of small looks, the best of large ones."""
+    """Pairs (a, b, inset of a) from (picture, inset, look): all pictures of small looks, the best one of large
+    looks."""
 
     def spread(pairs: Ints, column: int) -> Ints:
-        """Every pair once for each picture of the look in `column`."""
+        """Every pair, repeated for each picture of the look in `column`."""
         count = looks.count[pairs[:, column]]
         times = np.where(count > MANY, 1, count)
         again = np.repeat(pairs, times, axis=0)
@@ -297,10 +302,10 @@ def _confirmed(hashes: _Hashes, pairs: Ints) -> NDArray[np.bool_]:
 
 
 def _stars(n: int, one: Ints, other: Ints) -> Ints:
-    """The leader of each picture, (n,): itself, or one of its duplicates that is led by no other.
+    """The leader of each picture, (n,): itself, or one of its duplicates that has no other leader.
 
-    Those with most duplicates lead, among equals the better (pictures are numbered by quality, 0 is the best). Every
-    member is paired with its leader, so A~B~C does not bring A and C together.
+    Pictures with the most duplicates lead; among equals, the better one (pictures are numbered by quality, 0 is the
+    best). Every member is paired with its leader, so A~B~C does not join A and C.
     """
     pairs = np.unique(np.stack([np.minimum(one, other), np.maximum(one, other)], 1), axis=0)
     one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
@@ -308,7 +313,7 @@ def _stars(n: int, one: Ints, other: Ints) -> Ints:
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
     one, other = place[one], place[other]
-    leader = np.full(n, -1, np.int64)  # by place, until the end
+    leader = np.full(n, -1, np.int64)  # by position, until the end
     while len(one):
         beside, led = np.full(n, n, np.int64), np.full(n, n, np.int64)
         np.minimum.at(beside, one, other)
@@ -325,7 +330,7 @@ def _stars(n: int, one: Ints, other: Ints) -> Ints:
 
 
 def _once_more(leader: Ints, best_of_look: Ints, hashes: _Hashes) -> Ints:
-    """Pictures of a large look follow the leader of its best one, where they are like that leader themselves."""
+    """Pictures of a large look follow the leader of its best picture if they resemble that leader themselves."""
     n = len(leader)
     alone = np.flatnonzero((leader == np.arange(n)) & (np.bincount(leader, minlength=n) == 1))
     chief = leader[best_of_look[alone]]
@@ -359,7 +364,7 @@ def _table(
         .agg(agree=pl.col("claims_beside").sum().cast(pl.Int64))
     )
     members = members.join(agree, on=["leader", "known"], how="left").with_columns(pl.col("agree").fill_null(0))
-    # another than the leader stays only where all of its group are its own duplicates too
+    # a picture other than the leader stays only if all of the group are its own duplicates too
     first = members.sort(-pl.col("agree"), "quality").group_by("leader").agg(first=pl.col("quality").first())
     members = members.join(first, on="leader")
     one, other = members["quality"].to_numpy(), members["first"].to_numpy()

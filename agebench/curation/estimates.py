@@ -1,6 +1,6 @@
-"""Age estimates by what is no observer: finished runs, and networks that are cross-fitted on the release itself.
+"""Age estimates that no observer makes: by finished runs, and by networks cross-fitted on the release itself.
 
-Nobody holds the manifest while networks compute.
+The manifest is closed while networks compute.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FOLDS = 5
 
 
 def derive_estimates(manifest: Path, request: Request) -> Derived | None:
-    """Estimates of runs and cross-fitted networks for the faces that they have not seen; the result names all
-    estimators with their versions. None where nothing estimates ages."""
+    """Estimates by runs and cross-fitted networks for faces that they have not estimated yet; the result names all
+    estimators with their versions. None if nothing estimates ages."""
     observers = request.observers
     names = {e.name: observers.versions[f"age:{e.name}"] for e in observers.estimators if observers.detector}
     for run in request.runs:
@@ -40,8 +40,8 @@ def derive_estimates(manifest: Path, request: Request) -> Derived | None:
 
 
 def _by_run(manifest: Path, run: Run, request: Request) -> dict[str, str]:
-    """Estimates of a finished run for the faces that it has not seen; {estimator: version}."""
-    from agebench.training.inference import predict_ages, spread  # torch, which judging again does not need
+    """Estimates by a finished run for faces that it has not estimated yet; {estimator: version}."""
+    from agebench.training.inference import predict_ages, spread  # imports torch, which judging again does not need
 
     name = f"run:{run.id}"
     with open_manifest(manifest) as con:
@@ -71,11 +71,12 @@ def _by_run(manifest: Path, run: Run, request: Request) -> dict[str, str]:
 
 
 def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
-    """Estimates by networks trained on this very release, each of what it was not trained on; {estimator: version}.
+    """Estimates by networks trained on this release, each for records that it was not trained on; {estimator: version}.
 
-    Finished folds lie in `<manifest>.crossfit/` until all are done. Changed records, faces or recipes mean all anew.
+    Finished folds are kept in `<manifest>.crossfit/` until all are done. If records, faces or recipes change, all folds
+    start again.
     """
-    from agebench.training.crossfit import crossfit  # torch, which judging again does not need
+    from agebench.training.crossfit import crossfit  # imports torch, which judging again does not need
     from agebench.training.data import TrainingData
     from agebench.training.splits import TRAIN
 
@@ -128,7 +129,7 @@ def meant_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def unestimated(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str) -> pl.DataFrame:
-    """The rows (sha256, face_no, …) whose face this version of an estimator has not seen."""
+    """The rows (sha256, face_no, …) whose face this version of an estimator has not estimated."""
     seen = query(
         con,
         """SELECT DISTINCT a.sha256, a.face_no FROM age_estimate a JOIN observed o
@@ -141,8 +142,8 @@ def unestimated(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: s
 def write_estimates(
     con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, estimator: str, version: str, *, whole: bool = False
 ) -> None:
-    """Store an estimator's estimates (sha256, face_no, age, spread, probabilities) in place of what it said of those
-    faces before; with `whole`, of any."""
+    """Store an estimator's estimates (sha256, face_no, age, spread, probabilities), replacing its earlier estimates for
+    these faces; with `whole`, for all faces."""
     if whole:
         con.execute("DELETE FROM age_estimate WHERE estimator = ?", [estimator])
         con.execute("DELETE FROM observed WHERE observer = ?", [f"age:{estimator}"])

@@ -1,9 +1,9 @@
-"""Which face of a picture is its subject's, told by the subject's other pictures; and what the ages say of a subject.
+"""Which face in a picture is its subject's, judged by the subject's other pictures; and how a subject's ages agree.
 
-A subject's pictures show the subject, and whoever else stood there. The face that returns from picture to picture is
-taken for the subject's. What would mislead: the same photograph saved twice returns without being evidence; a partner
-returns too, so the weight of a picture is shared among its faces and a close second leaves the subject undecided;
-single-linkage chaining would merge different people, so a cluster is what lies about one centre.
+A subject's pictures show the subject and other people. The face that recurs from picture to picture is taken as the
+subject's. Three things could mislead. A photograph saved twice recurs without being evidence, so copies count once. A
+partner recurs too, so the weight of a picture is shared among its faces, and a close second leaves the subject
+undecided. Single-linkage chaining would merge different people, so a cluster is the set of faces around one centre.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from agebench.curation.settings import Request
 from agebench.manifest.renewal import Derived
 from agebench.manifest.store import open_manifest, query
 
-MIN_PICTURES = 3  # different photographs that must show a face before it is the subject's
-SAME_SHOT = 0.3  # of the same-person distance: faces nearer than that come from one photograph, saved twice
-RIVAL = 0.8  # a second face with so large a part of the first one's support leaves the subject undecided
-STRANGERS = 2000  # other subjects' faces that say which vectors mean nothing
-FEW_STRANGERS = 200  # with fewer of them nothing is said
-NOBODY = 0.01  # the part of them that may be near to a face before it is nobody's in particular
-TAKEN_FOR = 0.005  # the part of them that may lie within a cluster's reach
-ROUNDS = 10  # of finding the middle and its members anew; it settles in two or three
+MIN_PICTURES = 3  # different photographs that must show a face before it counts as the subject's
+SAME_SHOT = 0.3  # of the same-person distance: closer faces come from one photograph that was saved twice
+RIVAL = 0.8  # a second face with this share of the first one's support leaves the subject undecided
+STRANGERS = 2000  # other subjects' faces that show which vectors are uninformative
+FEW_STRANGERS = 200  # with fewer, no vector is called uninformative
+NOBODY = 0.01  # share of them that may be near a face before it is uninformative
+TAKEN_FOR = 0.005  # share of them that may lie within a cluster's radius
+ROUNDS = 10  # of updating the centre and its members; it converges in two or three
 SCHEMA = pl.Schema(
     {
         "record_id": pl.Int32,
@@ -42,25 +42,25 @@ SCHEMA = pl.Schema(
 
 
 def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: int = MIN_PICTURES) -> pl.DataFrame:
-    """For every record with faces and a subject, the face that agrees with the subject's other pictures.
+    """For every record with faces and a subject, the face that matches the subject's other pictures.
 
-    faces: one row a face of useful size: `subject_id, record_id, sha256, face_no, vector` (a list or array of one
-    length, to be compared by Euclidean distance). same_person: the distance below which two vectors are taken for one
+    faces: one row per face of useful size: `subject_id, record_id, sha256, face_no, vector` (a list or array of one
+    length, to be compared by Euclidean distance). same_person: the distance below which two vectors count as one
     person's. Rows without a subject or vector are left out.
 
-    Other subjects' faces, up to 2,000 drawn by their hash, say which vectors mean nothing: a face to which more than
-    1 % of them are near is nobody in particular (blurred, in profile, a small child) and has no say, and a cluster
-    reaches no farther than to where 0.5 % of them begin. With fewer than 200 of them only `same_person` bounds it.
+    Other subjects' faces, up to 2,000 drawn by their hash, show which vectors are uninformative: a face that is near
+    more than 1 % of them (blurred, in profile, a small child) is ignored, and a cluster's radius includes at most 0.5 %
+    of them. With fewer than 200 of them, only `same_person` bounds the radius.
 
-    Returns one row a record, sorted by `record_id`: `identity_face_no`, the face nearest to the middle of the subject's
-    cluster where it is nearer than `identity_bound`, else NULL; `identity_distance`, that of the record's nearest face
-    to the middle of the cluster's faces on *other* photographs, also where it is too far; `identity_bound`, how far the
-    cluster reaches; `identity_pictures`, the different photographs that show it; `identity_rival`, the support of
-    the second face that returns as a share of the first one's, up to 1; `identity_faces`, how many of the record's
-    faces can be told from other people's. Where no face returns in `min_pictures` photographs, or two do about equally
-    often, the pictures are 0 and the face, distance and bound NULL.
+    Returns one row per record, sorted by `record_id`: `identity_face_no`, the face nearest to the centre of the
+    subject's cluster if it is nearer than `identity_bound`, else NULL; `identity_distance`, the distance of the
+    record's nearest face from the centre of the cluster's faces in *other* photographs, even if it is too far;
+    `identity_bound`, the radius of the cluster; `identity_pictures`, the number of different photographs that show it;
+    `identity_rival`, the support of the second recurring face as a share of the first one's, up to 1; `identity_faces`,
+    the number of the record's informative faces. If no face recurs in `min_pictures` photographs, or two recur about
+    equally often, the pictures are 0, and the face, distance and bound are NULL.
 
-    Records of one content count as one picture and get the same answer. Memory is that of one subject at a time.
+    Records with the same content count as one picture and get the same result. Memory use is that of one subject.
     """
     used = faces.filter(pl.col("subject_id").is_not_null() & pl.col("vector").is_not_null())
     used = used.select("subject_id", "record_id", "sha256", "face_no", "vector").sort(
@@ -116,8 +116,8 @@ def _subject(
     same_person: float,
     min_pictures: int,
 ) -> pl.DataFrame:
-    """What is told of each of one subject's n faces; one row each. vectors: (n, D); picture: (n,) which picture each is
-    of; strangers: (m, D), none where there are too few."""
+    """The result for each of one subject's n faces; one row each. vectors: (n, D); picture: (n,) the picture of each
+    face; strangers: (m, D), none if there are too few."""
     n = len(vectors)
     telling = np.ones(n, bool)
     if len(strangers):
@@ -156,8 +156,8 @@ def _subject(
 
 @dataclass(frozen=True)
 class _Faces:
-    """One subject's n faces. picture, shot: which picture and which photograph each is of, from 0; say: 1 / the faces
-    of its picture. A cluster is a (n,) mask with at most one face a picture."""
+    """One subject's n faces. picture, shot: the picture and the photograph of each face, numbered from 0; say: 1 / the
+    number of faces in its picture. A cluster is an (n,) mask with at most one face per picture."""
 
     vectors: NDArray[np.float32]  # (n, D)
     apart: NDArray[np.float32]  # (n, n)
@@ -168,7 +168,7 @@ class _Faces:
     same_person: float
 
     def cluster(self, allowed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The faces about one middle, found from the face that has the most support."""
+        """The faces around one centre, starting from the face with the most support."""
         if not allowed.any():
             return allowed
         order = np.argsort(self.shot, kind="stable")
@@ -192,26 +192,26 @@ class _Faces:
         return np.asarray(total.sum(axis=0) / max(int(count.sum()), 1), np.float32)
 
     def reach(self, middle: NDArray[np.float32]) -> float:
-        """How far from a middle a face is still taken for the person's."""
+        """The largest distance from a centre at which a face still counts as the person's."""
         if len(self.strangers) == 0:
             return self.same_person
         return min(self.same_person, float(np.quantile(_distances(middle[None], self.strangers), TAKEN_FOR)))
 
     def support(self, members: NDArray[np.bool_]) -> float:
-        """The photographs of a cluster, each counted as one over the faces that share it."""
+        """The number of photographs in a cluster, each weighted by one over the number of its faces."""
         best = np.zeros(self.shot.max() + 1)
         np.maximum.at(best, self.shot[members], self.say[members])
         return float(best.sum())
 
     def distance_to(self, members: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(n,) distances to the middle of the cluster's faces on other photographs."""
+        """(n,) distances to the centre of the cluster's faces in other photographs."""
         total, count = self._sums(members)
         others = np.maximum(count.sum() - count[self.shot], 1)[:, None]
         middle = (total.sum(axis=0) - total[self.shot]) / others
         return np.asarray(np.sqrt(((self.vectors - middle) ** 2).sum(axis=1)), np.float64)
 
     def _nearest(self, distance: NDArray[np.floating], bound: float) -> NDArray[np.bool_]:
-        """The nearest face of each picture, where it is nearer than `bound`."""
+        """The nearest face in each picture, if it is nearer than `bound`."""
         order = np.lexsort((distance, self.picture))
         first = order[np.flatnonzero(np.diff(self.picture[order], prepend=-1))]
         chosen = np.zeros(len(distance), bool)
@@ -219,7 +219,7 @@ class _Faces:
         return chosen
 
     def _sums(self, members: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """(shots, D) the mean member of each photograph, 0 where there is none, and (shots,) whether there is one."""
+        """(shots, D) the mean member of each photograph, 0 if there is none, and (shots,) whether there is one."""
         shots = int(self.shot.max()) + 1
         total, count = np.zeros((shots, self.vectors.shape[1])), np.bincount(self.shot[members], minlength=shots)
         np.add.at(total, self.shot[members], self.vectors[members])
@@ -227,13 +227,13 @@ class _Faces:
 
 
 def _distances(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Euclidean distances of all pairs: (N, M) of (N, D) and (M, D)."""
+    """Euclidean distances of all pairs: (N, M) from (N, D) and (M, D)."""
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None] - 2 * (one @ other.T)
     return np.sqrt(np.maximum(squares, 0)).astype(np.float32)
 
 
 def _shots(same: NDArray[np.bool_], picture: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) which photograph each face is of: pictures are one where faces of both are all but equal. same: (n, n)."""
+    """(n,) the photograph of each face; pictures whose faces are almost equal are one photograph. same: (n, n)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -245,16 +245,17 @@ def _shots(same: NDArray[np.bool_], picture: NDArray[np.int64]) -> NDArray[np.in
 
 
 def age_offsets(estimates: pl.DataFrame) -> pl.DataFrame:
-    """How far the estimated ages of a subject's pictures lie from the claimed ones, and each record from that.
+    """The offset between estimated and claimed ages of each subject, and of each record from its subject's offset.
 
-    estimates: one row a record, of the face that is the subject's: `subject_id, record_id, sha256, age` (claimed) and
-    `estimated`, both in years. Rows with a NULL or NaN are left out. Where all of a subject's pictures are off by about
-    as many years, its birth date is wrong; where one is, that picture shows someone else or another year.
+    estimates: one row per record, for the subject's face: `subject_id, record_id, sha256, age` (claimed) and
+    `estimated`, both in years. Rows with a NULL or NaN are left out. If all pictures of a subject are off by about the
+    same number of years, the birth date is wrong; if one is off, it shows someone else or another year.
 
-    Returns one row a record, sorted by `record_id`: `subject_age_offset`, the median of estimated − claimed over the
-    subject's different pictures (a picture of several records counts once, by its median); `subject_age_spread`, the
-    median distance from it; `subject_age_pictures`, how many there are; `age_offset_residual`, the record's own
-    estimated − claimed less the subject's. All in years. With one picture the residual is 0 and says nothing.
+    Returns one row per record, sorted by `record_id`: `subject_age_offset`, the median of estimated − claimed over the
+    subject's different pictures (a picture of several records counts once, with its median); `subject_age_spread`, the
+    median absolute deviation from it; `subject_age_pictures`, the number of pictures; `age_offset_residual`, the
+    record's own estimated − claimed minus the subject's. All in years. With one picture the residual is 0 and says
+    nothing.
     """
     numbers = pl.col("age", "estimated").cast(pl.Float64)
     used = (
@@ -278,8 +279,8 @@ def age_offsets(estimates: pl.DataFrame) -> pl.DataFrame:
 
 
 def derive_identities(manifest: Path, request: Request) -> Derived | None:
-    """Which face is the subject's, of subjects who were recognised in several pictures and of pictures with a face that
-    can be told from others; None where no faces are embedded."""
+    """The subject's face in each record, for subjects recognised in several pictures and pictures with an informative
+    face; None if no faces are embedded."""
     embedder = request.observers.embedder
     if embedder is None:
         return None

@@ -1,4 +1,4 @@
-"""What a curation resolves before anything is written: release, recipe, detector, estimators."""
+"""Everything that a curation resolves before it writes: release, recipe, detector, estimators."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ Stage = Callable[[str, int, int], None]  # name of a stage, done, total
 
 @dataclass(frozen=True)
 class CurateSettings:
-    """What is resolved before anything is written."""
+    """Everything that is resolved before anything is written."""
 
     card: recipes.Card
     recipe: recipes.CurationRecipe
     recipe_file: Path
-    recipe_place: str  # how the recipe is asked for: its name, or its file
+    recipe_place: str  # how the recipe is named: by name or by file
     root: Folder
     release: Release
     manifest: Path
-    before: ManifestState | None  # of the manifest, where there is one
+    before: ManifestState | None  # of the manifest, if there is one
     observers: Observers | None  # None: the recipe needs no pictures and there are none
     estimators_asked: str | None  # in place of the recipe's: a JSON list of names and folders
     runs: list[Run]  # whose estimates doubt the labels
@@ -58,19 +58,19 @@ class CurateSettings:
 
     @property
     def estimators(self) -> list[str]:
-        """What doubts the claimed ages."""
+        """The estimators whose estimates are compared with the claimed ages."""
         ready = [e.name for e in self.observers.estimators] if self.observers and self.observers.detector else []
         return [*ready, *(run.id for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])]
 
     def request(self, workers: int, on_stage: Stage | None) -> Request:
-        """What the functions of the derivations are called with."""
+        """The argument of the derivations' functions."""
         observers = self.observers or Observers()
         return Request(
             observers, tuple(self.runs), self.cross_fit, self.recipe, self.recipe_file, workers, on_stage, self.notes
         )
 
     def facts(self) -> dict[str, str | None]:
-        """The keys of what derivations are made of beside the manifest's own rows (see `manifest.renewal.renew`)."""
+        """The keys of the derivations' inputs outside the manifest (see `manifest.renewal.renew`)."""
         facts: dict[str, str | None] = {"measures": measures.VERSION, "recipe": recipes.digest(self.recipe)}
         if self.observers is None:
             known = self.before.meta if self.before else {}
@@ -89,8 +89,8 @@ class CurateSettings:
 
 @dataclass(frozen=True)
 class Request:
-    """What the functions of the derivations are called with. workers: processes for cropping; notes: sentences for
-    people, to be added to."""
+    """The argument of the derivations' functions. workers: processes for cropping; notes: sentences for people, which
+    the functions may extend."""
 
     observers: Observers
     runs: tuple[Run, ...]
@@ -103,7 +103,7 @@ class Request:
 
     @property
     def estimator_names(self) -> list[str]:
-        """Under which the manifest stores their estimates, sorted."""
+        """The sorted names under which the manifest stores their estimates."""
         ready = [e.name for e in self.observers.estimators] if self.observers.detector else []
         return sorted([*ready, *(f"run:{run.id}" for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])])
 
@@ -118,7 +118,7 @@ def resolve_settings(
     detector_model: str | Path | None = None,
     estimators: Sequence[str | Path] | None = None,
 ) -> CurateSettings:
-    """Find and check everything that `curate` is asked for; nothing is written. The arguments are those of `curate`.
+    """Find and check everything that `curate` needs; nothing is written. The arguments are those of `curate`.
 
     Raises UsageError, RecipeError, ReleaseNotFound, ReleaseError, ManifestError, Missing.
     """
@@ -143,7 +143,7 @@ def resolve_settings(
     if resources.available("pipelines").get(loaded.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
     elif shipped.is_file() and shipped.resolve() != recipe_file.resolve():
-        notes.append(f"{loaded.name} is your {recipe_file.relative_to(Path.cwd())}, not the one that ships.")
+        notes.append(f"{loaded.name} is your {recipe_file.relative_to(Path.cwd())}, not the shipped one.")
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     observers: Observers | None = None
     runs: list[Run] = []
@@ -155,7 +155,7 @@ def resolve_settings(
         chosen = _detector(manifest, before, detector, model, loaded.observe.second_detector, notes)
         wanted = loaded.observe.estimators if named is None else named
         if chosen is None and (wanted or loaded.observe.identities != "none"):
-            notes.append("Without faces no age is estimated and no identity compared.")
+            notes.append("Without a face detector, no ages are estimated and no identities are compared.")
             observers = Observers()
         else:
             ready, runs, cross_fit = _estimators(wanted, notes)
@@ -172,16 +172,18 @@ def resolve_settings(
 def _not_asked_for(
     recipe: recipes.CurationRecipe, compiled: list[CompiledCheck], estimators: Sequence[str] | None
 ) -> list[str]:
-    """What checks of the recipe read and the recipe lets nobody observe: they will not run."""
+    """Notes about checks that will not run, because the recipe asks for no observer of what they read."""
     needed = {observer for check in compiled for observer in check.observers}
     notes = []
     if "ages" in needed and estimators is None and not recipe.observe.estimators:
         notes.append(
-            f"{recipe.name} doubts claimed ages and names no age estimator: `--estimator ready`, or "
-            'estimators = ["ready"] under [observe] in it, does.'
+            f"{recipe.name} checks claimed ages but names no age estimator, so wrong ages are not found: use "
+            '`--estimator ready`, or set estimators = ["ready"] under [observe].'
         )
     if "identities" in needed and recipe.observe.identities == "none":
-        notes.append(f'{recipe.name} reads identities: identities = "auto" under [observe] in it has them observed.')
+        notes.append(
+            f'{recipe.name} reads identities but does not observe them: set identities = "auto" under [observe].'
+        )
     return notes
 
 
@@ -193,8 +195,8 @@ def _any_picture(release: Release) -> bool:
 
 
 def _must_not_lose_pictures(release: Release, manifest: Path) -> None:
-    """Raises ReleaseNotFound where none of the pictures that the records name is there although the manifest knows
-    some: the folder is another, or its disk is not mounted, and going on would reject everything."""
+    """Raises ReleaseNotFound if none of the records' pictures exist although the manifest knows some: the folder is a
+    different one, or its disk is not mounted, and going on would reject everything."""
     if _any_picture(release):
         return
     names = release.records.select("part", "path").iter_rows()
@@ -203,15 +205,15 @@ def _must_not_lose_pictures(release: Release, manifest: Path) -> None:
         return
     looked = ", ".join(map(str, release.folders.values()))
     raise ReleaseNotFound(
-        f"None of the {len(release.records):,} pictures that the records name is in {looked}; {manifest} knows some.",
-        "`--root` names another folder; `--manifest` another manifest. Nothing was changed.",
+        f"None of the {len(release.records):,} pictures of the records are in {looked}; {manifest} knows some.",
+        "Name the right folder with `--root`, or another manifest with `--manifest`. Nothing was changed.",
     )
 
 
 def _root(root: str | Folder | None, card: recipes.Card, before: ManifestState | None, notes: list[str]) -> Folder:
-    """The release's folder: the one asked for; else the card's; else, where that is not there, the manifest's own."""
-    if root == "":  # a shell's variable that is not set
-        raise UsageError("`--root` is empty.", f"Name the release's folder, or leave it out for {card.root}.")
+    """The release's folder: the one asked for, else the card's, else (if that does not exist) the manifest's own."""
+    if root == "":  # an unset shell variable
+        raise UsageError("`--root` is empty.", f"Name the release's folder, or omit the option to use {card.root}.")
     if root is None and before is not None and not Path(card.root).exists():
         last = before.meta.get("root")
         if last is not None:
@@ -223,9 +225,9 @@ def _root(root: str | Folder | None, card: recipes.Card, before: ManifestState |
 def _detector(
     manifest: Path, before: ManifestState | None, kind: str | None, model: Path | None, second: str, notes: list[str]
 ) -> DetectorChoice | None:
-    """The detector asked for; else the one this manifest remembers; else `auto`. Checked to work.
+    """The detector asked for, else the one that this manifest remembers, else `auto`. It is checked to work.
 
-    second: the recipe's `second_detector`, which stands behind a detector that is not remembered.
+    second: the recipe's `second_detector`, which is added to a detector that is not remembered.
     """
     if kind == "none":
         if model is not None:
@@ -239,11 +241,11 @@ def _detector(
             choice = _remembered(manifest, DetectorChoice.from_facts(facts)) if facts is not None else None
             if behind is not None and choice is not None and choice.second is None:
                 notes.append(
-                    f"{manifest} was observed by {choice.name} alone; the recipe wants {behind.name} behind it. "
-                    "`--detector` observes anew."
+                    f"{manifest} was observed with {choice.name} alone; the recipe adds {behind.name}. "
+                    "`--detector` observes all pictures again."
                 )
             elif (auto := _auto()) != (choice.kind if choice else None):
-                notes.append(f"Faces by {choice or 'no detector'}, as last time; `--detector auto` takes {auto}.")
+                notes.append(f"Faces by {choice or 'no detector'}, as last time; `--detector auto` would use {auto}.")
             return choice
     choice = choose_detector(kind or ("insightface" if model else "auto"), model)
     if behind is not None and behind.name != choice.name:
@@ -253,14 +255,15 @@ def _detector(
 
 
 def _auto() -> str | None:
-    """The kind of detector that `auto` takes here; None where there is none."""
+    """The kind of detector that `auto` chooses here; None if there is none."""
     with suppress(Missing):
         return choose_detector("auto").kind
     return None
 
 
 def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
-    """The detector that a manifest remembers, as it is here. Raises Missing where it is gone or another version."""
+    """The detector that a manifest remembers, as installed here. Raises Missing if it is gone or has another
+    version."""
     try:
         current = choose_detector(choice.kind, Path(choice.weights) if choice.weights else None)
         if choice.second is not None:
@@ -270,19 +273,19 @@ def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
     except Missing as error:
         raise Missing(
             f"{manifest} was observed with {choice.name}, which does not work here: {error.message}",
-            "Bring it back, or name another with `--detector` (all pictures are looked at again).",
+            "Install it again, or name another with `--detector` (which observes all pictures again).",
         ) from error
     if (current.name, current.version) != (choice.name, choice.version):
         raise Missing(
             f"{manifest} was observed with {choice.name} (version {choice.version}); "
             f"here is {current.name} (version {current.version}).",
-            "Bring that one back, or name the detector with `--detector` (all pictures are looked at again).",
+            "Install that version, or name the detector with `--detector` (which observes all pictures again).",
         )
     return current
 
 
 def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:
-    """(ready models, finished runs, whether to cross-fit) behind the names of a recipe. Raises Missing, UsageError."""
+    """(ready models, finished runs, whether to cross-fit) for the names in a recipe. Raises Missing, UsageError."""
     ready: list[EstimatorChoice] = []
     runs: list[Run] = []
     for name in wanted:
@@ -292,7 +295,7 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
             try:
                 ready.append(choose_estimator("auto"))
             except Missing as error:
-                notes.append(f"{error.message} Claimed ages are not doubted by it. {error.next_step}")
+                notes.append(f"{error.message} It does not check claimed ages. {error.next_step}")
         elif name in registry.names("estimators"):
             ready.append(choose_estimator(name))
         else:
@@ -301,7 +304,7 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
 
 
 def _run(name: str) -> Run:
-    """The finished run behind the name of an estimator. Raises UsageError with the nearest names."""
+    """The finished run that an estimator's name means. Raises UsageError with the most similar names."""
     known = [
         "ready",
         CROSS_FIT,

@@ -1,8 +1,8 @@
-"""How likely a claimed age is wrong, from age estimates that are themselves biased, compressed and sometimes far off.
+"""The probability that a claimed age is wrong, from age estimates that are biased, compressed and sometimes far off.
 
-A claim is right, and then drawn from what the estimates say of the picture, or wrong, and then any age. Both kinds, the
-errors of each estimator by claimed age, and how much each estimator counts are fitted to the claims themselves (EM), so
-no claim needs to be known to be right, and a probability of 0.9 means the same at 5 years as at 60.
+A mixture model: a claim is either right, and then distributed as the estimates say, or wrong, and then any age. The two
+components, the errors of each estimator by claimed age, and the weight of each estimator are fitted to the claims
+themselves (EM). So no claim needs to be known to be right, and a probability of 0.9 means the same at 5 years as at 60.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 CLASSES = 100
 YEARS = np.arange(CLASSES)
-FITTED = 6_000  # records that the model is fitted to, where there are more: evenly spread over them
-FEWEST_SURE = 100  # records with a face that is known to be the subject's, to fit to those alone
+FITTED = 6_000  # at most this many records, evenly spread, are used to fit the model
+FEWEST_SURE = 100  # from this many records with a face known to be the subject's, the model is fitted to those alone
 ROUNDS = 30
 CHUNK = 50_000
-FLOOR = 0.002  # probability that an estimate says nothing of the picture, spread over all years
-FREEDOM = 5.0  # degrees of freedom of the errors' t distribution: estimates are far off more often than a normal has it
+FLOOR = 0.002  # probability that an estimate is unrelated to the picture, spread over all years
+FREEDOM = 5.0  # degrees of freedom of the errors' t distribution, which has heavier tails than a normal one
 BANDWIDTH = 5.0  # years over which bias and spread are averaged
 WRONG_BANDWIDTH = 12.0
-EVEN = 0.7  # of the wrong claims' distribution, the share that is even over all years; the rest is fitted
-PRIOR_CLAIMS = 2.0  # at each age, beside those that are there: holds the prior even where there are few
-WEIGHTS = np.array([0.8, 0.9, 1.0, 1.1, 1.25])  # steps tried for how much an estimator counts
+EVEN = 0.7  # share of the wrong claims' distribution that is uniform over all years; the rest is fitted
+PRIOR_CLAIMS = 2.0  # pseudo-counts at each age, which keep the prior flat where there are few records
+WEIGHTS = np.array([0.8, 0.9, 1.0, 1.1, 1.25])  # factors tried for an estimator's weight
 SCHEMA = {
     "record_id": pl.Int32, "label_suspicion": pl.Float64, "suggested_age": pl.Float64, "age_gap": pl.Float64,
     "estimates": pl.Int32,
@@ -44,7 +44,7 @@ SCHEMA = {
 
 
 def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
-    """The probability that each record's claimed age is wrong, one row a record that was estimated, by `record_id`.
+    """The probability that each record's claimed age is wrong: one row per record with an estimate, by `record_id`.
 
     estimates: one row a record and estimator: record_id, age (claimed, years, may be NULL), estimator, estimate
     (years), spread (standard deviation in years, may be NULL); and, where an estimator gives them, `probabilities` (a
@@ -52,13 +52,13 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
     some faces may be somebody else's, `sure` (whether the face is known to be the subject's): the model is fitted to
     those only, where there are enough, for the faces of bystanders would pass for errors of the estimators.
 
-    label_suspicion: 0..1, NULL where no age is claimed, 1 where the claim is outside 0..99. suggested_age: the median
-    of what the estimates say, in years, with the bias of each estimator taken out; it does not look at the record's own
-    claim. age_gap: suggested − claimed. estimates: how many there are. Those that are NULL or no number are left out.
+    label_suspicion: 0..1, NULL if no age is claimed, 1 if the claim is outside 0..99. suggested_age: the median of the
+    combined estimates in years, corrected for each estimator's bias; it does not depend on the record's own claim.
+    age_gap: suggested − claimed. estimates: their number. Estimates that are NULL or NaN are left out.
 
-    The mixture of right claims, drawn from the estimates' posterior, and wrong ones is that of Dawid and Skene (1979)
-    with soft annotators; estimators are joined by a weighted product (a logarithmic opinion pool; Genest and Zidek
-    1986), whose weights are fitted, so that two that err together do not count twice.
+    The mixture of right claims, drawn from the estimates' posterior, and wrong ones follows Dawid and Skene (1979),
+    with soft annotators. Estimators are combined by a weighted product (a logarithmic opinion pool; Genest and Zidek
+    1986) with fitted weights, so that two estimators with the same errors do not count twice.
     """
     rows = estimates.filter(pl.col("estimate").is_finite().fill_null(False)).unique(
         ["record_id", "estimator"], keep="first", maintain_order=True
@@ -96,7 +96,7 @@ def label_suspicion(estimates: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class _View:
-    """What one estimator says of each record. there: (N,) whether it says anything. estimate, spread: (N,) years.
+    """One estimator's estimates. there: (N,) whether it has one for the record. estimate, spread: (N,) years.
 
     probabilities: (N, 100), all equal where it gives none for a record; None where it gives them for no record.
     """
@@ -135,7 +135,7 @@ class _View:
 
 
 class _Errors:
-    """Of one estimator: its estimate at each true age, and the spread of its errors there."""
+    """For one estimator: its mean estimate at each true age, and the spread of its errors there."""
 
     def __init__(self, view: _View) -> None:
         self.bias = YEARS.astype(float)
@@ -144,18 +144,19 @@ class _Errors:
         self.usual = float(np.median(known)) if len(known) else 1.0
 
     def width(self, view: _View) -> Floats:
-        """The outlier weight of each record, (N,): the square root of the estimator's own spread over its usual one."""
+        """The outlier weight of each record, (N,): the square root of its spread divided by the estimator's usual
+        spread."""
         return np.sqrt(np.nan_to_num(view.spread / self.usual, nan=1.0).clip(0.2, 5.0))
 
     def fit(self, claims: Ints, view: _View, right: Floats) -> None:
-        """Weighted local lines through the estimates by claimed age, and the spread about them.
+        """Weighted local linear fits of the estimates by claimed age, and the spread around them.
 
-        right: (N,) the probability that a claim is right. Without records the estimate is unbiased and 10 years off.
+        right: (N,) the probability that a claim is right. Without records, no bias and a spread of 10 years.
         """
         there, width = view.there, self.width(view)
         ages, values, width = claims[there], view.estimate[there], width[there]
         far = (values - self.bias[ages]) / (self.scale[ages] * width)
-        weight = right[there] * (FREEDOM + 1) / (FREEDOM + far**2) / width**2  # of the t distribution's EM
+        weight = right[there] * (FREEDOM + 1) / (FREEDOM + far**2) / width**2  # from the EM for the t distribution
         count = np.bincount(ages, weight, minlength=CLASSES) + 0.02
         total = np.bincount(ages, weight * values, minlength=CLASSES) + 0.02 * YEARS
         kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / BANDWIDTH) ** 2)
@@ -168,17 +169,17 @@ class _Errors:
         self.scale = np.sqrt((kernel @ squares + 2 * 100) / (kernel @ plain + 2))
 
     def log_likelihood(self, view: _View) -> Floats:
-        """(N, 100): how likely the estimate is at every true age."""
+        """(N, 100): the likelihood of the estimate at every true age."""
         scale = self.scale * self.width(view)[:, None]
         far = (view.estimate[:, None] - self.bias) / scale
         return -(FREEDOM + 1) / 2 * np.log1p(far**2 / FREEDOM) - np.log(scale)
 
 
 class _Model:
-    """The mixture. weights: how much each source counts. prior: (100,) what turns their product into a posterior.
+    """The mixture. weights: of each source. prior: (100,) turns the product of the sources into a posterior.
 
-    An estimator has two sources: its estimate with the errors that it is found to make, and its own probabilities,
-    which of some estimators are posteriors and of others mean little."""
+    An estimator has two sources: its estimate with its fitted errors, and its own probabilities, which for some
+    estimators are posteriors and for others mean little."""
 
     def __init__(self, claims: Ints, views: list[_View]) -> None:
         self.errors = [_Errors(view) for view in views]
@@ -200,7 +201,7 @@ class _Model:
             self._update_priors(claims, posterior, wrong)
 
     def _estimates(self, views: list[_View]) -> list[Floats]:
-        """Of each estimator (N, 100): the log likelihood of its estimate at every age; 0 where it has none."""
+        """For each estimator (N, 100): the log likelihood of its estimate at every age; 0 if it has none."""
         return [
             np.where(view.there[:, None], errors.log_likelihood(view), 0)
             for errors, view in zip(self.errors, views, strict=True)
@@ -228,7 +229,7 @@ class _Model:
         return joined / joined.sum(1, keepdims=True)
 
     def _weigh(self, claims: Ints, says: Floats) -> None:
-        """A step for each estimator's weight, to where the claims are most likely."""
+        """One step for each estimator's weight, towards the largest likelihood of the claims."""
         for n in range(len(self.weights)):
             tried = []
             for step in WEIGHTS:
@@ -241,7 +242,8 @@ class _Model:
             self.weights[n] = np.clip(self.weights[n] * WEIGHTS[int(np.argmax(tried))], 0.01, 2.0)
 
     def _update_priors(self, claims: Ints, posterior: Floats, wrong: Floats) -> None:
-        """The share of wrong claims, what they claim, and the prior that gives right claims their own distribution."""
+        """The share of wrong claims, their distribution, and the prior that gives right claims their own
+        distribution."""
         self.wrong_share = float((wrong.sum() + 1) / (len(claims) + 20))
         found = _smooth(np.bincount(claims, wrong, minlength=CLASSES), WRONG_BANDWIDTH) + 1e-3
         self.wrong_claims = EVEN / CLASSES + (1 - EVEN) * found / found.sum()
@@ -252,7 +254,7 @@ class _Model:
 
 
 def _smooth(values: NDArray[Any], bandwidth: float) -> Floats:
-    """(100,) averaged over neighbouring years; the sum stays."""
+    """(100,) smoothed over neighbouring years; the sum stays the same."""
     kernel = np.exp(-0.5 * ((YEARS[:, None] - YEARS) / bandwidth) ** 2)
     return np.asarray(kernel / kernel.sum(0) @ values)
 
@@ -268,8 +270,8 @@ def _median(posterior: Floats) -> Floats:
 
 
 def derive_ages(manifest: Path, request: Request) -> Derived | None:
-    """How suspect each claimed age is, by all estimators together, and how a subject's pictures agree; None where
-    nothing estimates ages."""
+    """The suspicion of each claimed age, from all estimators together, and the agreement of a subject's pictures; None
+    if nothing estimates ages."""
     if not request.estimator_names:
         return None
     with open_manifest(manifest) as con:
@@ -281,10 +283,10 @@ def derive_ages(manifest: Path, request: Request) -> Derived | None:
 
 
 def estimate_rows(con: duckdb.DuckDBPyConnection, estimators: Sequence[str]) -> pl.DataFrame:
-    """Estimates of the face that is meant, in order of record and estimator: record_id, group_id, subject_id, sha256,
-    age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, where the estimator
-    tells), recognised (whether the face is known to be the subject's by their other pictures), sure (whether nothing
-    tells that it may be somebody else's)."""
+    """Estimates for the chosen face, in order of record and estimator: record_id, group_id, subject_id, sha256,
+    age (the claimed one), estimator, estimate, spread (years), probabilities (of the ages 0 to 99, if the
+    estimator gives them), recognised (whether the face is known from the subject's other pictures), sure (whether
+    nothing suggests that it may be somebody else's)."""
     return query(
         con,
         """SELECT record_id, group_id, subject_id, m.sha256, record.age, estimator, e.age AS estimate, spread,

@@ -1,4 +1,4 @@
-"""Verdicts in and out: the checks of a recipe over the evidence, set by set."""
+"""Verdicts: running the checks of a recipe over the evidence, and storing the results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JUDGING_SECONDS = 120.0
 
 
 def derive_copy_answers(manifest: Path, request: object) -> Derived:
-    """Those decisions on which the ranks of copies depend, as one hash."""
+    """One hash over the decisions that affect the ranks of copies."""
     sql = """SELECT md5(string_agg(concat_ws(' ', record_id, status, answer, decision.age), chr(10)
                                        ORDER BY record_id))
              FROM decision JOIN record USING (record_id) LEFT JOIN content USING (part, path)
@@ -69,7 +69,7 @@ def _in_time(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 @contextmanager
 def _as_recipe_error(recipe: str, check: str) -> Iterator[None]:
-    """What DuckDB finds wrong with a check on the data becomes a RecipeError."""
+    """Turn DuckDB's error about a check on the data into a RecipeError."""
     try:
         yield
     except duckdb.InterruptException as error:
@@ -79,14 +79,14 @@ def _as_recipe_error(recipe: str, check: str) -> Iterator[None]:
     except duckdb.Error as error:
         raise RecipeError(
             f"{recipe}, check '{check}': {str(error).splitlines()[0]}",
-            "Its predicate fails on the values of some record; `try_cast` is NULL where a cast does not fit.",
+            "Its predicate fails on the values of some record; `try_cast` gives NULL if a cast fails.",
         ) from error
 
 
 def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str, recipe_digest: str) -> None:
-    """Replace all verdicts by those of `checks`, read from what `store_evidence` stored. Decisions are another table.
+    """Replace all verdicts with those of `checks`, evaluated on the stored evidence. Decisions are in another table.
 
-    Raises RecipeError where a predicate fails on the data or takes longer than two minutes.
+    Raises RecipeError if a predicate fails on the data or takes longer than two minutes.
     """
     with _in_time(con):
         con.execute("DELETE FROM verdict; DELETE FROM recipe_check")
@@ -108,8 +108,8 @@ def judge(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe
 
 
 def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, recipe: str) -> pl.DataFrame:
-    """What `checks` would say, stored nowhere: record_id, verdict, reasons (checks joined by `;`), for every record.
-    What people decided stays decided.
+    """The verdicts of `checks` without storing them: record_id, verdict, reasons (checks joined by `;`), for every
+    record. People's decisions stay in force.
 
     Raises RecipeError as `judge` does.
     """

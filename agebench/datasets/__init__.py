@@ -1,1 +1,1 @@
-"""Datasets: cards, releases as their authors publish them read into one table of records, and how to get them."""
+"""Datasets: reading published releases into one table of records, and downloading them."""

@@ -1,4 +1,4 @@
-"""add: a stranger's table or folder of pictures, understood and told, then written down as a card of its own."""
+"""add: reads a table or folder of somebody's pictures, reports how it was understood, and writes a card for it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from agebench.recipes import NAME, Card, Columns, mistake_of
 from agebench.remote import Folder, as_folder
 
 Role = Literal["train", "test", "both"]
-RECIPE = "any"  # the curation recipe of a card that nobody wrote checks for
+RECIPE = "any"  # the curation recipe of a card without checks of its own
 UNKNOWN = "not stated"
 
 
 @dataclass(frozen=True)
 class Added:
-    """A table as it was understood, and the card of it.
+    """A table as it was understood, and the card for it.
 
-    columns: what is read → the column that says it. files: how many pictures are there, by fault; `found` where they
-    can be read. ages: min, median, max. decades: (first age, records) of the ages 0 to 99 by tens.
+    columns: role → the column that is read for it. files: number of pictures by fault; `found` are those that can be
+    read. ages: min, median, max. decades: (first age, records) for the ages 0 to 99 in tens.
     """
 
     name: str
@@ -70,15 +70,15 @@ def add_dataset(
 ) -> Added:
     """Understand the labels in `table`, or in file names by `pattern`, and write `manifests/NAME.toml`.
 
-    root: the folder or URL that paths are relative to. mapped: what is read → its columns (see `recipes.Columns`), and
-    `male`, `female` → what the table says for them. Raises UsageError for a name that is taken and what cannot be
-    mapped, ReleaseNotFound and ReleaseError where the table or the pictures cannot be read, RecipeError.
+    root: the folder or URL that paths are relative to. mapped: role → its columns (see `recipes.Columns`), and `male`,
+    `female` → their values in the table. Raises UsageError for a name that is taken and for a wrong mapping,
+    ReleaseNotFound and ReleaseError if the table or the pictures cannot be read, RecipeError.
     """
     target = Path("manifests") / f"{name}.toml"
     _must_be_free(name, target)
     folder = as_folder(root)
     if not folder.is_dir():
-        raise ReleaseNotFound(f"There is no folder {folder}.", "`--root DIR` names the folder of the pictures.")
+        raise ReleaseNotFound(f"There is no folder {folder}.", "Name the folder of the pictures with `--root DIR`.")
     facts: dict[str, object] = {
         "name": name, "title": title or name, "roles": ["train", "test"] if role == "both" else [role],
         "layout": "table", "root": str(root), "recipe": RECIPE, "age_rule": UNKNOWN, "files": UNKNOWN,
@@ -90,7 +90,7 @@ def add_dataset(
     try:
         labels = read_labels(_checked(facts), folder)
     except ReleaseNotFound as error:
-        raise ReleaseNotFound(error.message, "`--root`, `--table` and `--pattern` say where labels are.") from error
+        raise ReleaseNotFound(error.message, "Name the labels with `--root`, `--table` or `--pattern`.") from error
     records = labels.release.records
     facts["age_rule"], facts["files"] = _in_words(labels.columns, table, pattern)
     facts["expected"] = _expected(name, records)
@@ -127,60 +127,62 @@ def add_dataset(
 
 def _must_be_free(name: str, target: Path) -> None:
     if not re.fullmatch(NAME, name):
-        raise UsageError(f"'{name}' is no name; expected lower-case letters, digits and dashes, such as my-faces.")
+        raise UsageError(
+            f"'{name}' is not a valid name; expected lower-case letters, digits and dashes, such as my-faces."
+        )
     there = resources.available("manifests").get(name, target)
     if there.exists():
         raise UsageError(
-            f"There is a dataset '{name}' already: {there}.",
-            "Choose another name, or edit that card; it is not replaced.",
+            f"A dataset '{name}' already exists: {there}.",
+            "Choose another name, or edit that card: it will not be replaced.",
         )
 
 
 def _checked(facts: dict[str, object]) -> Card:
-    """The facts as a card. Raises UsageError with what a pattern or a mapping gets wrong."""
+    """The facts as a card. Raises UsageError with the mistakes in a pattern or a mapping."""
     try:
         return Card.model_validate(facts)
     except ValidationError as error:
         mistakes = "; ".join(mistake_of(item, Card, facts) for item in error.errors())
-        raise UsageError(f"No card can be made of that: {mistakes}.", "Mend `--pattern` or `--map`.") from error
+        raise UsageError(f"No card can be made from this: {mistakes}.", "Correct `--pattern` or `--map`.") from error
 
 
 def _table(
     root: Folder, table: Path | None, pattern: str | None, mapped: Mapping[str, Sequence[str]]
 ) -> dict[str, object]:
-    """The card's `[table]`. The file is named relative to the root where it lies there."""
+    """The card's `[table]`. The file is named relative to the root if it is inside it."""
     if (table is None) == (pattern is None):
         raise UsageError("Labels are in a table or in file names: give `--table FILE` or `--pattern TEMPLATE`.")
     columns = {}
     for role, names in mapped.items():
         if role not in Columns.model_fields and role not in WORDS:
             known = [*Columns.model_fields, *WORDS]
-            raise UsageError(f"Nothing called '{role}' can be mapped. {nearest(role, known)}")
+            raise UsageError(f"There is no role '{role}' to map. {nearest(role, known)}")
         if role in Columns.model_fields:
             columns[role] = list(names) if role in ("box", "corners") else ",".join(names)
     where: dict[str, object] = {"pattern": pattern}
     if table is not None:
         if not table.exists():
             raise ReleaseNotFound(
-                f"There is no file {table}.", "`--table` names the CSV, JSON Lines or Parquet of labels."
+                f"There is no file {table}.", "Name the CSV, JSON Lines or Parquet file of labels with `--table`."
             )
         where = {"file": _spelled(table, root)}
     return where | {"columns": columns} | {word: list(mapped[word]) for word in WORDS if word in mapped}
 
 
 def _spelled(table: Path, root: Folder) -> str:
-    """How the card names the file: relative to the root where it lies there, else to the working directory."""
+    """The name of the file in the card: relative to the root if it is inside it, else to the working directory."""
     file, home = table.resolve(), root.resolve()
     if isinstance(home, Path) and file.is_relative_to(home):
         return file.relative_to(home).as_posix()
-    return (file if (root / table.as_posix()).is_file() else table).as_posix()  # another of that name is in the root
+    return (file if (root / table.as_posix()).is_file() else table).as_posix()  # the root has another file of that name
 
 
 def _in_words(columns: Mapping[str, str], table: Path | None, pattern: str | None) -> tuple[str, str]:
     """(the age rule, the layout) of a card, for people."""
-    rule = "photo date less birth date: completed years; of a photo's year alone, less 1 if born in July or later"
+    rule = "photo date minus birth date in completed years; by the photo's year alone, minus 1 if born in July or later"
     if "age" in columns:
-        rule = f"'{columns['age']}', decimals dropped" + (f"; without it {rule}" if "taken" in columns else "")
+        rule = f"'{columns['age']}', rounded down" + (f"; without it {rule}" if "taken" in columns else "")
     if table is None:
         return rule, f"pictures named {pattern}, in any folder."
     return (
@@ -202,21 +204,21 @@ def _expected(name: str, records: pl.DataFrame) -> dict[str, object]:
 
 
 def _nothing_found(paths: pl.Series, root: Folder, table: Path | None) -> str:
-    """What to say where no picture is there: whether they are relative to another folder nearby."""
+    """The note if no picture was found: whether the paths are relative to another folder nearby."""
     some = paths.head(100).to_list()
     nearby = [Path(), *([table.parent] if table else []), *([root.parent] if isinstance(root, Path) else [])]
     for other in nearby:
         if any((other / path).is_file() for path in some):
             return f"No picture was found in {root}; `--root {other}` finds them."
-    return f"No picture was found in {root}, not {examples(paths)} either: `--root` names the folder that they are in."
+    return f"No picture was found in {root}, for example not {examples(paths)}: name their folder with `--root`."
 
 
 # --- the card --------------------------------------------------------------------------------------------------
 
 
 def _as_toml(facts: Mapping[str, object]) -> str:
-    """A card with comments for whoever completes it."""
-    lines = ["# Made by `agebench add`. Complete what is not stated: tables and reports quote it.", ""]
+    """A card with comments for the person who completes it."""
+    lines = ["# Made by `agebench add`. Please complete the missing facts: tables and reports quote them.", ""]
     for key in ("name", "title", "roles", "layout", "root", "recipe", "age_rule", "files", "source", "licence"):
         comment = ' # "train", "test"' if key == "roles" else ""
         comment = " # relative to the folder in which agebench runs" if key == "root" else comment
@@ -228,26 +230,26 @@ def _as_toml(facts: Mapping[str, object]) -> str:
     lines += ["[table]", *(f"{key} = {_value(said)}" for key, said in table.items())]
     if not table.keys() & WORDS.keys():
         lines += [
-            '# male = ["0"] # what the table says for them, beside words like male, m, female and f',
+            '# male = ["0"] # values in the table, in addition to words such as male, m, female and f',
             '# female = ["1"]',
         ]
     lines += [
         "",
-        "[table.columns] # columns with usual names need no line",
+        "[table.columns] # columns with usual names need no entry",
         *(f"{k} = {_value(v)}" for k, v in columns.items()),
     ]
-    lines += ["", "[expected] # as the labels were when this card was made"]
+    lines += ["", "[expected] # the labels when this card was made"]
     expected = dict(facts["expected"])  # type: ignore[call-overload]
     parts = expected.pop("parts", {})
     lines += [f"{key} = {_value(said)}" for key, said in expected.items()]
     if parts:
         lines += ["", "[expected.parts]", *(f"{_value(part)} = {count}" for part, count in parts.items())]
     if "protocol" in facts:
-        lines += ["", "[protocol] # as a test set: the column of its table; `records` and `seed` draw a subset"]
+        lines += ["", "[protocol] # for a test set: its column in the tables; `records` and `seed` draw a subset"]
         lines += [f"{key} = {_value(said)}" for key, said in facts["protocol"].items()]  # type: ignore[attr-defined]
     return "\n".join(lines) + "\n"
 
 
 def _value(said: object) -> str:
-    """A string, number or list of them as TOML, whose strings are JSON's but for DEL."""
+    """A string, number or list of them as TOML, whose strings are as in JSON, except for DEL."""
     return json.dumps(said, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""MATLAB day numbers as dates, and ages from them. A day number is Python's date ordinal + 366."""
+"""Converts MATLAB day numbers into dates and ages. A day number is Python's date ordinal + 366."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 UNIX_EPOCH = 719529  # the day number of 1970-01-01
 FIRST_DATE = 367  # 0001-01-01
 LAST_DATE = 3652425  # 9999-12-31
-FARTHEST_DAY = 10_000_000  # beyond it (27,000 years) a day number is garbage and gives no year
+FARTHEST_DAY = 10_000_000  # a larger day number (over 27,000 years) is garbage and gives no year
 JULY = 7
 
 
 def ages_by_rule(days: np.ndarray, photo_years: np.ndarray) -> np.ndarray:
-    """Ages (n,) in whole years, NaN where unknown, of birth day numbers and photo years (both (n,) float64).
+    """Ages (n,) in whole years, NaN if unknown, of birth day numbers and photo years (both (n,) float64).
 
-    Photo year - birth year, minus 1 if the birth month is July or later. Nothing is clipped.
+    Photo year - birth year, minus 1 if the birth month is July or later. Ages are not clipped.
     """
     years, months, known = birth_years_and_months(days)
     ages = photo_years - years - (months >= JULY)
@@ -24,8 +24,8 @@ def ages_by_rule(days: np.ndarray, photo_years: np.ndarray) -> np.ndarray:
 def birth_years_and_months(days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Years and months of day numbers (n,), and which of them are known: three arrays (n,).
 
-    Fractions of a day are dropped. The calendar is the Gregorian one, extended before its beginning, so that the day
-    numbers 1 and 0 lie in the years 0 and -1.
+    Fractions of a day are dropped. The calendar is the proleptic Gregorian one, so the day numbers 1 and 0 are in the
+    years 0 and -1.
     """
     known = np.isfinite(days) & (np.abs(np.nan_to_num(days)) < FARTHEST_DAY)
     dates = _dates(days, known)
@@ -35,7 +35,7 @@ def birth_years_and_months(days: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
 
 def birth_dates(days: np.ndarray) -> np.ndarray:
-    """Dates (n,) of day numbers (n,); NaT where the number is no date between the years 1 and 9999."""
+    """Dates (n,) of day numbers (n,); NaT if the number is not a date between the years 1 and 9999."""
     floor = np.floor(days)
     known = np.isfinite(days) & (floor >= FIRST_DATE) & (floor <= LAST_DATE)
     dates = _dates(days, known)

@@ -15,7 +15,8 @@ PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 
 @dataclass(frozen=True)
 class Listing:
-    """paths: pictures relative to the folder, with `/`, sorted. links: links left out because they lead elsewhere."""
+    """paths: pictures relative to the folder, with `/`, sorted. links: links that were left out because they lead
+    outside."""
 
     paths: list[str]
     links: list[str]
@@ -24,14 +25,14 @@ class Listing:
     def notes(self) -> list[str]:
         if not self.links:
             return []
-        return [f"{len(self.links)} link(s) that lead out of the release were left out, '{self.links[0]}' among them."]
+        return [f"{len(self.links)} link(s) that lead out of the release were left out, for example '{self.links[0]}'."]
 
 
 def list_pictures(folder: Folder, *, deep: bool = False) -> Listing:
-    """The pictures in a folder (`deep`: and below it), by their endings in any case.
+    """The pictures in a folder (`deep`: and its subfolders), by their extensions in upper or lower case.
 
-    Hidden files and folders are ignored. A link to a file inside the folder counts as a picture, any other link is
-    left out. Raises ReleaseError where a folder cannot be listed.
+    Hidden files and folders are ignored. A link to a file inside the folder counts as a picture; any other link is left
+    out. Raises ReleaseError if a folder cannot be listed.
     """
     if isinstance(folder, Remote):
         return _list_remote(folder, deep)
@@ -85,7 +86,7 @@ def _list_remote(folder: Remote, deep: bool) -> Listing:
 
 
 def subfolder(root: Folder, name: str) -> Folder | None:
-    """The folder `name` in `root`, in any case; None where there is none."""
+    """The folder `name` in `root`, ignoring case; None if there is none."""
     return _named(root, name, lambda found: found.is_dir())
 
 
@@ -103,5 +104,5 @@ def _named(root: Folder, name: str, is_wanted: Callable[[Folder], bool]) -> Fold
 
 
 def _text(name: str) -> str:
-    """A file name that is no valid UTF-8 cannot stand in a table: its wrong bytes become `?`."""
+    """A file name for a table: bytes that are not valid UTF-8 become `?`."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What every release is read into: one table of records, and the errors that all layouts share."""
+"""The table of records into which every release is read, and the errors that all layouts share."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ SCHEMA: dict[str, Any] = {
 class Release:
     """A release as read.
 
-    records: one row a labelled picture, columns as in `SCHEMA`. folders: part → the folder that `path` is relative
-    to. notes: sentences that the user should see (a part that is missing, names that could not be parsed).
+    records: one row per labelled picture, columns as in `SCHEMA`. folders: part → the folder that `path` is relative
+    to. notes: sentences for the user (a missing part, file names that could not be parsed).
     """
 
     records: pl.DataFrame
@@ -47,7 +47,7 @@ class Release:
 
 
 def as_records(part: str, columns: Mapping[str, Any]) -> pl.DataFrame:
-    """Columns (sequences, arrays or Series of one length) as a table of records; what is not given is NULL.
+    """Columns (sequences, arrays or Series of one length) as a table of records; missing columns are NULL.
 
     NaN becomes NULL, infinities stay.
     """
@@ -63,7 +63,7 @@ def as_records(part: str, columns: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def folded(names: pl.Series) -> pl.Series:
-    """Names (n,) without case, accents and doubled spaces, so that spellings of one person meet; blank ones NULL."""
+    """Names (n,) without case, accents and double spaces, so that spellings of one name match; blank names are NULL."""
     plain = [name if name is None or name.isascii() else _plain(name) for name in names.to_list()]
     text = pl.Series(plain, dtype=pl.Utf8).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
     return pl.select(pl.when(text != "").then(text)).to_series()
@@ -74,12 +74,12 @@ def _plain(name: str) -> str:
 
 
 def not_found(card: Card, root: Folder, looked_for: str) -> ReleaseNotFound:
-    """The error of a release that is not there: what was looked for, what is there, where the release is to be had."""
+    """The error for a missing release: what was looked for, what was found, where to get the release."""
     fetch = f"`agebench fetch {card.name}` downloads it. " if card.download else f"{card.by_hand or ''} ".lstrip()
     return ReleaseNotFound(
         f"No {card.title} in {root}: looked for {looked_for}, {_found(root)}.",
-        f"The release is to be had from {card.source} ({card.licence}). {fetch}Expected layout: {card.files} "
-        f"Say where it lies with `--root DIR`, or try `agebench demo` on a synthetic release.",
+        f"The release is available from {card.source} ({card.licence}). {fetch}Expected layout: {card.files} "
+        f"Name its folder with `--root DIR`, or try `agebench demo` on a synthetic release.",
     )
 
 
@@ -102,5 +102,5 @@ def _found(root: Folder) -> str:
         return f"the folder cannot be read ({error.strerror})"
     if not names:
         return "the folder is empty"
-    told = f"; {links} of them are links, which are not followed out of the folder: link the folder itself, or copy"
+    told = f"; {links} of them are links, which are not followed out of the folder: link the folder itself, or copy it"
     return f"found {len(names)} other entries ({examples(names, 5)}{told if links else ''})"

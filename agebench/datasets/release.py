@@ -1,4 +1,4 @@
-"""A release, read by the layout that its card names."""
+"""Reading a release with the layout that its card names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agebench.remote import Folder
 def read_release(card: Card, root: Folder) -> Release:
     """Read the release of `card` in the folder `root`; the columns of its records are `datasets.records.SCHEMA`.
 
-    Only labels are read, no picture is opened. Raises ReleaseNotFound where nothing of the layout is there, and
-    ReleaseError where it is there but cannot be read.
+    Only labels are read; no picture is opened. Raises ReleaseNotFound if nothing of the layout exists, and ReleaseError
+    if it exists but cannot be read.
     """
     if not root.is_dir():
         raise not_found(card, root, "its folder")

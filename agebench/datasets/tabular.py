@@ -1,4 +1,4 @@
-"""Files of labels as rows of text: CSV in the spellings that people export, JSON Lines, Parquet."""
+"""Files of labels as rows of text: CSV in its usual variants, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import polars as pl
 from agebench.errors import ReleaseError
 from agebench.remote import Folder, read_whole
 
-FILE, ROW = "#file", "#row"  # columns that say where a row stands, for sentences
+FILE, ROW = "#file", "#row"  # columns with the position of a row, for messages
 
 
 WANTED = "expected CSV with a header line, JSON Lines or Parquet"
 
 
 def read_rows(file: Folder) -> tuple[pl.DataFrame, list[str]]:
-    """(the rows of a file, notes): every column as text, blank cells NULL, and `FILE` and `ROW`.
+    """(the rows of a file, notes): every column as text with blank cells as NULL, and the columns `FILE` and `ROW`.
 
-    Rows are counted as a spreadsheet counts them: in CSV the header is row 1, in the other kinds the first record is.
-    Lines without any cell are left out. Raises ReleaseError where the file cannot be read, is empty or has no rows.
+    Rows are numbered as in a spreadsheet: in CSV the header is row 1, in other files the first record. Empty lines are
+    left out. Raises ReleaseError if the file cannot be read, is empty or has no rows.
     """
     try:
         content = read_whole(file)
@@ -56,17 +56,17 @@ def _text(file: Folder, content: bytes, notes: list[str]) -> str:
         except UnicodeDecodeError:
             continue
         if encoding in ("cp1252", "latin-1"):
-            notes.append(f"{file.name} is not UTF-8: read as Latin-1 ({encoding}); check the names with accents.")
+            notes.append(f"{file.name} is not UTF-8 and was read as Latin-1 ({encoding}); check names with accents.")
         if not text.strip():
             raise ReleaseError(f"{file.name} is empty; {WANTED}.", "Write the table again, or name another file.")
         if "\0" in text:
             break
         return text.replace("\r\n", "\n").replace("\r", "\n")
-    raise ReleaseError(f"{file.name} is no text; {WANTED}.", "Save a spreadsheet as CSV (UTF-8).")
+    raise ReleaseError(f"{file.name} is not a text file; {WANTED}.", "Save a spreadsheet as CSV (UTF-8).")
 
 
 def _csv(file: Folder, text: str) -> pl.DataFrame:
-    """Cells between commas, semicolons, tabs or bars, whichever the header has most of, with or without quotes."""
+    """Cells separated by commas, semicolons, tabs or bars (whichever is most frequent in the header), quoted or not."""
     header = re.sub(r'"[^"]*"', "", text.lstrip("\n").partition("\n")[0])
     separator = max(",;\t|", key=header.count)
     try:
@@ -76,7 +76,7 @@ def _csv(file: Folder, text: str) -> pl.DataFrame:
 
 
 def _csv_with_oddities(file: Folder, text: str, separator: str) -> pl.DataFrame:
-    """What polars refuses: stray quotation marks are kept as they are; the row that is at fault is named."""
+    """Reads CSV that Polars refuses: stray quotation marks are kept; an error names the row."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[list[str]] = []
     try:
@@ -91,7 +91,7 @@ def _csv_with_oddities(file: Folder, text: str, separator: str) -> pl.DataFrame:
                 )
     except csv.Error as error:
         raise ReleaseError(
-            f"{file.name}, row {len(rows) + 1} is no row of a CSV: {error}.", "Close or double its quotation marks."
+            f"{file.name}, row {len(rows) + 1} is not a valid CSV row: {error}.", "Close or double its quotation marks."
         ) from error
     names = [f"{name}_{seen}" if seen else name for name, seen in _numbered(rows[0])]
     filled = [cells[: len(names)] + [""] * (len(names) - len(cells)) for cells in rows[1:]]
@@ -114,13 +114,13 @@ def _json_lines(file: Folder, text: str) -> pl.DataFrame:
             found = json.loads(line) if line.strip() else {}
         except ValueError as error:
             raise ReleaseError(
-                f"{file.name}, line {number} is no JSON: {error}.", "Write one object a line (JSON Lines)."
+                f"{file.name}, line {number} is not JSON: {error}.", "Write one object per line (JSON Lines)."
             ) from error
         if not isinstance(found, dict):
             raise ReleaseError(
-                f"{file.name}, line {number} is no JSON object, expected keys and values such as "
+                f"{file.name}, line {number} is not a JSON object; expected keys and values such as "
                 '{"path": "1.jpg", "age": 34}.',
-                "Write one object a line (JSON Lines).",
+                "Write one object per line (JSON Lines).",
             )
         rows.append(
             {key: cell if isinstance(cell, str) or cell is None else json.dumps(cell) for key, cell in found.items()}
@@ -133,7 +133,9 @@ def _parquet(file: Folder, content: bytes) -> pl.DataFrame:
     try:
         table = pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ReleaseError(f"{file.name} is no Parquet: {str(error).splitlines()[0]}.", "Write it again.") from error
+        raise ReleaseError(
+            f"{file.name} is not a Parquet file: {str(error).splitlines()[0]}.", "Write it again."
+        ) from error
     columns = []
     for column in table.iter_columns():
         nested = column.arr.to_list() if isinstance(column.dtype, pl.Array) else column

@@ -1,4 +1,4 @@
-"""Synthetic releases with known faults, drawn by the program, and the count of which faults a curation caught."""
+"""Synthetic releases with known faults, and the count of the faults that a curation caught."""
 
 from agebench.demo.releases import DRAWN, DemoReleases, draw_releases
 from agebench.demo.truth import caught

@@ -1,7 +1,7 @@
-"""Drawn photographs of made-up people: simple cartoon faces whose look follows age.
+"""Drawings of made-up people: simple cartoon faces whose appearance depends on age.
 
-Nothing here is traced from a real picture. A face is found by the detectors that agebench uses, so that a synthetic
-release can go the whole way.
+Nothing is traced from a real picture. The detectors that agebench uses find these faces, so a synthetic release can go
+through every stage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agebench.demo.sketch import Floats, Pixels, Pose, Sketch, arch, background,
 
 CANVAS = 480  # pixels; every photograph is drawn at this size, then reduced
 GREY, WHITE, DARK = np.array([[206.0, 204, 200], [246, 242, 238], [38, 24, 22]])
-ROSY, DULL = np.array([[1.03, 0.98, 0.97], [0.95, 0.93, 0.89]])  # the skin of children and of the old
+ROSY, DULL = np.array([[1.03, 0.98, 0.97], [0.95, 0.93, 0.89]])  # the skin of children and of old people
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Face:
 
 
 def photograph(person: Person, age: float, rng: Generator, size: int = 200, tight: bool = False) -> Photograph:
-    """A picture of `size` pixels square. tight: the face fills it, as in aligned chips; else it has 40 % around it."""
+    """A square picture of `size` pixels. tight: the face fills it, as in aligned chips; else with a margin of 40 %."""
     x, y = rng.normal((0.5, 0.47 if tight else 0.49), 0.012) * CANVAS
     scale = (0.44 if tight else 0.315) * rng.uniform(0.94, 1.05) * CANVAS
     pose = Pose(x, y, scale, *rng.normal(0, 1, 3).clip(-2, 2) * (0.07, 0.15, 0.07))
@@ -61,15 +61,15 @@ def photograph(person: Person, age: float, rng: Generator, size: int = 200, tigh
 
 
 def mix(first: Floats, second: Floats, share: float) -> Floats:
-    """The colour between two colours."""
+    """A mixture of two colours."""
     return first + (second - first) * share
 
 
 def landmarks(person: Person, look: Look, smile: float) -> Floats:
     """FG-NET's 68 points in face coordinates.
 
-    0-14 outline, 15-26 brows, 27-36 eyes (31 and 36 the pupils), 37-47 nose, 48-66 mouth, 67 the tip of the nose; what
-    comes twice begins on the picture's left.
+    0-14 outline, 15-26 brows, 27-36 eyes (31 and 36 the pupils), 37-47 nose, 48-66 mouth, 67 the tip of the nose;
+    pairs begin on the picture's left.
     """
     child, sag = look.child, look.sag
     width = person.width * (0.745 + 0.10 * child)
@@ -113,7 +113,7 @@ def _draw_body(sketch: Sketch, face: Face, rng: Generator) -> None:
 
 
 def _draw_head(picture: Pixels, pose: Pose, face: Face, rng: Generator) -> None:
-    """All that lies within the outline of the face, on a layer of its own, lit and cut out."""
+    """Everything inside the outline of the face, on its own layer, lit and cut out."""
     layer, mask = np.zeros_like(picture), np.zeros_like(picture)
     layer[:] = face.skin
     _draw_shades(Sketch(layer, pose), face)
@@ -195,7 +195,7 @@ def _draw_features(sketch: Sketch, face: Face) -> None:
 
 
 def _draw_hair_and_glasses(sketch: Sketch, face: Face) -> None:
-    """What lies before the head."""
+    """Whatever is in front of the head."""
     person, look, width, (u, v) = face.person, face.look, face.points[14, 0], face.points[36]
     if look.bald < 0.7:
         fringe = person.fringe > 0.65 and look.age > 2 and look.bald < 0.1
@@ -213,7 +213,7 @@ def _draw_hair_and_glasses(sketch: Sketch, face: Face) -> None:
 
 
 def _developed(picture: Pixels, size: int, rng: Generator) -> Pixels:
-    """From the drawing to the photograph: reduced, with a colour cast, exposure, contrast and grain."""
+    """Turn the drawing into a photograph: reduced, with a colour cast, exposure, contrast and grain."""
     small = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)
     small *= rng.normal(1, 0.03, 3) * rng.uniform(0.86, 1.1)
     small = (small - 128) * rng.uniform(0.9, 1.1) + 128 + rng.normal(0, rng.uniform(0.5, 3), small.shape)

@@ -1,4 +1,4 @@
-"""The synthetic IMDB-WIKI: people in two parts, and the faults of the real one, each recorded in `truth.csv`."""
+"""The synthetic IMDB-WIKI: people in two parts, with the faults of the real release, each recorded in `truth.csv`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agebench.demo.matfile import cells, save_mat
 from agebench.demo.people import Person, draw_person
 from agebench.demo.sketch import Floats, background
 
-# Shares of all records; every fault comes at least once.
+# Shares of all records; every fault occurs at least once.
 FAULTS = {
     "wrong_age": 0.08,
     "no_face": 0.035,
@@ -48,7 +48,7 @@ EPOCH = 366  # MATLAB's day number is Python's date ordinal + 366
 
 @dataclass
 class Record:
-    """One row of the release and of the truth. born and photo_year are as the release states them."""
+    """One row of the release and of the truth. born and photo_year are those stated by the release."""
 
     part: str
     number: int  # of the photograph, part of its name
@@ -91,7 +91,7 @@ def draw_imdb_wiki(root: Path, n: int, rng: np.random.Generator) -> Iterator[Non
     for part in ("imdb", "wiki"):
         fields = _fields([record for record in records if record.part == part], rng)
         save_mat(root / f"{part}_crop" / f"{part}.mat", {part: fields})
-    # utkface_file is the column of the releases made from real chips
+    # utkface_file is a column of releases made from real chips
     columns = ["part", "full_path", "true_age", "fault", "utkface_file", "duplicate_of"]
     rows = [(r.part, r.path, r.true_age, r.fault or None, None, r.copy_of and r.copy_of.path) for r in records]
     pl.DataFrame(rows, columns, orient="row", infer_schema_length=None).write_csv(root / "truth.csv")
@@ -101,7 +101,7 @@ def draw_imdb_wiki(root: Path, n: int, rng: np.random.Generator) -> Iterator[Non
 
 
 def _people(n: int, rng: np.random.Generator) -> list[Record]:
-    """Faultless records: of each celebrity several over the years, of everybody in the wiki part one."""
+    """Faultless records: several per celebrity over the years, one per person in the wiki part."""
     in_imdb = round(n * IMDB_SHARE)
     records: list[Record] = []
     celebrity = 0
@@ -113,7 +113,7 @@ def _people(n: int, rng: np.random.Generator) -> list[Record]:
             celebrity += 1
             part, ages = "imdb", (first + rng.integers(-12, 16, rng.integers(3, 9))).clip(0, 95).tolist()[:left]
         for age in ages:
-            year = born.year + age + (born.month >= 7)  # gives the age by the age rule
+            year = born.year + age + (born.month >= 7)  # results in the age by the age rule
             number = int(rng.integers(10**6, 5 * 10**7))
             records.append(Record(part, number, person, celebrity if part == "imdb" else 0, born, year, age))
     return records
@@ -125,7 +125,7 @@ def _age(rng: np.random.Generator) -> int:
 
 
 def _inject_faults(records: list[Record], rng: np.random.Generator) -> None:
-    """Give a share of the records a fault each; duplicates repeat faultless records."""
+    """Give one fault each to a share of the records; duplicates repeat faultless records."""
     order = rng.permutation(len(records)).tolist()
     for fault, share in FAULTS.items():
         for _ in range(max(1, round(share * len(records)))):
@@ -150,7 +150,8 @@ def _mislabel(record: Record, rng: np.random.Generator) -> None:
 
 
 def _repeated(record: Record, original: Record, rng: np.random.Generator) -> Record:
-    """The record of a duplicate: the original's labels under another name, or (some exact ones) another's labels."""
+    """The record of a duplicate: the original's labels under another name, or (for some exact ones) another's
+    labels."""
     if record.fault == "exact_duplicate" and rng.random() < 0.4:
         too_near = abs(record.true_age - original.true_age) < 6
         year = record.photo_year + (14 if too_near else 0)
@@ -162,7 +163,7 @@ def _repeated(record: Record, original: Record, rng: np.random.Generator) -> Rec
 
 
 def _draw(record: Record, rng: np.random.Generator) -> None:
-    """Set the record's box and content, with what its fault makes of them."""
+    """Set the record's box and content, including the effect of its fault."""
     size, fault, original = int(rng.choice(SIZES)), record.fault, record.copy_of
     if original and fault == "exact_duplicate":
         record.content, record.box = original.content, original.box

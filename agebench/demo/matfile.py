@@ -1,4 +1,4 @@
-"""Writing `.mat` files so that the same data give the same bytes."""
+"""Writing `.mat` files in such a way that the same data give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER = b"MATLAB 5.0 MAT-file, written by agebench demo"
 
 
 def save_mat(path: Path, variables: dict[str, dict[str, Any]], *, columns: bool = False) -> None:
-    """Write structs as a MATLAB 5 file, without the date that scipy puts into the header.
+    """Write structs as a MATLAB 5 file, without the date that scipy writes into the header.
 
     Vectors are rows, or columns on request.
     """

@@ -1,4 +1,4 @@
-"""Made-up people, and how age changes their looks."""
+"""Made-up people, and how age changes their appearance."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 @dataclass(frozen=True)
 class Look:
-    """What age makes of a face. All but the age are 0..1."""
+    """The effects of age on a face. All values except the age are 0..1."""
 
     age: float
-    child: float  # 1 at birth, 0 when grown
+    child: float  # 1 at birth, 0 for adults
     lines: float  # wrinkles
     sag: float
     grey: float
@@ -83,7 +83,7 @@ class Look:
 
 
 def look_at_age(person: Person, age: float) -> Look:
-    """How far each sign of age has come for this person at `age` years."""
+    """The strength of each sign of age for this person at `age` years."""
 
     def ramp(start: float, end: float, value: float = age) -> float:
         return float(np.clip((value - start) / (end - start), 0, 1))

@@ -1,6 +1,6 @@
 """Synthetic releases in the five published layouts, of made-up people drawn by the program.
 
-IMDB-WIKI's has faults, each written down in `truth.csv`; the others are clean test sets.
+IMDB-WIKI has faults, each listed in `truth.csv`; the others are clean test sets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agebench.demo.matfile import save_mat
 from agebench.demo.people import Person, draw_person
 from agebench.errors import StorageError, UsageError
 
-VERSION = 2  # raise when the same seed draws other files
+VERSION = 2  # raise it when the same seed draws other files
 DATASETS = ("imdb-wiki", "fg-net", "morph", "cacd", "utkface")
 DRAWN = "demo.json"  # marks a folder of releases as drawn
 Progress = Callable[[int, int], None]
@@ -40,12 +40,12 @@ class DemoReleases:
 def draw_releases(folder: Path, *, records: int, seed: int, on_progress: Progress | None = None) -> DemoReleases:
     """Draw the five releases in `folder/data`: IMDB-WIKI with `records` records, the others with a share of that.
 
-    The same records and seed give the same bytes; what such a call has drawn before is used again. on_progress is
-    called with pictures done and pictures in all. Raises UsageError where `folder/data` is something else, and
-    StorageError where it cannot be written.
+    The same records and seed give the same bytes, and releases from an earlier call are used again. on_progress is
+    called with pictures done and pictures in all. Raises UsageError if `folder/data` is something else, and
+    StorageError if it cannot be written.
     """
     if records < 40:
-        raise UsageError(f"{records} records are too few: the faults alone need 40.", "Ask for 40 or more.")
+        raise UsageError(f"{records} records are too few: the faults alone take 40.", "Ask for 40 or more.")
     counts = {"imdb-wiki": records, **{name: max(12, records // 5) for name in DATASETS[1:]}}
     mark = json.dumps({"made_by": "agebench demo", "version": VERSION, "records": records, "seed": seed}).encode()
     data, partial = folder / "data", folder / ".data.partial"
@@ -53,7 +53,7 @@ def draw_releases(folder: Path, *, records: int, seed: int, on_progress: Progres
     if data.exists():
         if not (data / DRAWN).is_file() or (data / DRAWN).read_bytes() != mark:
             raise UsageError(
-                f"{data} exists and is not what this demo draws ({records} records, seed {seed}).",
+                f"{data} exists, but was not drawn by this demo ({records} records, seed {seed}).",
                 "Choose another folder, or move it away.",
             )
         return releases
@@ -113,7 +113,7 @@ def _draw_morph(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]:
 
 
 def _draw_cacd(root: Path, n: int, rng: np.random.Generator) -> Iterator[None]:
-    """CACD2000/53_Robin_Williams_0001.jpg and celebrity2000_meta.mat, names not ASCII at times."""
+    """CACD2000/53_Robin_Williams_0001.jpg and celebrity2000_meta.mat, some names are not ASCII."""
     (root / "CACD2000").mkdir()
     pictures: list[tuple[str, int, int, int, int, int, int]] = []
     stars: list[tuple[str, int, int]] = []

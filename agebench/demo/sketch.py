@@ -22,7 +22,7 @@ SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 class Pose:
     """From face coordinates (u right, v down; the head reaches from v = -1 to v = 1) to pixels.
 
-    yaw and pitch are in radians; they move the middle of the face, which stands out, and leave the outline.
+    yaw and pitch are in radians; they move the middle of the face, which protrudes, but not the outline.
     """
 
     x: float
@@ -96,7 +96,7 @@ def arch(width: float, low: float, high: float, power: float = 1.0) -> Floats:
 
 
 def background(rng: np.random.Generator, size: int) -> Pixels:
-    """A picture of nobody (size, size, 3): a wall, stripes, shelves or blotches of random colours."""
+    """A picture without a person (size, size, 3): a wall, stripes, shelves or blotches in random colours."""
     base = rng.uniform(50, 210) + rng.normal(0, 22, 3)
     grid = [(2, 2), (1, 12), (7, 1), (6, 6)][rng.integers(4)]
     colours = base + rng.normal(0, 9, (*grid, 3)) + rng.normal(0, 25, (*grid, 1))

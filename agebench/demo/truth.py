@@ -1,4 +1,4 @@
-"""What a curation made of faults that are known."""
+"""How a curation judged the known faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VERDICTS = ("reject", "review", "keep")
 def caught(truth: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     """By fault: `fault`, `records`, and how many of them have each verdict (`reject`, `review`, `keep`, `no_verdict`).
 
-    truth: columns part, full_path, fault, as in truth.csv. verdicts: part, path, verdict, one row a record. Faultless
+    truth: columns part, full_path, fault, as in truth.csv. verdicts: part, path, verdict, one row per record. Faultless
     records are the last row, 'none'; the faults come most frequent first.
     """
     both = truth.select("part", pl.col("full_path").alias("path"), pl.col("fault").cast(pl.Utf8)).join(

@@ -1,1 +1,1 @@
-"""Faces: detectors, embedders and age models, each found by name; alignment, and aligned crops that are kept."""
+"""Faces: detectors, embedders and age models, each found by name; alignment, and stored aligned crops."""

@@ -1,4 +1,4 @@
-"""Bringing five landmarks to where a template has them: the one cropper, for kept crops and for other networks."""
+"""Alignment of faces by five landmarks to a template: the only cropper, for stored crops and for other networks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ARCFACE = (
 
 
 def similarity(landmarks: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The (2, 3) matrix of rotation, scale and shift that takes `landmarks` (5, 2) nearest to `target` (5, 2).
+    """The (2, 3) similarity transform that maps `landmarks` (5, 2) closest to `target` (5, 2).
 
-    Least squares over the five points, in closed form: with both sets about their centres, as complex numbers z and w,
-    the turn and scale are sum(conj(z) w) / sum(|z|²). Points that are one have no turn: their scale is 0.
+    Least squares over the five points, in closed form: with both sets centred, as complex numbers z and w, rotation and
+    scale are sum(conj(z) w) / sum(|z|²). If all points coincide, there is no rotation and the scale is 0.
     """
     centre, goal = landmarks.mean(axis=0), target.mean(axis=0)
     z, w = (landmarks - centre) @ [1, 1j], (target - goal) @ [1, 1j]
@@ -27,20 +27,20 @@ def similarity(landmarks: NDArray[np.floating], target: NDArray[np.floating]) ->
     return np.c_[linear, goal - linear @ centre]
 
 
-ALIGNMENT_VERSION = 2  # raise when any crop changes: crops of other versions are made again
-WHOLE_PICTURE = -1  # the face_no of a picture in which no face was found
-SHRINK = 0.85  # ArcFace cuts hairline and chin off, and they tell age: drawn in so far, both are inside
+ALIGNMENT_VERSION = 2  # raise it when any crop changes: crops of other versions are made again
+WHOLE_PICTURE = -1  # the face_no for a picture in which no face was found
+SHRINK = 0.85  # ArcFace cuts off hairline and chin, which show age: scaled by this factor, both are inside
 
 
 def template(size: int) -> NDArray[np.float64]:
-    """Where the five landmarks lie in a crop of `size` pixels: (5, 2) x, y."""
+    """The positions of the five landmarks in a crop of `size` pixels: (5, 2) x, y."""
     return ((ARCFACE - 0.5) * SHRINK + 0.5) * size
 
 
 def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
     """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
 
-    What lies outside the picture is black. Raises ValueError where the five points are one.
+    Areas outside the picture are black. Raises ValueError if the five points coincide.
     """
     matrix = similarity(landmarks, template(size))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
@@ -70,9 +70,9 @@ def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """What `matrix` (2, 3) takes into a square: (size, size, 3) uint8, black where the picture (H, W, 3) ends.
+    """The square that `matrix` (2, 3) maps to: (size, size, 3) uint8, black outside the picture (H, W, 3).
 
-    Where it shrinks to less than half, the picture is reduced by areas first, so that no pixel is skipped.
+    If it shrinks to less than half, the picture is first reduced by area averaging, so that no pixel is skipped.
     """
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(matrix).all() or scale < 1e-4:
@@ -90,7 +90,7 @@ def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDAr
         small = (max(1, round(width * 2 * scale)), max(1, round(height * 2 * scale)))
         rgb = cv2.resize(part, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
         ratio = np.array([width / small[0], height / small[1]])
-        start = np.array([left, top]) + ratio / 2 - 0.5  # pixels have their coordinates in their middles
+        start = np.array([left, top]) + ratio / 2 - 0.5  # pixel coordinates are those of pixel centres
         matrix = np.c_[matrix[:, :2] * ratio, matrix[:, :2] @ start + matrix[:, 2]]
     return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
 
@@ -99,6 +99,6 @@ def chips(
     rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], template: NDArray[np.floating], size: int
 ) -> NDArray[np.uint8]:
     """Aligned faces: (F, size, size, 3) uint8. rgb: (H, W, 3); landmarks: (F, 5, 2) in its pixels; template: (5, 2) as
-    shares of the side. A face whose points are one is black."""
+    shares of the side. A face whose points coincide is black."""
     found = [cut(rgb, similarity(points, template * size), size) for points in np.asarray(landmarks, np.float64)]
     return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)

@@ -1,8 +1,9 @@
 """Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
 
-A folder holds one size and detector; each shard says which alignment version and encoding its crops have. A shard is
-named by its hash, written beside its name, renamed, then listed under a lock, so that several processes may add to one
-folder; what is not listed does not exist. Readers map shards into memory and, in other processes, open them by path.
+A folder holds one size and detector; each shard states the alignment version and encoding of its crops. A shard is
+named by its hash, written under a temporary name, renamed, then listed under a lock, so that several processes may add
+to one folder; a shard that is not listed does not exist. Readers map shards into memory, and other processes open them
+by path.
 """
 
 from __future__ import annotations
@@ -53,19 +54,19 @@ def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
 
 
 class CropStore:
-    """One folder of shards: which crops of this alignment version and encoding it has, and adding more."""
+    """One folder of shards: the crops of this alignment version and encoding that it has, and adding more."""
 
     def __init__(self, folder: Path, size: int, encoding: Encoding = "jpeg") -> None:
         self.folder = folder
         self.size = size
         self.encoding: Encoding = encoding
         self.index: dict[str, dict[str, Any]] = {}
-        self.damaged: list[str] = []  # shards whose bytes are not those that were written; to be made again
+        self.damaged: list[str] = []  # shards whose bytes have changed since they were written; to be made again
         self._places: dict[Key, tuple[int, int]] | None = None
         listing = folder / "index.json"
         if listing.is_file():
             listed = _listed(listing)
-            if listed is None:  # cut off by a power failure: all crops are made again
+            if listed is None:  # cut off, for example by a power failure: all crops are made again
                 self.damaged.append(listing.name)
             for name, facts in (listed or {}).items():
                 if not self._is_ours(facts):
@@ -110,12 +111,14 @@ class CropStore:
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
-            raise StorageError(f"Cannot write crops to {self.folder}: {error}.", "Mend it and run it again.") from error
+            raise StorageError(
+                f"Cannot write crops to {self.folder}: {error}.", "Correct this and run the command again."
+            ) from error
         self.index |= {n: f for n, f in listed.items() if self._is_ours(f)}
         self._places = None
 
     def pictures(self, keys: Sequence[Key]) -> CropPictures:
-        """The crops of `keys`, in order. Raises KeyError where one is not there."""
+        """The crops of `keys`, in order. Raises KeyError if one is missing."""
         places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
         return CropPictures([self.folder / name for name in self.index], places, self.size, self.encoding)
 
@@ -154,7 +157,7 @@ class CropPictures:
 
 
 def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:
-    """The shards of an `index.json`; None where it is missing or broken."""
+    """The shards of an `index.json`; None if it is missing or broken."""
     try:
         return dict(json.loads(listing.read_text(encoding="utf-8"))["shards"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Making the crops that are missing, over worker processes."""
+"""Making missing crops in worker processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CropRequest(NamedTuple):
 
 
 def crop_requests(rows: pl.DataFrame) -> list[CropRequest]:
-    """One request a different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole
+    """One request per different crop. rows: part, path, sha256, face_no, landmarks; a NULL face_no is the whole
     picture."""
     frame = (
         rows.select("part", "path", "sha256", pl.col("face_no").fill_null(WHOLE_PICTURE), "landmarks")
@@ -56,7 +56,7 @@ def make_crops(
     workers: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[CropRequest, str]]:
-    """Make the wanted crops that the store lacks; those that cannot be made, with the fault.
+    """Make the wanted crops that the store lacks; returns those that cannot be made, with the fault.
 
     Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
     """
@@ -100,7 +100,7 @@ def make_crops(
     except KeyboardInterrupt as error:
         flush()
         raise Interrupted(
-            f"Stopped after {done:,} of {len(missing):,} crops; they are kept.", "The same command goes on from here."
+            f"Stopped after {done:,} of {len(missing):,} crops; they are kept.", "The same command continues from here."
         ) from error
     finally:
         results.close()
@@ -117,14 +117,14 @@ def set_up(folders: dict[str, Folder], size: int, encoding: Encoding) -> None:
 
 
 def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | None, str | None]]:
-    """(request, encoded crop, fault) of every request."""
+    """(request, encoded crop, fault) for every request."""
     if _setting is None:
         raise RuntimeError("set_up has not run in this process")
     return [(request, *_crop(request, *_setting)) for request in batch]
 
 
 def _crop(request: CropRequest, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
-    fault = locator.stat(request.part, request.path)[2]  # a link may have been put there since it was observed
+    fault = locator.stat(request.part, request.path)[2]  # it may have been replaced by a link since it was observed
     place, _ = locator.find(request.part, request.path)
     if place is None or fault:
         return None, fault
@@ -148,7 +148,8 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class CroppedRecords:
-    """Records with a crop each: `pictures[i]` is the face of row i of `records`. `faults`: what has none, and why."""
+    """Records and their crops: `pictures[i]` is the face of row i of `records`. `faults`: records without one, and
+    why."""
 
     records: pl.DataFrame
     pictures: CropPictures
@@ -166,7 +167,8 @@ def crop_records(
     workers: int | None = None,
     on_progress: Advance | None = None,
 ) -> CroppedRecords:
-    """Crops of `records` (part, path, sha256, face_no, landmarks, …); a record without a face is cropped whole."""
+    """Crops of `records` (part, path, sha256, face_no, landmarks, …); for a record without a face, the whole
+    picture."""
     store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size, crop.encoding)
     failed = make_crops(
         crop_requests(records),

@@ -1,5 +1,5 @@
-"""Weights that lie on this machine: files inside installed packages and insightface packs, found without importing
-the one or loading the other, and recognised by their content."""
+"""Weights on this machine: files inside installed packages and insightface packs, found without importing the packages
+or loading the packs, and recognised by their content."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from agebench.files import file_hash
 Task = Literal["detection", "recognition", "genderage"]
 PREFERRED = ["buffalo_l", "antelopev2", "buffalo_m", "buffalo_s", "buffalo_sc"]
 PUBLISHED: dict[Task, tuple[str, ...]] = {"recognition": ("w600k", "glintr"), "genderage": ("genderage",)}
-OTHERS = ("det_", "scrfd", "1k3d", "2d106")  # files of the published packs that are for other tasks
+OTHERS = ("det_", "scrfd", "1k3d", "2d106")  # files in the published packs for other tasks
 
 
 def verified(weights: str, digest: str, what: str) -> Path:
-    """The file, if it still is the one that was chosen. what: `embedder`, for the sentence. Raises Missing."""
+    """The file, if it is still the one that was chosen. what: such as `embedder`, for the message. Raises Missing."""
     path = Path(weights)
     if not path.is_file():
-        raise Missing(f"The {what}'s weights {path} are gone.", f"Bring them back, or choose another {what}.")
+        raise Missing(f"The {what}'s weights {path} are gone.", f"Install them again, or choose another {what}.")
     if digest and file_hash(path) != digest:
         raise Missing(
             f"{path} is not the file that this manifest was observed with.",
-            f"Bring that one back, or choose the {what} anew to observe again.",
+            f"Restore that file, or choose the {what} again to observe again.",
         )
     return path
 
@@ -38,7 +38,8 @@ def packaged(package: str, *names: str) -> Path | None:
 
 
 def packs(home: Path | None = None) -> list[Path]:
-    """The insightface packs that lie here, well-known ones first, then by name. home: what holds `.insightface`."""
+    """The insightface packs on this machine, well-known ones first, then by name. home: the folder with
+    `.insightface`."""
     models = (home or Path.home()) / ".insightface" / "models"
     found = [p for p in models.iterdir() if p.is_dir()] if models.is_dir() else []
     return sorted(found, key=lambda p: (PREFERRED.index(p.name) if p.name in PREFERRED else len(PREFERRED), p.name))
@@ -47,7 +48,7 @@ def packs(home: Path | None = None) -> list[Path]:
 def pack_file(task: Task, home: Path | None = None) -> Path | None:
     """The file for `task` in the first insightface pack that has one (well-known packs first, then by name).
 
-    Files with the published names are believed; where a pack has none, the names that are not of another task are
+    Files with the published names are trusted; if a pack has none, files whose names are not for another task are
     tried. home: the folder that holds `.insightface`.
     """
     known = tuple(name for names in PUBLISHED.values() for name in names) + OTHERS
@@ -71,7 +72,7 @@ def _is_for(file: Path, task: Task) -> bool:
 
 
 def load_model(path: Path, task: Task) -> Any:
-    """insightface's wrapper of an ONNX file, on one thread. Raises Missing where it is no model for `task`."""
+    """insightface's wrapper of an ONNX file, on one thread. Raises Missing if it is not a model for `task`."""
     try:
         import onnxruntime
         from insightface.model_zoo import get_model
@@ -85,18 +86,18 @@ def load_model(path: Path, task: Task) -> Any:
     wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
     try:
         model: Any = get_model(str(path), providers=wanted, sess_options=session_options())
-    except Exception as error:  # onnxruntime, protobuf and insightface raise types of their own
+    except Exception as error:  # onnxruntime, protobuf and insightface raise their own types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Missing(f"{path} cannot be loaded as an ONNX model: {reason}.") from error
     if model is None or getattr(model, "taskname", None) != task:
         if task == "detection":
-            raise Missing(f"{path} is an ONNX model, but no face detector.", "Give a SCRFD or RetinaFace file.")
-        raise Missing(f"{path} is an ONNX model, but none for {task}.")
+            raise Missing(f"{path} is an ONNX model, but not a face detector.", "Give a SCRFD or RetinaFace file.")
+        raise Missing(f"{path} is an ONNX model, but not one for {task}.")
     return model
 
 
 def session_options() -> Any:
-    """onnxruntime's options for a worker: one thread, because every core has its own worker."""
+    """onnxruntime's options for a worker: one thread, because each core has its own worker."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,9 +1,8 @@
-"""What is made of what: every derivation of a manifest with its inputs, version, function and columns.
+"""What is derived from what: every derivation of a manifest with its inputs, version, function and columns.
 
-`manifest.renewal` walks them, inputs first, and calls the function of each whose inputs, or whose version, are others
-than when it was last made. To add a derived column, declare it here and return it from the function; `evidence` and its
-documentation take it from the declaration. Copies of the same bytes need no derivation: the view `exact_copy` finds
-them."""
+`manifest.renewal` goes through them, inputs first, and calls the function of each whose version or inputs have changed.
+To add a derived column, declare it here and return it from the function; `evidence` and its documentation use this
+declaration. Exact copies need no derivation: the view `exact_copy` finds them."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 
 class Column(NamedTuple):
-    """A column of a derived table. meaning: of the column of `evidence` with its name; empty where there is none."""
+    """A column of a derived table. meaning: of the column of the same name in `evidence`; empty if there is none."""
 
     name: str
     type: str
@@ -22,8 +21,8 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A derived table, keyed by record_id. observer: who `evidence` says fills its columns. view: what evidence reads
-    them from, where that is not the table itself."""
+    """A derived table, keyed by record_id. observer: the observer that fills its columns, for `evidence`. view: what
+    `evidence` reads them from, if not the table itself."""
 
     name: str
     columns: tuple[Column, ...]
@@ -33,9 +32,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Derivation:
-    """inputs: other derivations, and facts from outside (see `renewal.renew`). version: to be raised when the function
-    gives something else. function: `module:name`, called with (manifest, request), which returns a `Derived`, or None
-    where there is nothing to derive."""
+    """inputs: other derivations, and facts from outside (see `renewal.renew`). version: raise it when the function's
+    results change. function: `module:name`, called with (manifest, request); it returns a `Derived`, or None if
+    there is nothing to derive."""
 
     name: str
     inputs: tuple[str, ...]
@@ -48,12 +47,10 @@ NEAR_COPY = Table(
     "near_copy",
     (
         Column("near_group", "INTEGER NOT NULL"),
-        Column(
-            "near_copies", "INTEGER NOT NULL", "different contents that show the same photograph, this one included"
-        ),
-        Column("near_rank", "INTEGER NOT NULL", "1 for the best of them, which stays, then 2, 3, …"),
-        Column("near_of", "VARCHAR NOT NULL", "part/path of the one that stays"),
-        Column("near_age_gap", "INTEGER", "largest difference of their claimed ages", "years"),
+        Column("near_copies", "INTEGER NOT NULL", "different files that show the same photograph, including this one"),
+        Column("near_rank", "INTEGER NOT NULL", "1 for the best of these copies, which stays, then 2, 3, …"),
+        Column("near_of", "VARCHAR NOT NULL", "part/path of the copy that stays"),
+        Column("near_age_gap", "INTEGER", "largest difference between their claimed ages", "years"),
     ),
     observer="copies",
     view="near_copy_now",
@@ -61,9 +58,9 @@ NEAR_COPY = Table(
 SUSPICION = Table(
     "suspicion",
     (
-        Column("estimates", "INTEGER NOT NULL", "age estimators that looked at the face that is meant"),
-        Column("suggested_age", "DOUBLE", "median of what they say together, their bias taken out", "years"),
-        Column("age_gap", "DOUBLE", "suggested less claimed age", "years"),
+        Column("estimates", "INTEGER NOT NULL", "number of age estimators that estimated the chosen face"),
+        Column("suggested_age", "DOUBLE", "median of the combined estimates, corrected for their biases", "years"),
+        Column("age_gap", "DOUBLE", "suggested age minus claimed age", "years"),
         Column("label_suspicion", "DOUBLE", "probability that the claimed age is wrong", "0 to 1"),
     ),
     observer="ages",
@@ -72,12 +69,12 @@ IDENTITY = Table(
     "identity",
     (
         Column("identity_face_no", "INTEGER"),
-        Column("identity_distance", "DOUBLE", "distance of the nearest face to the subject's on other photographs"),
-        Column("identity_bound", "DOUBLE", "how far the subject's faces reach, in the same distance"),
-        Column("identity_pictures", "INTEGER", "different photographs in which the subject was recognised"),
         Column(
-            "identity_face", "BOOLEAN", "whether a face of the picture is the subject's; NULL where it cannot be told"
+            "identity_distance", "DOUBLE", "distance from the nearest face to the subject's face in other photographs"
         ),
+        Column("identity_bound", "DOUBLE", "largest distance at which a face counts as the subject's"),
+        Column("identity_pictures", "INTEGER", "number of different photographs in which the subject was recognised"),
+        Column("identity_face", "BOOLEAN", "whether a face in the picture is the subject's; NULL if unknown"),
     ),
     observer="identities",
 )
@@ -87,12 +84,12 @@ AGE_OFFSET = Table(
         Column(
             "subject_age_offset",
             "DOUBLE",
-            "median of estimated less claimed age over the subject's recognised pictures",
+            "median of estimated minus claimed age over the subject's recognised pictures",
             "years",
         ),
-        Column("subject_age_spread", "DOUBLE", "median distance of their offsets from it", "years"),
-        Column("subject_age_pictures", "INTEGER", "how many pictures that median is over"),
-        Column("age_offset_residual", "DOUBLE", "this picture's offset less the subject's median", "years"),
+        Column("subject_age_spread", "DOUBLE", "median absolute deviation of their offsets from it", "years"),
+        Column("subject_age_pictures", "INTEGER", "number of pictures behind that median"),
+        Column("age_offset_residual", "DOUBLE", "this picture's offset minus the subject's median", "years"),
     ),
     observer="identities",
 )
@@ -138,10 +135,10 @@ DERIVATIONS = (
     ),
     Derivation("verdicts", ("evidence", "decisions", "recipe"), 1, f"{CURATE}.verdicts:derive_verdicts"),
 )  # fmt: skip
-# A plan is made when people ask for it (`agebench balance`), under the name `plan:NAME`, of the curated records.
+# A plan is made on request (`agebench balance`), under the name `plan:NAME`, from the curated records.
 PLANS = "plan:"
 
-# In the order in which evidence has their columns.
+# In the order of their columns in `evidence`.
 EVIDENCE_TABLES = (NEAR_COPY, SUSPICION, IDENTITY, AGE_OFFSET)
 
 

@@ -1,4 +1,4 @@
-"""Rows for other people's tools."""
+"""Rows for other tools."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from agebench.manifest.summary import funnel
 
 
 def verdict_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """One row for every record: part, path, age (the one in force), verdict, reasons (joined by `;`), label_suspicion,
+    """One row for every record: part, path, age (the final one), verdict, reasons (joined by `;`), label_suspicion,
     claimed_age, decided_by, details.
 
-    label_suspicion is NULL where nothing estimated the age. decided_by: reviewers, joined by `;`; NULL where no human
-    decided. details: what the checks say in words, joined by `; `.
+    label_suspicion is NULL if nothing estimated the age. decided_by: reviewers, joined by `;`; NULL if no person
+    decided. details: the checks' reasons in words, joined by `; `.
     """
     return query(
         con,
@@ -38,7 +38,7 @@ def curated_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def plan_rows(con: duckdb.DuckDBPyConnection, plan: str) -> pl.DataFrame:
-    """A balance plan: part, path, age (the one in force), copies."""
+    """A balance plan: part, path, age (the final one), copies."""
     return query(
         con,
         "SELECT part, path, age, copies FROM plan JOIN kept USING (record_id) WHERE plan.plan = ? ORDER BY record_id",
@@ -47,9 +47,9 @@ def plan_rows(con: duckdb.DuckDBPyConnection, plan: str) -> pl.DataFrame:
 
 
 def chosen_plan_rows(con: duckdb.DuckDBPyConnection, manifest: Path, plan: str | None) -> pl.DataFrame:
-    """`plan_rows` of the plan of that name, else of the newest.
+    """`plan_rows` of the plan with that name, or of the newest.
 
-    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated where there is
+    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated if there is
     none.
     """
     facts = choose_plan(con, manifest, plan)
@@ -72,7 +72,7 @@ def face_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 def exported(manifest: Path, rows: str, kind: str, plan: str | None = None) -> tuple[bytes, int]:
     """`rows` (verdicts, curated, plan, funnel, faces) as csv, parquet or jsonl, and their number.
 
-    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated where there is
+    Raises UsageError for an unknown plan, StalePlan for one older than the curated rows, NothingCurated if there is
     none or the curation was not finished.
     """
     with open_manifest(manifest) as con:

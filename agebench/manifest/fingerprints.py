@@ -41,8 +41,8 @@ def frame_digest(frame: pl.DataFrame) -> str:
 def label_fingerprint(records: pl.DataFrame) -> str:
     """SHA-256 over the sorted (file stem in lower case, age) of `records` (columns `path`, `age`).
 
-    The same for every copy of a dataset, wherever it lies, however its folders are named, and whether its disk keeps
-    accents composed (NFC) or decomposed.
+    The same for every copy of a dataset, wherever it is, however its folders are named, and whether its file system
+    stores accents composed (NFC) or decomposed.
     """
     lines = sorted(
         f"{_stem(path)}\t{'' if age is None else age}"
@@ -59,7 +59,7 @@ def picture_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def derive_contents(manifest: Path, request: object) -> Derived:
-    """The contents of all records, as one hash that changes only where a content does."""
+    """One hash over the contents of all records; it changes only if a content changes."""
     with open_manifest(manifest) as con:
         return Derived(meta={"picture_fingerprint": picture_fingerprint(con)}, result=content_digest(con))
 

@@ -14,17 +14,17 @@ from agebench.manifest.store import open_manifest, peek, query
 
 
 class Manifest:
-    """One dataset's manifest, as Polars frames; `to_pandas()` of a frame gives pandas'.
+    """One dataset's manifest as Polars frames; `to_pandas()` turns a frame into pandas.
 
-    Every property opens the file, reads and closes it, so it never locks anybody out. It raises ManifestError for a
-    damaged file, and ManifestBusy where another process writes it for longer than 5 s.
+    Every property opens the file, reads and closes it, so it never blocks other processes. It raises ManifestError for
+    a damaged file, and ManifestBusy if another process writes it for longer than 5 s.
 
     Args:
-        manifest: A file, a dataset's name, or nothing: imdb-wiki's, else the only one there is.
+        manifest: A file or a dataset's name; by default that of imdb-wiki, or the only one that exists.
 
     Raises:
         ManifestNotFound: There is no such manifest.
-        UsageError: The name is unknown, or several manifests could be meant.
+        UsageError: The name is unknown, or there are several manifests to choose from.
     """
 
     def __init__(self, manifest: str | Path | None = None) -> None:
@@ -34,11 +34,11 @@ class Manifest:
         return f"Manifest({str(self.path)!r})"
 
     def sql(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> pl.DataFrame:
-        """The rows of one query over its tables and views. It can change nothing.
+        """The rows of one query over its tables and views. The query cannot change anything.
 
         Args:
-            sql: One query in DuckDB's SQL.
-            values: Values of its `?` or `$name`.
+            sql: One query in DuckDB's SQL dialect.
+            values: Values for its parameters, `?` or `$name`.
 
         Raises:
             duckdb.Error: The query is wrong.
@@ -48,23 +48,23 @@ class Manifest:
 
     @property
     def meta(self) -> dict[str, str]:
-        """What the manifest says of itself: dataset, root, recipe, detector, fingerprints, versions."""
+        """Facts about the manifest: dataset, root, recipe, detector, fingerprints, versions."""
         return peek(self.path)
 
     @property
     def records(self) -> pl.DataFrame:
-        """One row a labelled picture, as the release has it: record_id, part, path, subject_id, name, gender, dob,
+        """One row per labelled picture, as the release has it: record_id, part, path, subject_id, name, gender, dob,
         photo_year, age (claimed, years), the release's scores and its box (pixels)."""
         return self.sql("SELECT * FROM record ORDER BY record_id")
 
     @property
     def evidence(self) -> pl.DataFrame:
-        """One row a record and one column a fact, as checks read them; `agebench ls evidence` says what each means."""
+        """One row per record and one column per fact, as checks read them; `agebench ls evidence` explains them."""
         return self.sql("SELECT * FROM evidence ORDER BY record_id")
 
     @property
     def verdicts(self) -> pl.DataFrame:
-        """One row a record: part, path, age (the one in force), verdict (keep, review, reject, after decisions),
+        """One row per record: part, path, age (the final one), verdict (keep, review, reject, after decisions),
         reasons (joined by `;`), label_suspicion (0 to 1), claimed_age, decided_by, details (the reasons in words)."""
         with open_manifest(self.path) as con:
             return export.verdict_rows(con)
@@ -80,7 +80,7 @@ class Manifest:
 
     @property
     def faces(self) -> pl.DataFrame:
-        """Every face of every record by the detector in force: part, path, detector, face_no, x, y, w, h, score, and
+        """Every face of every record, from the detector in force: part, path, detector, face_no, x, y, w, h, score, and
         the landmarks lx0, ly0 … lx4, ly4, in pixels of the original picture."""
         with open_manifest(self.path) as con:
             return export.face_rows(con)
@@ -92,11 +92,11 @@ class Manifest:
             return summary.funnel(con)
 
     def plan(self, name: str | None = None) -> pl.DataFrame:
-        """A balance plan, the newest by default: part, path, age (years), copies (draws an epoch).
+        """A balance plan, the newest by default: part, path, age (years), copies (draws per epoch).
 
         Raises:
             NothingCurated: There is no plan.
-            UsageError: There is none of that name.
+            UsageError: There is no plan with that name.
             StalePlan: The curated records have changed since it was made.
         """
         with open_manifest(self.path) as con:

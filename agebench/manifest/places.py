@@ -1,4 +1,4 @@
-"""Where things lie by default: manifests, and which one a command means."""
+"""Where manifests are by default, and which one a command uses."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def manifest_of(dataset: str) -> Path:
 
 
 def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
-    """The manifest behind `--manifest`: a file, a dataset's name, or, where nothing is given, imdb-wiki's, else the
-    only one that may be trained on (`training=False`: the only one at all).
+    """The manifest that `--manifest` names: a file or a dataset's name. If nothing is given, that of imdb-wiki, or the
+    only one that may be used for training (`training=False`: the only one of any role).
 
-    Raises ManifestNotFound (exit 3) and, where there are several candidates, UsageError (exit 2).
+    Raises ManifestNotFound (exit 3), or UsageError (exit 2) if there are several candidates.
     """
     if given is not None:
         path, given = Path(given), str(given)
@@ -59,23 +59,24 @@ def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
         return candidates[0]
     if candidates:
         raise UsageError(
-            "Several manifests could be meant: " + ", ".join(map(str, candidates)) + ".", "Name one with `--manifest`."
+            "There are several manifests to choose from: " + ", ".join(map(str, candidates)) + ".",
+            "Name one with `--manifest`.",
         )
     looked = f"looked for {default} and any whose card has the role 'train'" if training else f"in {MANIFESTS}/"
     raise ManifestNotFound(
         f"There is no manifest{' to train on' if training else ''} ({looked}).",
-        "`agebench curate imdb-wiki` makes it; `agebench demo` shows the whole way without any data.",
+        "`agebench curate imdb-wiki` makes it; `agebench demo` needs no data.",
     )
 
 
 def must_be_judged(con: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Raises NothingCurated where a manifest's curation was stopped before its records had verdicts."""
+    """Raises NothingCurated if a manifest's curation was stopped before its records had verdicts."""
     if not is_judged(con):
         raise NothingCurated(f"The curation of {path} was not finished.", f"`{curate_command(con, path)}` finishes it.")
 
 
 def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
-    """The command that curates a manifest as it was curated last: its file, release and recipe."""
+    """The command that curates a manifest again as it was curated last: its file, release and recipe."""
     dataset = get_meta(con, "dataset") or "?"
     command = f"agebench curate {dataset}"
     if path.resolve() != manifest_of(dataset).resolve():
@@ -94,9 +95,9 @@ def curate_command(con: duckdb.DuckDBPyConnection, path: Path) -> str:
 
 
 def existing_manifests() -> list[tuple[Path, Card]]:
-    """Manifests in `manifests/` with their cards, by name; files that are none, or of no known card, are left out.
+    """Manifests in `manifests/` with their cards, by name. Other files, and manifests without a card, are left out.
 
-    Raises ManifestBusy: a set that somebody is writing must not be taken for one that is not there.
+    Raises ManifestBusy, so that a manifest that is being written is not treated as missing.
     """
     found = []
     for path in sorted(MANIFESTS.glob("*.duckdb")):
@@ -110,7 +111,7 @@ def existing_manifests() -> list[tuple[Path, Card]]:
 
 
 def choose_plan(con: duckdb.DuckDBPyConnection, manifest: Path, wanted: str | None) -> PlanFacts | None:
-    """The balance plan of that name, else the newest; None where nothing is named and there is none.
+    """The balance plan with that name, or the newest; None if no name is given and there is no plan.
 
     Raises UsageError for an unknown name, StalePlan for a plan older than the curated rows.
     """
@@ -119,12 +120,12 @@ def choose_plan(con: duckdb.DuckDBPyConnection, manifest: Path, wanted: str | No
         return None
     if wanted is not None and wanted not in found:
         raise UsageError(
-            f"{manifest} has no plan '{wanted}'. {nearest(wanted, found)}", "`agebench balance` makes plans."
+            f"{manifest} has no plan '{wanted}'. {nearest(wanted, found)}", "`agebench balance` makes a plan."
         )
     facts = next(iter(found.values())) if wanted is None else found[wanted]
     if facts.curated != curated_fingerprint(con):
         raise StalePlan(
-            f"The plan '{facts.plan}' of {manifest} was made before its curated records changed.",
+            f"The plan '{facts.plan}' of {manifest} is out of date: the curated records have changed since.",
             f"`{balance_command(manifest, facts)}` renews it.",
         )
     return facts

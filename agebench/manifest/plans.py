@@ -1,4 +1,4 @@
-"""Balance plans in and out, and the fingerprint of the curated records that they were made from."""
+"""Reading and writing balance plans, and the fingerprint of the curated records that they were made from."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def curated_fingerprint(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def outdate_plans(con: duckdb.DuckDBPyConnection) -> None:
-    """Plans name records by number: once these are others, no plan fits them, whatever is kept."""
+    """Mark all plans as stale. Plans refer to records by number, so none is valid once the numbers change."""
     con.execute("UPDATE plan_made SET curated = ''")
 
 
 def write_plan(con: duckdb.DuckDBPyConnection, rows: pl.DataFrame, facts: PlanFacts) -> None:
-    """Store a plan under its name, in place of an older one of that name."""
+    """Store a plan under its name, replacing an older one with that name."""
     for table in ("plan", "plan_made"):
         con.execute(f"DELETE FROM {table} WHERE plan = ?", [facts.plan])
     con.register("incoming_plan", rows.select("record_id", "copies").to_arrow())

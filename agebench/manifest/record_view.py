@@ -1,6 +1,6 @@
-"""Everything of one record, for people who ask: the page, `explain`, other tools; and the overview of a curation.
+"""Everything about one record, for the page, `explain` and other tools; and the overview of a curation.
 
-Of a judged manifest it is read quickly, from the stored evidence and not from the views over all.
+For a judged manifest this is fast: it reads the stored evidence instead of the views over all records.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MOST_RELATIVES = 60  # photographs of the same subject
 
 @dataclass(frozen=True)
 class RecordView:
-    """One record. verdict: None where nothing was judged. evidence: column → value (see `manifest.evidence`). checks:
-    every check of the recipe, in order: check, verdict, predicate, status, reason (in words; None where it did not
+    """One record. verdict: None if nothing was judged. evidence: column → value (see `manifest.evidence`). checks:
+    every check of the recipe, in order: check, verdict, predicate, status, reason (in words; None if it did not
     fire).
 
     faces: face_no, x, y, w, h (pixels of the upright picture), score, sharpness, landmarks (10 numbers), meant (by
@@ -55,7 +55,7 @@ class RecordView:
 
     @property
     def meant_estimates(self) -> list[dict[str, Any]]:
-        """The estimates of the face that is meant."""
+        """The estimates for the chosen face."""
         meant = {face["face_no"] for face in self.faces if face["meant"]}
         return [one for one in self.estimates if one["face_no"] in meant]
 
@@ -67,16 +67,16 @@ def parts_with(con: duckdb.DuckDBPyConnection, path: str) -> list[str]:
 
 
 def find_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> int | None:
-    """The record_id of the record of that name, of several the first; None where there is none."""
+    """The record_id of the record with that name, the first of several; None if there is none."""
     sql = "SELECT min(record_id) FROM record WHERE part = ? AND path = ?"
     found = con.execute(sql, [part, path]).fetchall()[0][0]
     return None if found is None else int(found)
 
 
 def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: bool = True) -> RecordView | None:
-    """What is known of a record; None where there is no such record.
+    """What is known about a record; None if there is no such record.
 
-    answered=False: without what people have answered about it and its companions.
+    answered=False: without people's answers about it and the related records.
     """
 
     def rows(sql: str, *values: object) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
             evidence["subject_id"], record_id, MOST_RELATIVES,
         )
     ]  # fmt: skip
-    alike = []  # each sought only where evidence says that there are any
+    alike = []  # looked up only if the evidence says that there are any
     if (evidence["copies"] or 0) > 1:
         sql = "SELECT record_id FROM record JOIN content USING (part, path) WHERE sha256 = ? AND record_id <> ?"
         alike += rows(sql, sha256, record_id)
@@ -146,7 +146,7 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
 def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], answered: bool) -> list[dict[str, Any]]:
     if not ids:
         return []
-    numbers = ", ".join(str(int(number)) for number in ids)  # constants, by which DuckDB skips what it need not read
+    numbers = ", ".join(str(int(number)) for number in ids)  # constants, so that DuckDB can skip row groups
     sql = f"""
         SELECT e.record_id, e.part, e.path, e.photo_year, coalesce(d.age, e.age) AS age, e.age AS claimed_age,
                e.sha256, e.suggested_age,
@@ -163,7 +163,7 @@ def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], ans
 
 @dataclass(frozen=True)
 class Overview:
-    """A curation at one look. meta: as stored (dataset, recipe, judged_at, detector, …); funnel: position, step,
+    """An overview of a curation. meta: as stored (dataset, recipe, judged_at, detector, …); funnel: position, step,
     verdict, records, status; ages: age (claimed), records, kept; checks: check, verdict, predicate, status, records,
     examples (ids of up to `EXAMPLES` records that it fired on, evenly over the release)."""
 

@@ -1,4 +1,4 @@
-"""Records in: the rows of a release, written whole; and which of their files are known already."""
+"""Writing the records of a release, all at once; and which of their files are known already."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ RECORD_COLUMNS = (
 
 
 def write_records(con: duckdb.DuckDBPyConnection, records: pl.DataFrame, folders: Mapping[str, Folder]) -> bool:
-    """Replace all records by those of a release read now; True where they differ from the ones that were there.
+    """Replace all records with those of a release just read; True if they differ from the earlier ones.
 
-    Verdicts of other records are dropped with them; what was observed stays, keyed by content.
+    The verdicts of earlier records are dropped; observations stay, keyed by content.
     """
     frame = records.select(RECORD_COLUMNS).with_columns(pl.col(pl.Float64).fill_nan(None))  # NaN > 0.4 is true in SQL
     places = json.dumps({part: str(folder.absolute()) for part, folder in sorted(folders.items())})
@@ -62,8 +62,8 @@ def record_names(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def known_files(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULLs where nothing is), known,
-    and alone (whether its subject has too few records for anybody to be recognised in them)."""
+    """What is known of every record's file: part, path, sha256, bytes, mtime, error (NULL if nothing is known),
+    known, and alone (whether its subject has too few records to be recognised across them)."""
     return query(
         con,
         "SELECT record.part, record.path, content.* EXCLUDE (part, path), content.part IS NOT NULL AS known, "

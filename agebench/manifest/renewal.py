@@ -1,4 +1,4 @@
-"""Making anew what is not made of its present inputs: one walk over `manifest.derivations`."""
+"""Renewing every derivation whose inputs have changed: one pass over `manifest.derivations`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from agebench.manifest.store import all_meta, open_manifest, set_meta
 
 @dataclass(frozen=True)
 class Derived:
-    """What a derivation made. tables: its rows by table, which replace those there. meta: values for people. result:
-    what what is made of this depends on, where equal results of other inputs should change nothing. write: what is done
-    besides, in the same transaction."""
+    """The result of a derivation. tables: its rows by table, which replace the earlier ones. meta: values for people.
+    result: a key for dependants, if equal results from different inputs should change nothing further. write: anything
+    else to do in the same transaction."""
 
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     meta: Mapping[str, str | None] = field(default_factory=dict)
@@ -31,8 +31,8 @@ class Derived:
 
 @dataclass(frozen=True)
 class DerivationState:
-    """A derivation as it was made last. inputs_hash: the hash of its inputs and version; there: False where there was
-    nothing to derive; key: what others depend on."""
+    """A derivation as it was last made. inputs_hash: the hash of its inputs and version; there: False if there was
+    nothing to derive; key: what its dependants depend on."""
 
     inputs_hash: str
     result: str | None
@@ -45,7 +45,7 @@ class DerivationState:
 
 
 def derivations_made(con: duckdb.DuckDBPyConnection) -> dict[str, DerivationState]:
-    """Name → how it was made last, of all derivations and outside facts that the manifest remembers."""
+    """Name → how it was last made, for all derivations and outside facts that the manifest remembers."""
     rows = con.execute('SELECT name, inputs_hash, result, there, "at" FROM derivation').fetchall()
     return {name: DerivationState(*rest) for name, *rest in rows}
 
@@ -73,7 +73,7 @@ def state_of(con: duckdb.DuckDBPyConnection) -> ManifestState:
 
 
 def made_at(con: duckdb.DuckDBPyConnection, name: str) -> str | None:
-    """When a derivation was made last (ISO 8601, UTC); None where it is not there."""
+    """When a derivation was last made (ISO 8601, UTC); None if it does not exist."""
     rows = con.execute('SELECT "at" FROM derivation WHERE name = ? AND there', [name]).fetchall()
     return str(rows[0][0]) if rows else None
 
@@ -86,7 +86,7 @@ def is_judged(con: duckdb.DuckDBPyConnection) -> bool:
 def mark_made(
     con: duckdb.DuckDBPyConnection, name: str, inputs_hash: str, *, result: str | None = None, there: bool = True
 ) -> DerivationState:
-    """Remember what a derivation, or a fact from outside, was made of."""
+    """Remember what a derivation, or a fact from outside, was made from."""
     made = DerivationState(inputs_hash, result, there, datetime.now(UTC).isoformat())
     forget(con, [name])
     con.execute("INSERT INTO derivation VALUES (?, ?, ?, ?, ?)", [name, inputs_hash, result, there, made.at])
@@ -94,7 +94,7 @@ def mark_made(
 
 
 def forget(con: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-    """Let derivations be made anew by the next `renew`; their rows stay until then."""
+    """Make the next `renew` compute these derivations again; their rows stay until then."""
     con.execute("DELETE FROM derivation WHERE list_contains(?, name)", [list(names)])
 
 
@@ -106,7 +106,7 @@ def renew(
     names: Iterable[str] | None = None,
     made: Mapping[str, DerivationState] | None = None,
 ) -> dict[str, DerivationState]:
-    """Make anew what is not made of its present inputs; all derivations of the manifest as they are then.
+    """Renew every derivation whose inputs have changed; returns all derivations of the manifest afterwards.
 
     facts: the keys of what comes from outside, such as the name of the detector in force; `records` and `observations`
     are the manifest's own. request: what the functions are called with. names: which derivations (None: all); what they

@@ -3,7 +3,7 @@
 
 CREATE TABLE IF NOT EXISTS meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 
--- One row a labelled picture, numbered from 0 in the release's own order.
+-- One row per labelled picture, numbered from 0 in the release's own order.
 CREATE TABLE IF NOT EXISTS record (
     record_id INTEGER NOT NULL, part VARCHAR NOT NULL, path VARCHAR NOT NULL,
     subject_id VARCHAR, name VARCHAR, gender VARCHAR, dob DATE, dob_day BIGINT, photo_year INTEGER, age INTEGER,
@@ -11,7 +11,7 @@ CREATE TABLE IF NOT EXISTS record (
     box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE
 );
 
--- One row a file that was looked at; `mtime` in nanoseconds since 1970; `error` is one of agebench.pictures.FAULTS.
+-- One row per file that was looked at; `mtime` in nanoseconds since 1970; `error` is one of agebench.pictures.FAULTS.
 CREATE TABLE IF NOT EXISTS content (
     part VARCHAR NOT NULL, path VARCHAR NOT NULL, sha256 VARCHAR, bytes BIGINT, mtime BIGINT, error VARCHAR
 );
@@ -34,14 +34,14 @@ CREATE TABLE IF NOT EXISTS age_estimate (
 CREATE TABLE IF NOT EXISTS embedding (sha256 VARCHAR NOT NULL, face_no INTEGER NOT NULL, model VARCHAR NOT NULL, vector FLOAT[]);
 CREATE TABLE IF NOT EXISTS observed (sha256 VARCHAR NOT NULL, observer VARCHAR NOT NULL, version VARCHAR NOT NULL, error VARCHAR);
 
--- Derived tables are declared in manifest/derivations.py. Here is what each derivation was made of when it was made last.
--- inputs_hash: a hash of its inputs and version; result: of what it gave, where equal results change nothing further;
--- there: whether there was anything to derive. Facts from outside (records, observations) are remembered alike.
+-- Derived tables are declared in manifest/derivations.py. This table holds what each derivation was last made from.
+-- inputs_hash: a hash of its inputs and version; result: a hash of its result, if equal results change nothing further;
+-- there: whether there was anything to derive. Facts from outside (records, observations) are stored in the same way.
 CREATE TABLE IF NOT EXISTS derivation (
     name VARCHAR NOT NULL, inputs_hash VARCHAR NOT NULL, result VARCHAR, there BOOLEAN NOT NULL, "at" VARCHAR NOT NULL
 );
 
--- What the recipe in force says. `status` of a check is `ran` or `not run` (its observer has not run).
+-- The verdicts of the recipe in force. `status` of a check is `ran` or `not run` (its observer has not run).
 CREATE TABLE IF NOT EXISTS recipe_check (
     position INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, predicate VARCHAR NOT NULL,
     status VARCHAR NOT NULL
@@ -50,10 +50,10 @@ CREATE TABLE IF NOT EXISTS verdict (
     record_id INTEGER NOT NULL, "check" VARCHAR NOT NULL, verdict VARCHAR NOT NULL, reason VARCHAR NOT NULL, value DOUBLE
 );
 
--- The derived table `decision` holds what people answered, resolved from the file of decisions: one row a record that has
--- answers. status: decided; conflict (reviewers disagree); unfit (the answer cannot be meant so); claim_changed and changed
+-- The derived table `decision` holds what people answered, resolved from the file of decisions: one row per record that has
+-- answers. status: decided; conflict (reviewers disagree); unfit (the answer cannot apply); claim_changed and changed
 -- (the answers are about another claimed age, another picture). answer: keep, reject or age; NULL where nothing is decided.
--- `by`: reviewers, joined by `;`. box_…: the face that is meant, in pixels.
+-- `by`: reviewers, joined by `;`. box_…: the chosen face, in pixels.
 
 -- Balance plans: how each was made, from which curated records (a fingerprint), and its rows.
 CREATE TABLE IF NOT EXISTS plan_made (
@@ -68,9 +68,9 @@ CREATE TABLE IF NOT EXISTS plan (plan VARCHAR NOT NULL, record_id INTEGER NOT NU
 CREATE OR REPLACE VIEW face_in_force AS
 SELECT face.* FROM face JOIN meta ON meta.key = 'detector' AND meta.value = face.detector;
 
--- Where the release says that the face lies, in pixels of the picture as it is here. IMDB-WIKI gives the face in its
--- uncropped photograph, and its crops add a margin of 40 % of the face on every side (so 1.8 times its size; other cuts
--- from 1.4 to 2.2 times are taken alike): there the face is in the middle. A box that covers the picture says nothing.
+-- Where the release locates the face, in pixels of the picture as it is here. IMDB-WIKI gives the face in the uncropped
+-- photograph, and its crops add a margin of 40 % of the face on every side (so 1.8 times its size; ratios from 1.4 to 2.2
+-- are treated alike), with the face in the middle. A box that covers the whole picture says nothing.
 CREATE OR REPLACE VIEW expected_face AS
 SELECT record_id, e.x, e.y, e.w, e.h
 FROM (
@@ -86,8 +86,8 @@ FROM (
 )
 WHERE e IS NOT NULL;
 
--- The face that is meant: the one that overlaps the release's own box most (at least a fifth of their union), else the
--- one that agrees with the subject's other pictures, else the largest.
+-- The chosen face: the one that overlaps the release's own box most (at least a fifth of their union), else the one that
+-- matches the subject's other pictures, else the largest.
 CREATE OR REPLACE VIEW meant_face AS
 WITH candidate AS (
     SELECT record_id, sha256, f.face_no, f.w * f.h AS area,
@@ -113,8 +113,8 @@ SELECT record_id, sha256, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.l
        CASE WHEN overlap >= 0.2 THEN 'release box' WHEN agrees THEN 'identity' ELSE 'largest' END AS face_chosen_by
 FROM chosen JOIN face_in_force f USING (sha256, face_no);
 
--- What is known of each record that copies are ranked by: the age in force where it is an age, and whether people want
--- it (0), do not (2), or have not said (1).
+-- What copies are ranked by: the final age if it is plausible, and whether people kept the record (0), rejected it (2), or
+-- have not decided (1).
 CREATE OR REPLACE VIEW copy_claim AS
 SELECT record_id, record.part, record.path,
        CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 2 ELSE 0 END ELSE 1 END AS unwanted,
@@ -122,8 +122,8 @@ SELECT record_id, record.part, record.path,
             THEN coalesce(d.age, record.age) END AS plausible
 FROM record LEFT JOIN decision AS d USING (record_id);
 
--- Records whose files hold the very same bytes; where a face of the picture is known to be the subject's, those of that
--- face. The one that stays is first: one that people keep, a plausible age before none, then order.
+-- Records with the same file content and, if a face is known to be the subject's, the same face. The one that stays is
+-- first: one that people kept, then one with a plausible age, then the order of the release.
 CREATE OR REPLACE VIEW exact_copy AS
 SELECT record_id,
        count(*) OVER same AS copies,
@@ -134,7 +134,7 @@ FROM copy_claim JOIN content USING (part, path) LEFT JOIN identity USING (record
 WHERE sha256 IS NOT NULL
 WINDOW same AS (PARTITION BY sha256, coalesce(identity_face_no, -1));
 
--- Near copies as they were derived, with what people have said since.
+-- Near duplicates as they were derived, updated with people's answers.
 CREATE OR REPLACE VIEW near_copy_now AS
 SELECT record_id, near_copies,
        dense_rank() OVER (PARTITION BY near_group ORDER BY unwanted, near_rank) AS near_rank,
@@ -169,9 +169,10 @@ LEFT JOIN (
 ) AS f ON f.sha256 = content.sha256
 LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id;
 
--- One row a record with its final verdict, after decisions: a human's answer beats every check. age: the one in force.
--- Reasons are in the recipe's order; before them `decision` where a human rejected the record, `reviewers_disagree`,
--- `answer_does_not_fit`, `claim_changed` or `picture_changed` where answers leave it in review. A record that stays has no reasons.
+-- One row per record with its final verdict, after decisions: a person's answer takes precedence over every check. age: the
+-- final one. Reasons are in the recipe's order; before them `decision` if a person rejected the record, or
+-- `reviewers_disagree`, `answer_does_not_fit`, `claim_changed` or `picture_changed` if answers leave it in review. A record
+-- that stays has no reasons.
 CREATE OR REPLACE VIEW judged AS
 SELECT record_id, part, path, coalesce(d.age, record.age) AS age, record.age AS claimed_age,
        CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep')
@@ -199,8 +200,8 @@ LEFT JOIN (
 ) AS d USING (record_id)
 WHERE EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
--- How many records each check takes, in order, and then the decisions; a record is counted once: where a human answered,
--- at the decision; else at the first check that rejects it, or, where none does, at the first that sends it to review.
+-- How many records each check takes, in order, and then the decisions; a record is counted once: at the decision if a
+-- person answered; else at the first check that rejects it, or, if none does, at the first that sends it to review.
 CREATE OR REPLACE VIEW funnel AS
 SELECT 0 AS position, 'records' AS step, NULL AS verdict, count(*) AS records, NULL AS status FROM judged
 UNION ALL
@@ -219,7 +220,7 @@ UNION ALL
 SELECT 1000000, 'kept', 'keep', count(*), NULL FROM judged WHERE verdict = 'keep'
 ORDER BY position;
 
--- The records that stay, with the age in force; `curated` without faces, for those who need none.
+-- The records that stay, with their final ages; `curated` without faces, for callers that need none.
 CREATE OR REPLACE VIEW kept AS
 SELECT record_id, part, path, coalesce(d.age, record.age) AS age, subject_id
 FROM record LEFT JOIN decision AS d USING (record_id)
@@ -227,8 +228,8 @@ WHERE CASE WHEN d.status IS NULL THEN record_id NOT IN (SELECT record_id FROM ve
            ELSE d.status = 'decided' AND d.answer <> 'reject' END
       AND EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
--- The face that a human's box means: the detected one that overlaps it most (at least a fifth of their union); where none
--- does, the box itself, with a number below -1 and landmarks where a face seen from the front has them.
+-- The face that a person chose with a box: the detected face that overlaps it most (at least a fifth of their union). If
+-- there is none, the box itself, with a face_no below -1 and the landmarks of a typical frontal face.
 CREATE OR REPLACE VIEW decided_face AS
 WITH boxed AS (
     SELECT record_id, sha256, box_x AS x, box_y AS y, box_w AS w, box_h AS h
@@ -255,7 +256,7 @@ SELECT b.record_id, b.sha256,
 FROM boxed b LEFT JOIN candidate c USING (record_id)
 LEFT JOIN face_in_force f ON f.sha256 = b.sha256 AND f.face_no = c.face_no;
 
--- What a training elsewhere needs. file: where the picture lies, as `curate` last saw it.
+-- What training outside agebench needs. file: where the picture is, as `curate` last saw it.
 CREATE OR REPLACE VIEW curated AS
 SELECT k.record_id, k.part, k.path, k.age, k.subject_id, record_group.group_id, record_group.photograph_id,
        content.sha256, coalesce(d.face_no, m.face_no) AS face_no, coalesce(d.x, m.x) AS face_x,

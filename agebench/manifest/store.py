@@ -1,7 +1,7 @@
 """Opening manifests: versions, foreign files, and other processes that hold them.
 
 Every connection has access to other files off and its configuration locked, so neither a recipe nor a view in a
-stranger's manifest can read anything else. Connections are short: whoever computes or waits holds none.
+foreign manifest can read anything else. Connections are short: no process holds one while it computes or waits.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ WAIT_SECONDS = 5.0
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
-    "storage_compatibility_version": "v1.2.0",  # the oldest that holds all types used here, for people's own tools
+    "storage_compatibility_version": "v1.2.0",  # the oldest with all types used here, for other tools
 }
 
 
-# What DuckDB raises where a full disk stops a write: at once, at the commit, or when it spills to disk.
+# What DuckDB raises if a full disk stops a write: at once, at the commit, or when it spills to disk.
 CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, duckdb.OutOfMemoryException)
 
 
@@ -37,13 +37,13 @@ CANNOT_WRITE = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalExc
 def open_manifest(
     path: Path, *, write: bool = False, wait: float = WAIT_SECONDS
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to an existing manifest; with `write`, one transaction that is committed if the block ends well.
+    """A connection to an existing manifest; with `write`, one transaction that is committed if the block succeeds.
 
-    Raises ManifestNotFound, ManifestError (no manifest, another
-    schema), ManifestBusy where another process holds it for longer than `wait` seconds, StorageError.
+    Raises ManifestNotFound, ManifestError (not a manifest, another schema), ManifestBusy if another process
+    holds it for longer than `wait` seconds, StorageError.
     """
     if path.is_dir():
-        raise ManifestError(f"{path} is a folder, no manifest.", "Name a file with `--manifest`.")
+        raise ManifestError(f"{path} is a folder, not a manifest.", "Name a file with `--manifest`.")
     if not path.is_file():
         raise ManifestNotFound(f"There is no manifest {path}.", "`agebench curate DATASET` makes it.")
     con = _connect(path, read_only=not write, wait=wait)
@@ -78,7 +78,7 @@ def create(path: Path, dataset: str) -> None:
 
 
 def must_be_of(path: Path, found: str | None, dataset: str) -> None:
-    """Raises ManifestError where a manifest belongs to another dataset than it should."""
+    """Raises ManifestError if a manifest belongs to another dataset."""
     if found != dataset:
         raise ManifestError(
             f"{path} is the manifest of '{found}', not of '{dataset}'.", "Name another file with `--manifest`."
@@ -134,13 +134,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     except (OSError, *CANNOT_WRITE) as error:
         raise StorageError(
             f"Cannot write {path}: {str(error).splitlines()[0]}.",
-            "Free some space or mend the permissions, and run the command again: what was finished is kept.",
+            "Free some space or correct the permissions, and run the command again: finished work is kept.",
         ) from error
 
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Turn what DuckDB raises on a damaged file, or on a stranger's view of other files, into a sentence."""
+    """Turn DuckDB's error about a damaged file, or about a foreign view of other files, into a sentence."""
     try:
         yield
     except (duckdb.IOException, duckdb.InternalException, duckdb.SerializationException) as error:
@@ -149,7 +149,8 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
     except duckdb.PermissionException as error:
         raise ManifestError(
-            f"{path} is not as agebench made it: {str(error).splitlines()[0]}", "Do not trust it; build it anew."
+            f"{path} was changed by another program: {str(error).splitlines()[0]}",
+            "Do not trust it; move it away and curate again.",
         ) from error
 
 
@@ -159,15 +160,15 @@ def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duck
         try:
             return duckdb.connect(str(path), read_only=read_only, config=CONFIG)
         except duckdb.SerializationException as error:
-            raise ManifestError(f"{path} was written by a newer DuckDB.", "Upgrade the package duckdb.") from error
+            raise ManifestError(f"{path} was written by a newer DuckDB.", "Upgrade the package `duckdb`.") from error
         except duckdb.PermissionException as error:  # a SQLite file and the like, for which DuckDB wants an extension
-            raise ManifestError(f"{path} is no manifest.", "Name another with `--manifest`.") from error
+            raise ManifestError(f"{path} is not a manifest.", "Name another with `--manifest`.") from error
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             text = str(error)
             if "lock" not in text and "different configuration" not in text:
                 if "not a valid DuckDB" in text or "newer" in text or "storage version" in text.lower():
                     raise ManifestError(
-                        f"{path} is no manifest: {text.splitlines()[0]}",
+                        f"{path} is not a manifest: {text.splitlines()[0]}",
                         "Move it away, or name another with `--manifest`.",
                     ) from error
                 if "Could not read enough bytes" in text:
@@ -177,7 +178,7 @@ def _connect(path: Path, *, read_only: bool, wait: float = WAIT_SECONDS) -> duck
                     ) from error
                 raise StorageError(
                     f"Cannot open {path}: {text.splitlines()[0]}",
-                    "Mend the permissions, or work on a copy of the file.",
+                    "Correct the permissions, or work on a copy of the file.",
                 ) from error
             if time.monotonic() > deadline:
                 raise ManifestBusy(
@@ -204,14 +205,14 @@ def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
         tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         version = (get_meta(con, "schema_version") or "0") if {"meta", "record"} <= tables else None
-    except duckdb.Error:  # somebody else's table of that name
+    except duckdb.Error:  # a table of that name from another program
         version = None
     if version is None:
-        raise ManifestError(f"{path} is a DuckDB file but no manifest.", "Name another with `--manifest`.")
+        raise ManifestError(f"{path} is a DuckDB file but not a manifest.", "Name another with `--manifest`.")
     if version.isdigit() and int(version) < SCHEMA_VERSION:
         raise ManifestError(
-            f"{path} has schema version {version}, of an agebench that was never released.",
-            "Move it away and run `agebench curate` again; the file of decisions beside it stays.",
+            f"{path} has schema version {version}, from an unreleased agebench.",
+            "Move it away and run `agebench curate` again; the decisions file beside it is kept.",
         )
     if version != str(SCHEMA_VERSION):
         raise ManifestError(

@@ -1,4 +1,4 @@
-"""A curation in numbers: what was judged how, and by which checks."""
+"""A curation in numbers: how records were judged, and by which checks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def funnel(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def reasons(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Check → records that it fired on, in the recipe's order; a record counts at each of its checks."""
+    """Check → number of records on which it fired, in the recipe's order; a record counts for each of its checks."""
     return {
         name: int(n)
         for name, n in con.execute(

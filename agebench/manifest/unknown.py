@@ -1,4 +1,4 @@
-"""What to say of a record that a manifest does not have."""
+"""The message about a record that a manifest does not have."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def unknown_record(con: duckdb.DuckDBPyConnection, manifest: Path, part: str | N
     said = f"{manifest} has no record {path if part is None else f'{part} {path}'} (parts: {', '.join(parts_of(con))})."
     other = manifest_of(part) if part is not None else manifest
     if other.is_file() and other.resolve() != manifest.resolve():
-        return said, f"Is it `--manifest {part}`? The nearest here are {names}."
-    return said, f"The nearest are {names}."
+        return said, f"Is it `--manifest {part}`? The most similar records here are {names}."
+    return said, f"The most similar records are {names}."

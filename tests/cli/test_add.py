@@ -140,7 +140,7 @@ FAULTS = {
     "no pair": (["--table", "labels.csv", "--map", "years"], 2, "age=years"),
     "no such role": (["--table", "labels.csv", "--map", "agee=years"], 2, "Did you mean 'age'"),
     "no such column": (["--table", "labels.csv", "--map", "age=yeers"], 1, "Did you mean 'years'"),
-    "no age column": (["--table", "labels.csv", "--map", "path=who", "--map", "age=split"], 1, "holds no age"),
+    "no age column": (["--table", "labels.csv", "--map", "path=who", "--map", "age=split"], 1, "has no age"),
 }
 
 
@@ -166,5 +166,5 @@ def test_a_citation_keeps_its_backslashes(home: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", ["My-Faces", "a/b", "", "../x"])
 def test_a_name_that_cannot_be_a_file_of_a_card_is_refused(home: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="is no name"):
+    with pytest.raises(UsageError, match="not a valid name"):
         add_dataset(name, home / "pictures", table=home / "labels.csv")

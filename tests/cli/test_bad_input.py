@@ -32,7 +32,7 @@ def told(done: object, status: int, *words: str) -> None:
 
 
 def test_a_release_that_is_not_there_says_where_to_get_it(tmp_path: Path, agebench: Run) -> None:
-    told(agebench("curate", "fg-net", cwd=tmp_path), 3, "data/fg-net", "the folder does not exist", "to be had from",
+    told(agebench("curate", "fg-net", cwd=tmp_path), 3, "data/fg-net", "the folder does not exist", "available from",
          "non-commercial research", "images/001A02.JPG", "--root", "agebench demo")  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_manifest_is_refused(workshop: Path, agebench: Run) ->
     (workshop / "x.duckdb").write_text("hello")
     for arguments in (["balance", "--manifest", "x.duckdb"], ["curate", "fg-net", "--manifest", "x.duckdb"],
                       ["export", "--rows", "verdicts", "--manifest", "x.duckdb"]):  # fmt: skip
-        told(agebench(*arguments, cwd=workshop), 1, "x.duckdb is no manifest")
+        told(agebench(*arguments, cwd=workshop), 1, "x.duckdb is not a manifest")
     assert (workshop / "x.duckdb").read_text() == "hello"
 
 

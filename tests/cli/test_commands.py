@@ -177,7 +177,7 @@ def test_status_names_the_next_command(tmp_path: Path, workshop: Path, agebench:
     assert found["next_command"] == "agebench curate utkface"
     (workshop / "manifests" / "junk.duckdb").write_text("junk")
     with_junk = json.loads(agebench("status", "--json", cwd=workshop).out)
-    assert any("no manifest" in p for m in with_junk["manifests"] for p in m["problems"])
+    assert any("not a manifest" in p for m in with_junk["manifests"] for p in m["problems"])
 
 
 def test_status_proposes_no_curate_where_one_runs(workshop: Path, agebench: Run) -> None:

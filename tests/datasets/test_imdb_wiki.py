@@ -154,11 +154,11 @@ def test_a_wrong_root_says_what_was_found(tmp_path: Path, cards: Cards) -> None:
     [
         ({"dob": None}, "lacks the field.* dob"),
         ({"face_location": None, "gender": None}, "lacks the field.* gender, face_location"),
-        ({"gender": np.ones((1, 7))}, r"wiki\.gender: 3 values expected .* found 7"),
-        ({"dob": cells(["a", "b", "c"])}, r"wiki\.dob: numbers expected, found cells"),
-        ({"full_path": np.ones((1, 3))}, r"wiki\.full_path: strings expected, found numbers"),
-        ({"face_location": np.ones((1, 3))}, r"wiki\.face_location: cells of 4 numbers expected"),
-        ({"variable": "something"}, "no variable 'wiki': it holds 'something'"),
+        ({"gender": np.ones((1, 7))}, r"wiki\.gender: expected 3 values .* found 7"),
+        ({"dob": cells(["a", "b", "c"])}, r"wiki\.dob: expected numbers, found cells"),
+        ({"full_path": np.ones((1, 3))}, r"wiki\.full_path: expected strings, found numbers"),
+        ({"face_location": np.ones((1, 3))}, r"wiki\.face_location: expected cells of 4 numbers"),
+        ({"variable": "something"}, "no variable 'wiki': it has 'something'"),
     ],
 )
 def test_a_mat_of_another_shape_is_refused(write_wiki: Writer, cards: Cards, changed: dict, says: str) -> None:
@@ -169,7 +169,7 @@ def test_a_mat_of_another_shape_is_refused(write_wiki: Writer, cards: Cards, cha
 def test_a_variable_that_is_no_struct_is_refused(tmp_path: Path, cards: Cards) -> None:
     (tmp_path / "wiki_crop").mkdir()
     scipy.io.savemat(tmp_path / "wiki_crop" / "wiki.mat", {"wiki": np.ones((3, 2))})
-    with pytest.raises(ReleaseError, match="no 1×1 struct but numbers of shape 3×2"):
+    with pytest.raises(ReleaseError, match="not a 1×1 struct but numbers of shape 3×2"):
         read_release(cards["imdb-wiki"], tmp_path)
 
 
@@ -179,10 +179,10 @@ def test_a_variable_that_is_no_struct_is_refused(tmp_path: Path, cards: Cards) -
         (b"", "empty"),
         (b"\x89HDF\r\n\x1a\n" + bytes(200), r"7\.3"),
         (b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512), r"7\.3"),
-        (b"hello", "no MATLAB 5 file"),
-        (bytes(1000), "no MATLAB 5 file"),
-        (b"x" * 1000, "no MATLAB 5 file"),
-        (b"\x80\x04\x95cos\nsystem\n(S'touch x'\ntR." * 20, "no MATLAB 5 file"),
+        (b"hello", "not a MATLAB 5 file"),
+        (bytes(1000), "not a MATLAB 5 file"),
+        (b"x" * 1000, "not a MATLAB 5 file"),
+        (b"\x80\x04\x95cos\nsystem\n(S'touch x'\ntR." * 20, "not a MATLAB 5 file"),
     ],
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, cards: Cards, content: bytes, says: str) -> None:

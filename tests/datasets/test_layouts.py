@@ -87,7 +87,7 @@ def test_the_morph_csv_wins_over_the_names(tmp_path: Path, cards: Cards) -> None
     assert release.records["gender"].to_list() == ["female", "male", "male", "male"]
     assert release.records["dob"].to_list() == [datetime.date(1984, 1, 2), None, None, datetime.date(1948, 7, 14)]
     assert release.records["photo_year"].to_list() == [2004, None, None, 2003]
-    assert any("differ from the names" in note for note in release.notes)
+    assert any("differ from the file names" in note for note in release.notes)
     assert any("lists 1 picture" in note for note in release.notes)
 
 

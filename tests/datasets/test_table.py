@@ -98,7 +98,7 @@ def test_a_box_that_is_no_four_numbers_is_told(read: Read) -> None:
 def test_dates_that_are_not_needed_do_not_stop_a_table_with_ages(read: Read) -> None:
     release = read("path,age,year\na,3,Mazda\n")
     assert release.records["age"].to_list() == [3]
-    assert "'Mazda'" in note(release, "no date")
+    assert "'Mazda'" in note(release, "not dates")
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name_in_any_encoding(read: Read) -> None:
@@ -142,7 +142,7 @@ def test_names_of_pictures_are_explained_by_a_template(tmp_path: Path) -> None:
     assert release.records["path"].to_list() == ["a/34_0_2_2017.jpg.chip.jpg", "b/8_1_0_x_y.PNG", "odd.jpg"]
     assert release.records["age"].to_list() == [34, 8, None]
     assert release.records["gender"].to_list() == ["male", "female", None]
-    assert "'odd.jpg'" in note(release, "give no age")
+    assert "'odd.jpg'" in note(release, "contain no age")
     with pytest.raises(ReleaseNotFound, match=r"pictures named \{gender\}-\{age\}"):
         read_release(card(pattern="{gender}-{age}"), root)
 
@@ -160,7 +160,7 @@ def test_several_files_are_one_table_and_their_names_are_columns(tmp_path: Path)
     assert release.records.select("part", "path", "age").rows() == [
         ("test", "test/1.jpg", 4), ("test", "test/2.jpg", None), ("train", "train/1.jpg", 3),
     ]  # fmt: skip
-    assert "GT_test.csv row 3 'x'" in note(release, "no number")
+    assert "GT_test.csv row 3 'x'" in note(release, "not numbers")
 
 
 def test_json_lines_and_parquet_are_tables_too(tmp_path: Path, read: Read) -> None:
@@ -236,7 +236,7 @@ def test_ages_are_whole_years_and_the_others_are_told(read: Read) -> None:
     release = read('path;age\na;34.9\nb;"35,5"\nc;twenty\nd;25-32\ne;\nf;nan\ng;-3\nh;-0.5\ni;250\nj;1e99\n')
     assert release.records["age"].to_list() == [34, 35, None, None, None, None, -3, -1, 250, None]
     assert note(release, "decimals").startswith("3 ")
-    words = note(release, "no number")
+    words = note(release, "not numbers")
     assert words.startswith("3 ")
     assert "labels.csv row 4 'twenty'" in words
 
@@ -265,8 +265,8 @@ def test_people_on_one_picture_with_boxes_of_their_own_are_records_of_their_own(
 def test_genders_and_dates_that_nobody_knows_are_told(read: Read) -> None:
     release = read("path,age,sex,born\na,3,2,14/07/84\nb,4,M,unknown\n")
     assert release.records["gender"].to_list() == [None, "male"]
-    assert "'2'" in note(release, "no gender")
-    assert "'14/07/84'" in note(release, "no date")
+    assert "'2'" in note(release, "not known genders")
+    assert "'14/07/84'" in note(release, "not dates")
 
 
 # --- tables that cannot be read --------------------------------------------------------------------------------
@@ -288,13 +288,13 @@ FAULTS: dict[str, tuple[str | bytes, str, dict[str, Any], list[str]]] = {
     "unknown column": ("path,age\na,3\n", "l.csv", {"columns": {"age": "agge"}},
                        ["no column 'agge'", "'path', 'age'", "Did you mean 'age'?"]),
     "ages in words": ("path,age\na,young\nb,old\n", "l.csv", {},
-                      ["'age' holds no age in 2 row(s)", "row 2 'young'", "such as 34"]),
+                      ["'age' has no age in 2 row(s)", "row 2 'young'", "such as 34"]),
     "too many cells": ("path,age\na,3\nb,x,4\n", "l.csv", {}, ["l.csv, row 3 has 3 cells, expected 2", "quotation"]),
     "open quote": ('path,age\na,3\n"b,4\n', "l.csv", {}, ["l.csv, row 3", "quotation"]),
-    "a spreadsheet": (b"PK\x03\x04\0\0", "l.csv", {}, ["l.csv is no text", "as CSV"]),
-    "no JSON": ('{"path": "a", "age": 3}\n{"path"\n', "l.jsonl", {}, ["l.jsonl, line 2 is no JSON"]),
-    "no object": ('[1, 2]\n', "l.jsonl", {}, ["l.jsonl, line 1 is no JSON object"]),
-    "no Parquet": ("path,age\n", "l.parquet", {}, ["l.parquet is no Parquet"]),
+    "a spreadsheet": (b"PK\x03\x04\0\0", "l.csv", {}, ["l.csv is not a text", "as CSV"]),
+    "no JSON": ('{"path": "a", "age": 3}\n{"path"\n', "l.jsonl", {}, ["l.jsonl, line 2 is not JSON"]),
+    "no object": ('[1, 2]\n', "l.jsonl", {}, ["l.jsonl, line 1 is not a JSON object"]),
+    "no Parquet": ("path,age\n", "l.parquet", {}, ["l.parquet is not a Parquet"]),
 }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def test_drawing_begins_again_where_unfinished_and_never_overwrites(drawn: DemoR
     with pytest.raises(UsageError, match="seed 2"):
         draw_releases(tmp_path, records=40, seed=2)
     (tmp_path / "mine" / "data").mkdir(parents=True)
-    with pytest.raises(UsageError, match="exists and is not what"):
+    with pytest.raises(UsageError, match="exists, but was not drawn"):
         draw_releases(tmp_path / "mine", records=40, seed=1)
 
 

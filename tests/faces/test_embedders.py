@@ -167,7 +167,7 @@ def test_auto_takes_a_pack_with_a_recognition_model_whatever_its_file_is_called(
 
 
 def test_no_pack_and_a_damaged_one_are_sentences(fake_pack: FakePack, tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"No insightface pack with a recognition model.*agebench\[identity\]"):
+    with pytest.raises(Missing, match=r"no insightface pack with a recognition model.*agebench\[identity\]"):
         choose_embedder("insightface", tmp_path)
     file = fake_pack("buffalo_l", "w600k_r50.onnx", 112, np.eye(3, 8))
     choice = choose_embedder("insightface", tmp_path)

@@ -144,5 +144,5 @@ def test_auto_takes_a_packs_genderage_where_the_package_is_missing(
 
 def test_a_model_of_something_else_is_no_age_model(fake_pack: FakePack, tmp_path: Path) -> None:
     fake_pack("buffalo_l", "genderage.onnx", 112, np.eye(3))
-    with pytest.raises(Missing, match=r"genderage\.onnx is an ONNX model, but none for genderage"):
+    with pytest.raises(Missing, match=r"genderage\.onnx is an ONNX model, but not one for genderage"):
         choose_estimator("insightface", tmp_path)

@@ -1,4 +1,4 @@
-"""Observing: what needs a look, files over worker processes, results into part files; nothing done twice or lost."""
+"""Observing: finds the files to look at, spreads them over worker processes, and writes the results to part files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from agebench.pictures import Locator
 from agebench.pool import Crashed, run_batches
 from agebench.remote import Folder
 
-BATCH = 16  # pictures that travel to a worker and back together; a killed run loses at most one of them a worker
+BATCH = 16  # pictures sent to a worker at a time; a killed run loses at most one batch per worker
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an observation is: pictures done of all, and seconds since it began."""
+    """The progress of an observation: pictures done, pictures in all, and seconds since it began."""
 
     done: int
     total: int
@@ -38,10 +38,10 @@ def pending_files(
 ) -> tuple[pl.DataFrame, int]:
     """(files that must be looked at, records whose file needs no look).
 
-    known: `manifest.records.known_files`. seen: for each observer that should run, the contents that it has seen.
-    A file is looked at again when its size or time differs, or when an observer has not seen its content; a record that
-    is `alone` (a column of `known`, if there) needs no embedding. The files are a frame with the columns of `File` but
-    for `faces`.
+    known: `manifest.records.known_files`. seen: for each observer that should run, the contents that it has seen. A
+    file is looked at again if its size or time has changed, or if an observer has not seen its content. A record that
+    is `alone` (an optional column of `known`) needs no embedding. The files are a frame with the columns of `File`
+    except `faces`.
     """
     locator = Locator(folders)
     facts = [locator.stat(p, q) for p, q in zip(known["part"].to_list(), known["path"].to_list(), strict=True)]
@@ -54,7 +54,7 @@ def pending_files(
         & (pl.col("fault").is_null() | pl.col("fault").eq_missing(pl.col("error")))
         & ~(pl.col("fault").is_null() & pl.col("error").is_in(["missing", "no_permission"]).fill_null(False))
     )
-    whole = pl.when(pl.col("error").is_null()).then(pl.col("sha256"))  # a content that could be decoded
+    whole = pl.when(pl.col("error").is_null()).then(pl.col("sha256"))  # the content could be decoded
     alone = pl.col("alone") if "alone" in known.columns else pl.lit(False)
     lacking = []
     for observer, contents in seen.items():
@@ -74,7 +74,7 @@ def pending_files(
 
 
 class ObserveFiles(Protocol):
-    """An engine: looks at files and yields the tables of `PART_SCHEMA` as they are done, in any order."""
+    """An engine: looks at files and yields tables of `PART_SCHEMA` as they are done, in any order."""
 
     def __call__(
         self, files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
@@ -84,7 +84,7 @@ class ObserveFiles(Protocol):
 def observe_here(
     files: pl.DataFrame, folders: Mapping[str, Folder], observers: Observers, workers: int | None
 ) -> Generator[pa.Table, None, None]:
-    """The local engine: worker processes on this machine, one a core where `workers` is None."""
+    """The local engine: worker processes on this machine, one per core if `workers` is None."""
     enough = max(1, min(workers or os.cpu_count() or 1, -(-len(files) // BATCH)))
     with closing(
         run_batches(observe_batch, batches(files), workers=enough, setup=set_up, setup_args=(dict(folders), observers))
@@ -103,11 +103,11 @@ def observe(
     observe_files: ObserveFiles = observe_here,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> int:
-    """Look at `files` (of `pending_files`, perhaps with `faces`) and write part files beside the manifest; how
-    many.
+    """Look at `files` (from `pending_files`, optionally with `faces`) and write part files beside the manifest; returns
+    how many.
 
-    Raises Interrupted on Ctrl-C, after writing what was finished, StorageError on a full disk, and what `observe_files`
-    raises."""
+    Raises Interrupted on Ctrl-C, after writing what was finished, StorageError on a full disk, and whatever
+    `observe_files` raises."""
     began = time.monotonic()
     done = 0
     writer = PartWriter(manifest)
@@ -127,7 +127,7 @@ def observe(
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"Stopped after {done:,} of {len(files):,} pictures; what was observed is kept.",
-            "The same command goes on from here.",
+            "The same command continues from here.",
         ) from error
     finally:
         results.close()

@@ -1,4 +1,4 @@
-"""What is measured on a decoded picture: perceptual hash, sharpness, brightness, grayscale."""
+"""Measures of a decoded picture: perceptual hash, sharpness, brightness, grayscale."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VERSION = "2"  # raise when any number below changes: observations of other versions are not reused
-SHARPNESS_SIDE = 256  # pixels: pictures are reduced (never enlarged) to it, so that sharpness compares over sizes
+VERSION = "2"  # raise it when any number below changes: observations of other versions are not reused
+SHARPNESS_SIDE = 256  # pixels: larger pictures are reduced to this size, so that sharpness is comparable across sizes
 FACE_SIDE = 96  # pixels: face boxes are resized to it
-INSETS = (0.0, 0.02, 0.04, 0.06, 0.08)  # shares of the sides cut off all round before hashing, so that crops are found
+INSETS = (0.0, 0.02, 0.04, 0.06, 0.08)  # shares of the sides that are cut off before hashing, so that crops are found
 
 
 # The eight lowest frequencies of the orthonormal DCT-II over 32 pixels.
@@ -20,7 +20,7 @@ DCT = np.sqrt((1 + (np.arange(8)[:, None] > 0)) / 32) * np.cos(
     np.pi / 64 * np.arange(8)[:, None] * (2 * np.arange(32) + 1)
 )
 DCT = DCT.astype(np.float32)
-EDGE_MARGIN = 2  # gray levels: smaller steps are noise, so that a plain wall sets no bits
+EDGE_MARGIN = 2  # gray levels: smaller steps count as noise, so that a plain wall sets no bits
 
 
 def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool | list[int]]:
@@ -50,14 +50,16 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool | list[int]]
 def face_sharpness(rgb: NDArray[np.uint8], x: float, y: float, w: float, h: float) -> float | None:
     """Variance of the Laplacian of a face at 96 pixels on its long side (never enlarged); box in pixels of `rgb`.
 
-    None where the box lies outside the picture.
+    None if the box lies outside the picture.
     """
     height, width = rgb.shape[:2]
     left, top = max(0, round(x)), max(0, round(y))
     right, bottom = min(width, round(x + w)), min(height, round(y + h))
     if right - left < 3 or bottom - top < 3:
         return None
-    gray = cv2.cvtColor(rgb[top:bottom, left:right], cv2.COLOR_RGB2GRAY)  # before it is reduced: half the time
+    gray = cv2.cvtColor(
+        rgb[top:bottom, left:right], cv2.COLOR_RGB2GRAY
+    )  # cropped before it is reduced: takes half the time
     return _laplacian_variance(_reduce(gray.astype(np.uint8), FACE_SIDE))
 
 
@@ -71,14 +73,15 @@ def perceptual_hash(gray: NDArray[np.uint8]) -> int:
 
 
 def copy_hashes(gray: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
-    """What near duplicates are found and confirmed by, of the picture and of what is left of it inside of `INSETS`.
+    """The hashes by which near duplicates are found and confirmed, of the picture and of its inside at each of
+    `INSETS`.
 
     (5 perceptual hashes, 5 × 4 words of edge hashes), the whole picture's first. gray: (H, W) uint8.
 
     A perceptual hash has 64 bits: which of the 64 lowest frequencies of the 32×32 picture lie above their median;
     Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), with the constant term left out
-    of the median. An edge hash has 241 bits: where the picture reduced to 12×11 gets lighter, to the right (121 bits),
-    then downwards (120), the rest is 0; Krawetz's difference hash (2013), in both directions and with a margin.
+    of the median. An edge hash has 241 bits: where the picture, reduced to 12×11, gets lighter to the right (121 bits)
+    and downwards (120); the other bits are 0; Krawetz's difference hash (2013), in both directions and with a margin.
     """
     values = gray.astype(np.float32)
     low = DCT @ _reduced(values, 32, 32) @ DCT.T
@@ -92,7 +95,7 @@ def copy_hashes(gray: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
 
 
 def _reduced(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Area means of the picture (H, W) inside of each of `INSETS`, in whole gray levels: (5, height, width)."""
+    """Area means of the picture (H, W) inside each of `INSETS`, in whole gray levels: (5, height, width)."""
     rows = (_areas(values.shape[0], height) @ values).reshape(len(INSETS), height, -1)
     columns = _areas(values.shape[1], width).reshape(len(INSETS), width, -1)
     return np.rint(rows @ columns.transpose(0, 2, 1))
@@ -100,13 +103,13 @@ def _reduced(values: NDArray[np.float32], height: int, width: int) -> NDArray[np
 
 @lru_cache(maxsize=1024)
 def _areas(n: int, parts: int) -> NDArray[np.float32]:
-    """What each of `n` pixels in a row contributes to the means of `parts` equal areas, inside of each of `INSETS`:
+    """What each of `n` pixels in a row contributes to the means of `parts` equal areas, inside each of `INSETS`:
     (5 × parts, n), rows sum to 1."""
     found = []
     for share in INSETS:
         margin = round(n * share)
         edges = np.linspace(margin, n - margin, parts + 1)[:, None]
-        inside = np.clip(edges - np.arange(n), 0, 1)  # how much of each pixel lies before each edge
+        inside = np.clip(edges - np.arange(n), 0, 1)  # the share of each pixel before each edge
         found.append(np.diff(inside, axis=0) * (parts / (n - 2 * margin)))
     return np.concatenate(found).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Which observers look at a picture, and the one look that all of them share: one read, one decode."""
+"""Which observers look at a picture; they all share one read and one decode."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from agebench.faces.estimators import Estimator, EstimatorChoice, load_estimator
 from agebench.pictures import Locator, Picture, decode, read_bytes
 from agebench.remote import Folder
 
-DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded reduced
-HELD_BYTES = 32 * 2**20  # of decoded pictures in a worker: so many are looked at together
+DECODE_SIDE = 2 * LONG_SIDE  # pixels that the observers need on the long side; larger JPEGs are decoded at reduced size
+HELD_BYTES = 32 * 2**20  # of decoded pictures that a worker processes together
 USEFUL_FACE = 20  # pixels: smaller faces get no age and no embedding
-MOST_FACES = 12  # of one picture, the largest first, that get an age and an embedding
+MOST_FACES = 12  # faces per picture, largest first, that get an age and an embedding
 
 
 @dataclass(frozen=True)
 class Observers:
-    """Everything that observations at a picture, in plain data that travels to worker processes."""
+    """All observers of a picture, as plain data that can be sent to worker processes."""
 
     detector: DetectorChoice | None = None
     estimators: tuple[EstimatorChoice, ...] = ()
@@ -33,7 +33,7 @@ class Observers:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Observer → version. What observations at faces depends on the detector, whose numbers they go by."""
+        """Observer → version. Observers of faces depend on the detector, whose face numbers they use."""
         found = {"image": measures.VERSION}
         if self.detector is None:
             return found
@@ -46,9 +46,9 @@ class Observers:
 
 
 class File(NamedTuple):
-    """One file to look at. fault: known from the file system. sha256, faces: of the content that was there last time
-    (faces: face_no, x, y, w, h, landmarks); todo: the observers that have not seen it. alone: its subject has too few
-    pictures to be recognised, so that no embedding is needed."""
+    """One file to look at. fault: known from the file system. sha256, faces: of the content seen last time (faces:
+    face_no, x, y, w, h, landmarks); todo: the observers that have not seen it. alone: its subject has too few pictures
+    to be recognised, so no embedding is needed."""
 
     part: str
     path: str
@@ -63,7 +63,7 @@ class File(NamedTuple):
 
 @dataclass
 class _Observation:
-    """A file on its way to a row: what is to be seen, and the picture where anything is. faces: known or found."""
+    """A file being processed: what is to be observed, and the picture if needed. faces: known or found."""
 
     row: dict[str, Any]
     faces: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class _Observation:
 
 
 class PictureObserver:
-    """What a worker sets up once: where files are, and its observers with their weights."""
+    """A worker's setup: where files are, and its observers with their weights."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers) -> None:
         self.locator = Locator(folders)
@@ -91,8 +91,8 @@ class PictureObserver:
     def observe(self, files: Iterable[File]) -> Iterator[dict[str, Any]]:
         """A row of `PART_SCHEMA` for each file, in order.
 
-        Each step is done for several pictures before the next step: its code and tables then stay in the processor's
-        caches, which a detector would empty between one picture and the next.
+        Each step is done for several pictures before the next step, so that its code and tables stay in the processor's
+        caches, which a detector would otherwise evict after every picture.
         """
         observations: list[_Observation] = []
         held = 0
@@ -130,7 +130,7 @@ class PictureObserver:
         return _Observation(row, file.faces or [], todo, picture)
 
     def _rows(self, observations: list[_Observation]) -> list[dict[str, Any]]:
-        """Let every observer look, one after the other."""
+        """Run every observer, one after the other."""
         seen = [(look, look.picture) for look in observations if look.picture is not None]
         for look, picture in seen:
             if "image" in look.todo:

@@ -1,7 +1,7 @@
-"""Observations in: part files written while a run observes, folded into the manifest in one short transaction.
+"""Storing observations: part files are written while a run observes, then merged into the manifest in one transaction.
 
-A part file is an Arrow stream with one row a file that was looked at (`PART_SCHEMA`). A crash leaves parts; the next
-fold takes them. Folding the same part twice changes nothing.
+A part file is an Arrow stream with one row per file that was looked at (`PART_SCHEMA`). After a crash, the next fold
+merges the parts that were left. Folding the same part twice changes nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PART_SCHEMA = pa.schema(
 _number = itertools.count()
 
 
-# Of every observer the last look at a content counts; what it saw before is replaced whole.
+# For every observer, the last observation of a content counts and replaces all earlier ones.
 FOLD = """
 CREATE TEMP TABLE incoming AS SELECT *, row_number() OVER () AS place FROM parts;
 CREATE TEMP TABLE latest AS
@@ -108,15 +108,16 @@ def parts_folder(manifest: Path) -> Path:
 
 
 def has_parts(manifest: Path) -> bool:
-    """Whether observations wait to be folded in."""
+    """Whether there are observations that have not been merged yet."""
     return any(parts_folder(manifest).glob("*.arrows"))
 
 
 @contextmanager
 def one_at_a_time(manifest: Path) -> Iterator[None]:
-    """Hold the right to observe for a manifest: a second process would fold and remove what the first still writes.
+    """Hold the lock for observing a manifest: a second process would merge and remove parts that the first still
+    writes.
 
-    Raises ManifestBusy where another process has it, StorageError.
+    Raises ManifestBusy if another process holds it, StorageError.
     """
     folder = parts_folder(manifest)
     with storage_errors(folder):
@@ -152,7 +153,7 @@ def _holder(manifest: Path) -> Path:
 
 
 class PartWriter:
-    """One part file beside the manifest, an Arrow stream: what was written is kept whatever becomes of the process."""
+    """One part file beside the manifest, an Arrow stream: rows that were written survive the process."""
 
     def __init__(self, manifest: Path) -> None:
         self.folder = parts_folder(manifest)
@@ -161,7 +162,7 @@ class PartWriter:
         self.writer: Any = None
 
     def write(self, rows: pa.Table) -> None:
-        """Append rows and hand them to the operating system. Raises StorageError."""
+        """Append rows and flush them to the operating system. Raises StorageError."""
         with storage_errors(self.folder):
             if self.writer is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -186,10 +187,10 @@ def write_part(manifest: Path, rows: pa.Table) -> Path:
 
 
 def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
-    """Fold all part files into the open (writing) manifest, whose verdicts fall where there are any; the files that
-    were folded, to be removed after commit.
+    """Merge all part files into the manifest, which is open for writing; verdicts are dropped if there was any. Returns
+    the merged files, which are to be removed after the commit.
 
-    Of a part file that was cut off, what was written whole counts; the rest is observed again.
+    From a part file that was cut off, complete rows count; the rest is observed again.
     """
     folded = sorted(parts_folder(manifest).glob("*.arrows"))
     tables = [table for path in folded if (table := _readable(path)) is not None]
@@ -205,7 +206,7 @@ def fold_parts(con: duckdb.DuckDBPyConnection, manifest: Path) -> list[Path]:
 
 
 def names_in_parts(manifest: Path) -> pl.DataFrame:
-    """Files whose observations wait to be folded in: part, path."""
+    """Files whose observations have not been merged yet: part, path."""
     names = ["part", "path"]
     found: list[dict[str, str]] = []
     for path in sorted(parts_folder(manifest).glob("*.arrows")):
@@ -228,7 +229,7 @@ def _readable(path: Path) -> pa.Table | None:
 
 
 def remove_parts(manifest: Path, folded: list[Path]) -> None:
-    """Remove folded part files, and their folder where nothing else is in it."""
+    """Remove merged part files, and their folder if it is empty."""
     for path in folded:
         path.unlink(missing_ok=True)
     with suppress(OSError):

@@ -1,7 +1,7 @@
-"""The same observation on Ray Data: on a Ray of this machine, or on a cluster whose workers see the same pictures.
+"""The same observation with Ray Data: on a local Ray, or on a cluster whose workers see the same pictures.
 
-Ray hands blocks of files to actors, replaces an actor that is lost and does its blocks again. The look itself is in a
-process of the actor's own, so that a picture that ends it is that record's fault, as in the local engine.
+Ray passes blocks of files to actors, replaces lost actors and repeats their blocks. Each actor looks at pictures in a
+process of its own, so a picture that crashes this process becomes that record's fault, as in the local engine.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ from agebench.pictures import read_bytes
 from agebench.pool import THREAD_LIMITS, Worker
 from agebench.remote import Folder
 
-BLOCK = 64  # pictures that travel to an actor and back together, at most
-BLOCKS_A_WORKER = 4  # at least, where there are few pictures: nobody waits long for the last one
+BLOCK = 64  # most pictures in a block sent to an actor
+BLOCKS_A_WORKER = 4  # smallest block if there are few pictures, so that the last block does not take long
 CONNECT_SECONDS = 10
-STORE_BYTES = 512 * 2**20  # of a Ray that we start: blocks are small, and its default is a third of the memory
-SETTINGS = {  # what can only be told to Ray before it is imported
+STORE_BYTES = (
+    512 * 2**20
+)  # object store of a Ray that we start: blocks are small, and the default is a third of the memory
+SETTINGS = {  # settings that Ray reads only when it is imported
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # it prints to standard output that a task is tried again
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # otherwise Ray prints retries to standard output
 }
 FILE_SCHEMA = pa.schema(
     [
@@ -67,9 +69,9 @@ def observe_on_ray(
 ) -> Generator[pa.Table, None, None]:
     """An engine for `observe`: yields tables of `PART_SCHEMA` with the same rows as `observe_here`'s.
 
-    workers: actors, of one core each; None: one a core. address: of a cluster, as `ray.init` takes it; None starts a
-    Ray on this machine and ends it again. A Ray that this process has joined before is used and left as it is.
-    Raises Missing where Ray is not installed, cannot be reached, or its workers lack pictures or weights, and
+    workers: actors with one core each; None: one per core. address: of a cluster, as for `ray.init`; None starts a
+    local Ray and stops it afterwards. If this process has joined a Ray before, that one is used and left running.
+    Raises Missing if Ray is not installed, cannot be reached, or its workers lack pictures or weights, and
     WorkersFailed where they cannot do the work.
     """
     address = None if address == "local" else address
@@ -81,7 +83,7 @@ def observe_on_ray(
 
 
 def check_ray() -> None:
-    """Raises Missing where Ray is not installed."""
+    """Raises Missing if Ray is not installed."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
@@ -91,7 +93,7 @@ def check_ray() -> None:
 
 
 class _RayObserver:
-    """What an actor sets up once, and does with a block of files."""
+    """An actor: its setup, and its work on a block of files."""
 
     def __init__(self, folders: dict[str, Folder], observers: Observers, samples: list[File]) -> None:
         lacking = _examine(folders, observers, samples)[1]
@@ -134,7 +136,7 @@ def _observed(files: pl.DataFrame, workers: int, looker: tuple[Any, ...]) -> Ite
 
 
 def _check_workers(folders: dict[str, Folder], observers: Observers, samples: list[File], who: str) -> None:
-    """Try one worker before pictures are blamed for what it lacks."""
+    """Test one worker first, so that pictures are not blamed for what the worker lacks."""
     import ray
     from ray.exceptions import RayError
 
@@ -148,22 +150,24 @@ def _check_workers(folders: dict[str, Folder], observers: Observers, samples: li
         ) from error
     if version != agebench.__version__:
         raise Missing(
-            f"{who} have agebench {version}; here is {agebench.__version__}.", "Install the same version in both."
+            f"{who} have agebench {version}; this machine has {agebench.__version__}.",
+            "Install the same version in both.",
         )
     if lacking:
         raise Missing(
-            f"{who} lack something: {lacking}", "Pictures and weights must lie at the same place for every worker."
+            f"{who} cannot do the work: {lacking}",
+            "Pictures and weights must be under the same paths for every worker.",
         )
 
 
 def _examine(folders: dict[str, Folder], observers: Observers, samples: list[File]) -> tuple[str, str | None]:
-    """(version of agebench, what is lacking) where this runs. samples: files that are there where the run began."""
+    """(version of agebench, what is missing) where this runs. samples: files that exist on the machine of the run."""
     try:
         watch = PictureObserver(folders, observers)
         for file in samples:
             place, _ = watch.locator.find(file.part, file.path)
             if place is None or read_bytes(place)[1]:
-                return agebench.__version__, f"{folders[file.part]} holds no picture {file.path} there."
+                return agebench.__version__, f"{folders[file.part]} has no picture {file.path} there."
     except AgebenchError as error:
         return agebench.__version__, str(error)
     return agebench.__version__, None
@@ -171,7 +175,7 @@ def _examine(folders: dict[str, Folder], observers: Observers, samples: list[Fil
 
 @contextmanager
 def _ray(address: str | None, workers: int | None) -> Iterator[int]:
-    """Join or start Ray; gives its cores. A Ray of our own is ended, a cluster only left."""
+    """Join or start Ray; yields its number of cores. A Ray that we started is stopped, a cluster only left."""
     check_ray()
     import ray
 
@@ -188,13 +192,14 @@ def _ray(address: str | None, workers: int | None) -> Iterator[int]:
                 where = f"There is no Ray to join at {address}" if address else "Ray cannot be started here"
                 raise Missing(
                     f"{where}: {_cause(error)}.",
-                    "`--engine local` needs none. RAY_ADDRESS names a cluster; one with tokens needs RAY_AUTH_MODE.",
+                    "`--engine local` needs no Ray. RAY_ADDRESS names a cluster; one with tokens needs RAY_AUTH_MODE.",
                 ) from error
         yield int(ray.cluster_resources().get("CPU", 1))
 
 
 def _must_answer(address: str) -> None:
-    """Raises OSError where nobody listens at `host:port` or `ray://host:port`: Ray itself would try for minutes."""
+    """Raises OSError if nobody listens at `host:port` or `ray://host:port`: Ray itself would keep trying for
+    minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
@@ -202,7 +207,7 @@ def _must_answer(address: str) -> None:
 
 @contextmanager
 def _own(cores: int) -> Iterator[dict[str, Any]]:
-    """Settings of a Ray of our own, whose files go when it ends."""
+    """Settings of a Ray that we start, whose files are removed when it stops."""
     home = Path("/tmp")  # the paths of sockets must be short
     folder = tempfile.mkdtemp(prefix="agebench-ray-", dir=home if home.is_dir() else None)
     try:
@@ -210,7 +215,7 @@ def _own(cores: int) -> Iterator[dict[str, Any]]:
             "num_cpus": cores, "object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": folder,
         }  # fmt: skip
     finally:
-        for _ in range(10):  # processes of a Ray that is ending still write
+        for _ in range(10):  # processes of a Ray that is stopping still write
             shutil.rmtree(folder, ignore_errors=True)
             if not Path(folder).exists():
                 break
@@ -219,7 +224,7 @@ def _own(cores: int) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray Data tells of every actor that it replaces, with a traceback."""
+    """Silences Ray Data, which logs every actor that it replaces, with a traceback."""
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -236,14 +241,14 @@ def _single_threaded() -> dict[str, Any]:
 
 
 def _as_agebench_error(error: BaseException) -> AgebenchError:
-    """The error that a worker raised on purpose, else that Ray gave up."""
+    """The error that a worker raised on purpose, or else that Ray gave up."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, AgebenchError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
     return WorkersFailed(
-        f"Ray gave up: {_cause(error)}.", "What was observed is kept; the same command goes on from there."
+        f"Ray gave up: {_cause(error)}.", "What was observed is kept; the same command continues from there."
     )
 
 

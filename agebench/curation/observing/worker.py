@@ -33,7 +33,7 @@ def as_table(rows: list[dict[str, object]]) -> pa.Table:
 
 
 def seconds_per_picture(files: Sequence[File]) -> float:
-    """How long a look takes in a worker, after a first one that warms up."""
+    """How long one picture takes in a worker, after a first one for warming up."""
     if _watch is None:
         raise RuntimeError("set_up has not run in this process")
     list(_watch.observe(files[:1]))

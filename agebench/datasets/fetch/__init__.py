@@ -1,4 +1,4 @@
-"""Fetching a public release: download it as its card says, check it, unpack it, and see that it is read."""
+"""Fetching a public release: download it as its card says, check it, unpack it, and check that it can be read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ OnProgress = Callable[[str, int, int | None], None]  # `downloading FILE`, bytes
 
 @dataclass(frozen=True)
 class Step:
-    """One file of a release. there: its part can be read already. kept: bytes here. needs: bytes of disk, if known."""
+    """One file of a release. there: its part can already be read. kept: bytes on this machine. needs: bytes of disk, if
+    known."""
 
     item: Download
     part: str
@@ -41,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """What a fetch would do."""
+    """The steps of a fetch."""
 
     card: Card
     root: Path
@@ -58,7 +59,7 @@ class FetchPlan:
 
 @dataclass(frozen=True)
 class FetchReport:
-    """What came. unpacked: files in place now; records: of the parts that are there, as the reader counts them."""
+    """The result. unpacked: files in place now; records: of the parts that exist, as counted by the reader."""
 
     plan: FetchPlan
     downloads: list[FetchedFile]
@@ -68,10 +69,10 @@ class FetchReport:
 
 
 def plan_fetch(dataset: str, *, root: Path | None = None, parts: Sequence[str] = ()) -> FetchPlan:
-    """Look at the card and at what is here; nothing is requested and nothing is written.
+    """Look at the card and at the files here; no request is sent and nothing is written.
 
     Raises UsageError or RecipeError (exit 2), ReleaseNotFound (exit 3) for a release that no program can download, and
-    ReleaseError where what is here cannot be read.
+    ReleaseError if the files here cannot be read.
     """
     card = load_card(dataset)
     root = root or Path(card.root)
@@ -93,11 +94,11 @@ def fetch(
     keep_archives: bool = False,
     on_progress: OnProgress = lambda what, done, total: None,
 ) -> FetchReport:
-    """Download, check and unpack what is missing of a release into `root`; nothing that lies there is overwritten.
+    """Download, check and unpack the missing parts of a release into `root`; existing files are never overwritten.
 
-    An archive that people put into `root` themselves is used instead of a download. A stopped or failed fetch resumes.
-    Raises what `plan_fetch` raises, UsageError where the licence is not accepted, FetchError, ArchiveError,
-    StorageError where the disk is too small, other faults of it as OSError, and Interrupted.
+    An archive that people put into `root` is used instead of a download. A stopped or failed fetch resumes.
+    Raises what `plan_fetch` raises, UsageError if the licence is not accepted, FetchError, ArchiveError,
+    StorageError if the disk is too small, OSError for other faults of the disk, and Interrupted.
     """
     plan = plan_fetch(dataset, root=root, parts=parts)
     card, root = plan.card, plan.root
@@ -107,7 +108,7 @@ def fetch(
         if not accept_licence:
             raise UsageError(
                 f"The licence of {card.title} was not accepted, so nothing was downloaded: {card.licence}.",
-                "The same with `accept_licence` (`--accept-licence`) accepts it and downloads the release.",
+                "Run it again with `accept_licence` (`--accept-licence`) to accept it and download the release.",
             )
         need_space(root, plan.needs, f"Downloading and unpacking {card.title}")
         with _alone(root) as work:
@@ -116,7 +117,7 @@ def fetch(
                     fetched, files = _fetch_one(step.item, root, work, keep_archives, on_progress)
                 except KeyboardInterrupt:
                     raise Interrupted(
-                        f"Stopped at {step.item.file}: {decimal(_kept(step.item, root))} of it are kept in {work}.",
+                        f"Stopped at {step.item.file}: {decimal(_kept(step.item, root))} are kept in {work}.",
                         "The same command resumes.",
                     ) from None
                 unpacked += files
@@ -125,7 +126,7 @@ def fetch(
     if release is None or not {step.part for step in plan.steps} <= release.folders.keys():
         raise ReleaseError(
             f"{card.title} is unpacked in {root}, but not as the card says: {card.files}",
-            "The authors may have another layout now: look at their page.",
+            "The authors may have changed the layout: look at their page.",
         )
     return FetchReport(plan, downloads, unpacked, len(release.records), [*_counts(card, release)])
 
@@ -133,12 +134,12 @@ def fetch(
 def _fetch_one(
     item: Download, root: Path, work: Path, keep: bool, on_progress: OnProgress
 ) -> tuple[FetchedFile | None, int]:
-    """Bring one file to where it belongs: the download, or None where it was here, and the number of files in place."""
+    """Put one file in place: returns the download, or None if the file was here, and the number of files in place."""
     own, archive, unpacked = root / item.file, work / item.file, _unpacked(item, root)
     fetched, files = None, 1
     if own.exists():
         if wrong := fault(own, item):
-            raise FetchError(wrong, f"Move {own} away, and the same command downloads the file.")
+            raise FetchError(wrong, f"Move {own} away; the same command then downloads the file.")
         archive = own
     elif not unpacked.exists():
         fetched = download(item, work, partial(on_progress, f"downloading {item.file}"))
@@ -164,7 +165,7 @@ def _alone(root: Path) -> Iterator[Path]:
             try:
                 yield work
             finally:
-                with suppress(OSError):  # it stays where something is kept in it
+                with suppress(OSError):  # it stays if it still contains something
                     (work / "lock").unlink()
                     work.rmdir()
     except Timeout as error:
@@ -196,9 +197,9 @@ def _read(card: Card, root: Path) -> Release | None:
 
 
 def _counts(card: Card, release: Release) -> Iterator[str]:
-    """Where the records are not as many as the card expects."""
+    """Notes about parts whose number of records differs from the card."""
     found = dict(release.records.group_by("part").len().iter_rows())
     for part in release.folders:
         expected = card.expected.parts.get(part, None if card.expected.parts else card.expected.records)
         if expected is not None and found.get(part, 0) != expected:
-            yield f"{part} has {found.get(part, 0):,} records, and the card expects {expected:,}."
+            yield f"{part} has {found.get(part, 0):,} records; the card expects {expected:,}."

@@ -1,7 +1,7 @@
-"""One file over HTTPS: a cut download resumes, two versions are never mixed, and the file is checked at the end.
+"""Downloads one file over HTTPS: an interrupted download resumes, versions are never mixed, and the file is checked.
 
-Beside `FILE.part` lies `FILE.json` with the version (ETag or date) that the part is of. A part resumes only where the
-server still has that version; otherwise the download starts over.
+Beside `FILE.part` is `FILE.json` with the version (ETag or date) of the part. A download resumes only if the server
+still has that version; otherwise it starts over.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from agebench.errors import FetchError, StorageError
 from agebench.files import file_hash
 from agebench.recipes import Download
 
-OnBytes = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
-TIMEOUT = (20, 60)  # seconds to connect, and between two pieces
+OnBytes = Callable[[int, int | None], None]  # bytes done, bytes in all if known
+TIMEOUT = (20, 60)  # seconds to connect, and between two chunks
 CHUNK = 2**16
-ENOUGH = 2**20  # bytes after which a cut connection no longer counts as a failed try
+ENOUGH = 2**20  # after so many bytes, a lost connection does not count as a failed try
 RETRY = urllib3.Retry(
     total=None, connect=4, read=4, status=4, other=0, status_forcelist={408, 425, 429, 500, 502, 503, 504},
     backoff_factor=1, backoff_max=60, retry_after_max=60,
 )  # fmt: skip
-LOOK = "Look at the authors' page: the file may have moved or changed. A copy of the card can name another address."
+LOOK = (
+    "Look at the authors' page: the file may have been moved or changed. A copy of the card can name another address."
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,10 @@ class FetchedFile:
 
 
 def download(item: Download, folder: Path, on_bytes: OnBytes) -> FetchedFile:
-    """Bring `item` into `folder` under its name, resuming what an earlier run left there.
+    """Download `item` into `folder` under its name, resuming what an earlier run left there.
 
-    on_bytes: called with the bytes of this run (done, in all or None). Raises FetchError where the server or the file
-    is at fault (a file of another hash or size is moved aside to `FILE.wrong`), StorageError, and OSError.
+    on_bytes: called with the bytes of this run (done, in all or None). Raises FetchError for a fault of the
+    server or the file (a file with another hash or size is moved aside to `FILE.wrong`), StorageError, and OSError.
     """
     whole, part, state = (folder / f"{item.file}{end}" for end in ("", ".part", ".json"))
     resumed, retry = kept_bytes(item, folder), RETRY
@@ -70,7 +72,7 @@ def download(item: Download, folder: Path, on_bytes: OnBytes) -> FetchedFile:
                 retry.sleep()
     except InvalidSchema as error:
         raise FetchError(
-            f"{item.url} leads to an address that is not https; nothing was requested there.", LOOK
+            f"{item.url} redirects to an address that is not https; no request was sent there.", LOOK
         ) from error
     except (HTTPError, RequestException) as error:
         cause = error.args[0] if isinstance(error, RequestException) and error.args else error
@@ -93,46 +95,46 @@ def kept_bytes(item: Download, folder: Path) -> int:
 
 
 def fault(path: Path, item: Download) -> str | None:
-    """In which way the file at `path` differs from its card, as a sentence."""
+    """How the file at `path` differs from its card, as a sentence."""
     size = path.stat().st_size
     if item.bytes is not None and size != item.bytes:
-        return f"{path} has {size:,} bytes, and the card says {item.bytes:,}."
+        return f"{path} has {size:,} bytes; the card says {item.bytes:,}."
     for name, expected in (("sha256", item.sha256), ("md5", item.md5)):
         if expected is not None:
             found = file_hash(path, name)
             if found != expected:
-                return f"{path} has the {name} {found}, and the card says {expected}."
+                return f"{path} has the {name} {found}; the card says {expected}."
     return None
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
-    """Raises StorageError where the disk of `folder`, which need not exist yet, has fewer than `size` bytes free."""
+    """Raises StorageError if the disk of `folder`, which need not exist yet, has fewer than `size` bytes free."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if size > free:
         raise StorageError(
-            f"{what} needs about {decimal(size)} on the disk of {folder}, and {decimal(free)} are free.",
-            "Free some space, or choose a folder on another disk; the same command resumes.",
+            f"{what} needs about {decimal(size)} on the disk of {folder}, but only {decimal(free)} are free.",
+            "Free some space, or choose a folder on another disk; the same command continues.",
         )
 
 
 def _session(url: str) -> requests.Session:
-    """Requests https addresses only, redirected ones as well; plain http only from the host of `url` itself.
+    """Requests only https addresses, including redirects; plain http only from the host of `url` itself.
 
-    The card allows plain http on this machine only.
+    Cards allow plain http only for this machine.
     """
     session = requests.Session()
     session.max_redirects = 5
     session.adapters.clear()
     session.mount("https://", HTTPAdapter(max_retries=RETRY))
     if url.startswith("http://"):
-        session.trust_env = False  # proxies are for the network
+        session.trust_env = False  # proxies are for other machines
         session.mount(f"http://{urlsplit(url).netloc}/", HTTPAdapter(max_retries=RETRY))
     return session
 
 
 def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int | None]]:
-    """One request, as (bytes in the part, bytes in all or None) at its start and after every piece."""
+    """One request; yields (bytes in the part, bytes in all or None) at its start and after every chunk."""
     known = _stored(state)
     have = part.stat().st_size if part.exists() and known.get("version") and known["url"] == item.url else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": f"agebench/{agebench.__version__}"}
@@ -148,13 +150,13 @@ def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int
         if have and response.status_code in (206, 416):
             if now != known or not begin.startswith(f"bytes {have}-"):
                 part.unlink()
-                raise ProtocolError("the file has changed at the server, so the download starts over")
+                raise ProtocolError("the file has changed on the server, so the download starts over")
         elif response.status_code != 200:
-            raise FetchError(f"{item.url}: the server answers {response.status_code} {response.reason}.", LOOK)
+            raise FetchError(f"{item.url}: the server answered {response.status_code} {response.reason}.", LOOK)
         else:
             have = 0
         if response.headers.get("Content-Type", "").startswith(("text/html", "application/xhtml")):
-            raise FetchError(f"{item.url} answers with a web page where {item.file} was expected.", LOOK)
+            raise FetchError(f"{item.url} returned a web page instead of {item.file}.", LOOK)
         _check_size(item, total or 0)
         need_space(part.parent, (total or 0) - have, f"Downloading {item.file}")
         with part.open("ab" if have else "wb") as out:
@@ -166,7 +168,7 @@ def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int
                 out.write(piece)
                 yield have, total
         if total and have < total:
-            raise ProtocolError("the server sent only a part of the rest")
+            raise ProtocolError("the server sent only part of the remaining bytes")
 
 
 def _stored(state: Path) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _stored(state: Path) -> dict[str, Any]:
 
 
 def _check_size(item: Download, size: int) -> None:
-    """Raises FetchError for more bytes than the card can mean; a size in words may be off by a factor of 3."""
+    """Raises FetchError for more bytes than the card allows; an approximate size may be off by a factor of 3."""
     most = item.bytes or 3 * (item.about_bytes or 0)
     if most and size > most:
-        raise FetchError(f"{item.url} has {size:,} bytes or more, and the card says at most {most:,}.", LOOK)
+        raise FetchError(f"{item.url} has {size:,} bytes or more; the card allows at most {most:,}.", LOOK)

@@ -1,1 +1,1 @@
-"""Layouts by name: a function `read(card, root) -> Release` each, or entry points of the group `agebench.layouts`."""
+"""Layouts, found by name: functions `read(card, root) -> Release`, or entry points of the group `agebench.layouts`."""

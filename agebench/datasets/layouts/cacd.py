@@ -1,6 +1,6 @@
 """CACD2000 (Chen, Chen and Hsu 2014): `celebrity2000_meta.mat` and the pictures `CACD2000/53_Robin_Williams_0001.jpg`.
 
-Age is photo year - birth year. Without the `.mat` it is read from the names; the years are unknown then.
+The age is photo year - birth year. Without the `.mat` it is read from the file names, and the years are unknown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = r"(?i)^(\d{1,3})_(.+)_\d+\.[a-z]+$"
 
 
 def read(card: Card, root: Folder) -> Release:
-    """The records of the `.mat`, with or without their pictures; without it the pictures that are there."""
+    """The records of the `.mat`, with or without their pictures; without a `.mat`, the pictures that exist."""
     folder = subfolder(root, "CACD2000") or root
     mat = subfile(root, "celebrity2000_meta.mat") or subfile(folder, "celebrity2000_meta.mat")
     if mat is None and root.resolve().name.lower() == "cacd2000":
@@ -60,7 +60,7 @@ def _from_names(card: Card, root: Folder, listing: Listing) -> tuple[pl.DataFram
     notes = ["There is no celebrity2000_meta.mat: ages and people are read from the file names."]
     if len(odd):
         notes.append(
-            f"{len(odd)} name(s) give no age, expected 53_Robin_Williams_0001.jpg and the like: {examples(odd)}."
+            f"{len(odd)} file name(s) contain no age, expected 53_Robin_Williams_0001.jpg or similar: {examples(odd)}."
         )
     return as_records(
         card.name, {"path": paths, "subject_id": "name:" + folded(names), "name": names, "age": ages}
@@ -72,7 +72,7 @@ def _people(paths: pl.Series) -> pl.Series:
 
 
 def _spelled_as_on_disk(paths: pl.Series, listing: Listing) -> tuple[pl.Series, list[str]]:
-    """The paths, in the disk's own Unicode form where it differs (`é` as one character or as two)."""
+    """The paths in the Unicode form on disk, if it differs (`é` as one character or as two)."""
     decomposed = {unicodedata.normalize("NFC", p): p for p in listing.paths if not p.isascii()}
     if not decomposed:
         return paths, []
@@ -84,5 +84,5 @@ def _spelled_as_on_disk(paths: pl.Series, listing: Listing) -> tuple[pl.Series, 
     }
     if not spelled:
         return paths, []
-    note = f"{len(spelled)} name(s) have another Unicode form on disk than in the .mat; the disk's form is used."
+    note = f"{len(spelled)} name(s) have a different Unicode form on disk than in the .mat; the form on disk is used."
     return paths.replace(spelled), [note]

@@ -1,4 +1,4 @@
-"""The FG-NET Ageing Database: `images/001A02.JPG`, subject 001 at 2 years; a letter tells pictures of one age apart."""
+"""The FG-NET Ageing Database: `images/001A02.JPG` is subject 001 at 2; a letter distinguishes pictures of one age."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = r"(?i)^(\d{3})a(\d{1,3})[a-z]?\.[a-z]+$"
 
 
 def read(card: Card, root: Folder) -> Release:
-    """The pictures of `images/`, or of `root` where it is that folder. The landmarks in `points/` are not read."""
+    """The pictures in `images/`, or in `root` if it is that folder. The landmarks in `points/` are not read."""
     folder = subfolder(root, "images") or root
     listing = list_pictures(folder) if folder.is_dir() else None
     if listing is None or not listing.paths:
@@ -25,6 +25,6 @@ def read(card: Card, root: Folder) -> Release:
         raise not_found(card, root, "pictures named like 001A02.JPG")
     notes = listing.notes
     if len(odd):
-        notes.append(f"{len(odd)} name(s) give no age, expected 001A02.JPG and the like: {examples(odd)}.")
+        notes.append(f"{len(odd)} file name(s) contain no age, expected 001A02.JPG or similar: {examples(odd)}.")
     records = as_records(card.name, {"path": paths, "subject_id": paths.str.extract(NAME, 1), "age": ages})
     return Release(records, {card.name: folder}, notes)

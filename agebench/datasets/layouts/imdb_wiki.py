@@ -1,7 +1,7 @@
 """IMDB-WIKI (Rothe, Timofte and Van Gool 2015): `imdb_crop/imdb.mat` and `wiki_crop/wiki.mat`.
 
-`face_location` is `[x1 y1 x2 y2]` in MATLAB's way: pixels counted from 1, both ends inside. A record's box is therefore
-x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1. In the published crops it speaks of the picture *before* cropping.
+`face_location` is `[x1 y1 x2 y2]` as in MATLAB: pixels counted from 1, both ends included. A record's box is therefore
+x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1. In the published crops it refers to the picture *before* cropping.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIELDS = ("dob", "photo_taken", "full_path", "gender", "name", "face_location", 
 
 
 def read(card: Card, root: Folder) -> Release:
-    """Both parts, or the one that is there. `root` may be one of the two folders itself."""
+    """Both parts, or the one that exists. `root` may also be one of the two folders."""
     files = {part: file for part in PARTS if (file := _mat_file(root, part)) is not None}
     if not files:
         raise not_found(card, root, "imdb_crop/imdb.mat and wiki_crop/wiki.mat")
@@ -51,7 +51,7 @@ def _part(part: str, file: Folder) -> pl.DataFrame:
     box = mat.rows("face_location", 4)
     dates = pl.Series("dob", birth_dates(days))
     names = mat.texts("name")
-    days[np.abs(days) > 2**53] = np.nan  # no whole number any more
+    days[np.abs(days) > 2**53] = np.nan  # not a whole number any more
     return as_records(
         part,
         {
@@ -74,7 +74,7 @@ def _part(part: str, file: Folder) -> pl.DataFrame:
 
 
 def genders(codes: np.ndarray, *, male: int, female: int) -> pl.Series:
-    """The words of gender codes (n,); NULL for every other code and for NaN."""
+    """Gender codes (n,) as words; NULL for any other code and for NaN."""
     words = np.full(len(codes), None, dtype=object)
     words[codes == male] = "male"
     words[codes == female] = "female"
@@ -82,7 +82,7 @@ def genders(codes: np.ndarray, *, male: int, female: int) -> pl.Series:
 
 
 def _subjects(mat: Struct, identified: bool, people: pl.Series) -> pl.Series:
-    """`celeb:` and the release's number of a person; else, for those without one, name and date of birth."""
+    """`celeb:` and the release's number of a person; without a number, name and date of birth."""
     if not identified:
         return people
     numbers = pl.Series(mat.numbers("celeb_id")).fill_nan(None).cast(pl.Int64, strict=False)

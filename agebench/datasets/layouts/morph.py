@@ -1,7 +1,7 @@
 """MORPH II (Ricanek and Tesafaye 2006): `Album2/009055_1M54.JPG`, photo 1 of subject 009055, a man of 54 years.
 
 The published `morph_2008_nonCommercial.csv` (id_num, picture_num, dob, doa, race, gender, facial_hair, age, age_diff,
-glasses, photo) is used where it lies beside the pictures: it wins over the names.
+glasses, photo) is used if it is beside the pictures: it takes precedence over the file names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agebench.remote import Folder
 
 NAME = r"(?i)(?:^|/)(\d{1,7})_(\d+)([mf])(\d{1,3})\.[a-z]+$"
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
-HEADERS = {  # what the columns are called, in lower case without spaces and underscores
+HEADERS = {  # names of the columns, in lower case without spaces and underscores
     "subject": ("idnum", "id", "subjectid", "subject"),
     "dob": ("dob", "dateofbirth", "birthdate"),
     "doa": ("doa", "dateofarrest", "photodate"),
@@ -33,7 +33,7 @@ DATES = {
 
 
 def read(card: Card, root: Folder) -> Release:
-    """Every picture below `root`, and every record of the CSV where there is one, by path."""
+    """Every picture below `root`, and every record of the CSV if there is one, by path."""
     listing = list_pictures(root, deep=True) if root.is_dir() else None
     if listing is None:
         raise not_found(card, root, "pictures named like Album2/009055_1M54.JPG")
@@ -48,7 +48,7 @@ def read(card: Card, root: Folder) -> Release:
 
 
 def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, list[str]]:
-    """Pictures and CSV by file name, in the order of their paths; the CSV wins where it says something."""
+    """Pictures and CSV joined by file name, in the order of the paths; values of the CSV take precedence."""
     notes: list[str] = []
     lost = 0
     if table is not None:
@@ -69,7 +69,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
     disagree = records.filter(pl.col("age") != named_age)["path"]
     if len(disagree):
         notes.append(
-            f"{len(disagree)} age(s) of the CSV differ from the names, the CSV's are used: {examples(disagree)}."
+            f"{len(disagree)} age(s) in the CSV differ from the file names; the CSV's are used: {examples(disagree)}."
         )
     records = records.select(
         "path",
@@ -81,7 +81,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
     ).sort("path")
     odd = records.filter(pl.col("age").is_null())["path"]
     if len(odd):
-        notes.append(f"{len(odd)} name(s) give no age, expected 009055_1M54.JPG and the like: {examples(odd)}.")
+        notes.append(f"{len(odd)} file name(s) contain no age, expected 009055_1M54.JPG or similar: {examples(odd)}.")
     return records, notes
 
 
@@ -128,7 +128,7 @@ def _cleaned(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _date(column: str) -> pl.Expr:
-    """A date of any of the spellings that copies of the CSV have, its time of day dropped."""
+    """A date in any of the formats found in copies of the CSV, without the time of day."""
     text = pl.col(column).str.extract(r"^(\S+)", 1)
     return pl.coalesce(
         pl.when(text.str.contains(shape)).then(text).str.to_date(form, strict=False) for shape, form in DATES.items()

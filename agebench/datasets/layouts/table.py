@@ -1,8 +1,8 @@
-"""Anybody's data: a table of labels, or file names that a template explains, as the card's `[table]` says.
+"""Anybody's data: a table of labels, or file names that match a template, as the card's `[table]` says.
 
-Ages are whole years. Where there is no age it is the photo's date less the birth date: completed years; where only the
-photo's year is known, its year less the birth year, minus 1 if the birth month is July or later; of two years, their
-difference.
+Ages are whole years. If there is no age, it is the date of the photograph minus the date of birth, in completed years.
+If only the year of the photograph is known, it is that year minus the birth year, minus 1 if the birth month is July or
+later; from two years, it is their difference.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agebench.errors import ReleaseError, nearest
 from agebench.recipes import FIELD, Card, Columns, Table, fields_of
 from agebench.remote import Folder, Remote
 
-USUAL = {  # what columns are called, in lower case without spaces and punctuation; the first that is there counts
+USUAL = {  # usual names of columns, in lower case without spaces and punctuation; the first one that exists is used
     "path": (
         "path", "file", "filename", "filepath", "image", "imagename", "imagepath", "imagefile", "img", "imgname",
         "imgpath", "fullpath", "photo", "picture",
@@ -48,21 +48,21 @@ DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%d-%b-%Y")
 
 
 class Labels(NamedTuple):
-    """A table as it was understood. columns: what is read → the column that says it."""
+    """A table as it was understood. columns: role → the column that is read for it."""
 
     release: Release
     columns: dict[str, str]
 
 
 def read(card: Card, root: Folder) -> Release:
-    """The records of the card's table, or of the pictures below `root` by their names."""
+    """The records of the card's table, or of the pictures below `root` from their names."""
     return read_labels(card, root).release
 
 
 def read_labels(card: Card, root: Folder) -> Labels:
-    """As `read`, with the columns that were used.
+    """Like `read`, but also returns the columns that were used.
 
-    Raises ReleaseNotFound where there is no table, or no picture of the pattern; ReleaseError where it is at fault.
+    Raises ReleaseNotFound if there is no table, or no picture that matches the pattern; ReleaseError if it is invalid.
     """
     assert card.table is not None
     rows, notes = _from_names(card, root, card.table) if card.table.pattern else _from_files(card, root, card.table)
@@ -79,7 +79,7 @@ def read_labels(card: Card, root: Folder) -> Labels:
 
 
 def _from_files(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of the file, or of all files that its template matches, with the template's words as columns."""
+    """The rows of the file, or of all files that match its template, with the template's fields as columns."""
     assert table.file is not None
     files = _matching(root, table.file) if fields_of(table.file) else [(f, {}) for f in _named(root, table.file)]
     if not files:
@@ -98,7 +98,7 @@ def _named(root: Folder, name: str) -> list[Folder]:
 
 
 def _matching(root: Folder, template: str) -> list[tuple[Folder, dict[str, str]]]:
-    """The files that a template such as `gt_{split}.csv` matches, by name, and what its words stand for in each."""
+    """The files that match a template such as `gt_{split}.csv`, by name, and the values of its fields in each."""
     above, _, name = template.rpartition("/")
     folder: Folder | None = root
     for step in above.split("/") if above else ():
@@ -109,7 +109,7 @@ def _matching(root: Folder, template: str) -> list[tuple[Folder, dict[str, str]]
 
 
 def _from_names(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, list[str]]:
-    """The pictures below the root, with the words of the pattern as columns: NULL where a name does not match."""
+    """The pictures below the root, with the fields of the pattern as columns: NULL if a name does not match."""
     assert table.pattern is not None
     listing = list_pictures(root, deep=True)
     stem, _, ending = table.pattern.rpartition(".")
@@ -121,12 +121,12 @@ def _from_names(card: Card, root: Folder, table: Table) -> tuple[pl.DataFrame, l
         raise not_found(card, root, f"pictures named {table.pattern}")
     notes = listing.notes
     if len(odd):
-        notes.append(f"{len(odd)} name(s) give no age, expected {table.pattern}: {examples(odd)}.")
+        notes.append(f"{len(odd)} file name(s) contain no age, expected {table.pattern}: {examples(odd)}.")
     return words.with_columns(paths, pl.lit(None, pl.Utf8).alias(FILE), pl.Series(ROW, range(len(paths)))), notes
 
 
 def _expression(template: str) -> str:
-    """A template as a regular expression: ages are numbers, every other word is as short as it can be."""
+    """A template as a regular expression: ages are numbers, every other field is as short as possible."""
     pieces = re.split(FIELD, template)
     shapes = [
         f"(?P<{piece}>{r'[0-9]{1,3}(?:[.][0-9]+)?' if _plain(piece) in USUAL['age'] else '[^/]+?'})" if i % 2
@@ -140,9 +140,9 @@ def _expression(template: str) -> str:
 
 
 def match_columns(table: Table, there: list[str]) -> dict[str, list[str]]:
-    """What is read → its columns: those that the card names, else those with usual names.
+    """Role → its columns: those that the card names, else those with usual names.
 
-    Raises ReleaseError where the card names a column that is not there, and where nothing says the path or the age.
+    Raises ReleaseError if the card names a column that does not exist, or if there is no path or no age.
     """
     there = [name for name in there if name not in (FILE, ROW)]
     where = table.file or f"the pattern {table.pattern}"
@@ -165,7 +165,7 @@ def match_columns(table: Table, there: list[str]) -> dict[str, list[str]]:
 
 
 def _plain(name: str) -> str:
-    """A column's name in lower case, without spaces and punctuation; letters of every script count."""
+    """A column's name in lower case, without spaces and punctuation; letters of every script are kept."""
     return re.sub(r"[\W_]", "", name.lower())
 
 
@@ -186,7 +186,7 @@ def _lacks(where: str, what: str, role: str, there: list[str]) -> ReleaseError:
     if any(re.fullmatch(r"[0-9.]+", name) or Path(name).suffix.lower() in PICTURES for name in there):
         return ReleaseError(
             f"{where} has no column for {what}: its first row reads {_list(there)}, which looks like a record.",
-            "Begin the table with a header line, such as path,age.",
+            "Start the table with a header line, such as path,age.",
         )
     return ReleaseError(
         f"{where} has no column for {what}; it has {_list(there)}.",
@@ -208,7 +208,7 @@ def _list(names: list[str]) -> str:
 def _used(
     rows: pl.DataFrame, table: Table, columns: Mapping[str, list[str]], root: Folder
 ) -> tuple[pl.DataFrame, list[str]]:
-    """(rows with what is read: path, age, subject_id, name, gender, dob, photo_year, part, box_x …; notes)."""
+    """(rows with the values read: path, age, subject_id, name, gender, dob, photo_year, part, box_x …; notes)."""
     notes: list[str] = []
     cells = {role: names[0] for role, names in columns.items()}
     if table.unlabelled and "age" in cells:
@@ -241,7 +241,7 @@ def _used(
 
 
 def _paths(rows: pl.DataFrame, template: str | None, names: list[str], root: Folder, notes: list[str]) -> pl.Series:
-    """Paths with `/`, relative to the root where they begin with it; a row without one has the empty path."""
+    """Paths with `/`, made relative to the root if they begin with it; a row without a path gets the empty path."""
     shape = re.sub(FIELD, "{}", template) if template and fields_of(template) else "{}"
     whole = pl.format(shape, *(pl.col(name) for name in names))
     path = whole.str.replace_all("\\", "/", literal=True).str.replace(r"^(?:\./+)+", "")
@@ -250,12 +250,12 @@ def _paths(rows: pl.DataFrame, template: str | None, names: list[str], root: Fol
     paths = rows.select(path=path.fill_null("")).to_series()
     notes += _counted(rows.filter(paths == ""), "row(s) name no picture")
     away = paths.str.contains(r"^(?:/|[A-Za-z]:)|(?:^|/)\.\.(?:/|$)")
-    notes += _counted(rows.filter(away), "path(s) lead out of the root, so nothing is opened there", paths.filter(away))
+    notes += _counted(rows.filter(away), "path(s) lead out of the root and are not opened", paths.filter(away))
     return paths
 
 
 def _claimed(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.Series:
-    """The whole years of the ages in a column. Raises ReleaseError where it holds text and not one age."""
+    """The whole years of the ages in a column. Raises ReleaseError if it has text and not one age."""
     text = _said(rows, column)
     number = text.str.replace(r"^(-?\d+),(\d+)$", "$1.$2").cast(pl.Float64, strict=False)
     ages = number.set(~number.is_between(-(2.0**31), 2.0**31 - 1), None).floor().cast(pl.Int32)
@@ -263,18 +263,18 @@ def _claimed(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.Series:
     decimals = (number != ages).fill_null(False)
     if words.any() and ages.null_count() == len(ages):
         raise ReleaseError(
-            f"'{column}' holds no age in {words.sum():,} row(s): {_places(rows.filter(words), text.filter(words))}; "
+            f"'{column}' has no age in {words.sum():,} row(s): {_places(rows.filter(words), text.filter(words))}; "
             "expected years such as 34.",
             f"{_named_by('age')} names another column.",
         )
-    said = "age(s) are no number, expected years such as 34; they have no age"
+    said = "value(s) are not numbers and give no age; expected years such as 34"
     notes += _counted(rows.filter(words), said, text.filter(words))
-    notes += _counted(rows.filter(decimals), "age(s) have decimals, which are dropped", text.filter(decimals))
+    notes += _counted(rows.filter(decimals), "age(s) have decimals and were rounded down", text.filter(decimals))
     return ages
 
 
 def _by_dates(born: pl.DataFrame, taken: pl.DataFrame) -> pl.Series:
-    """Ages in whole years, by the rule at the top of this file. born, taken: frames of date and year."""
+    """Ages in whole years, by the rule at the top of this file. born, taken: frames with date and year."""
     birth, photo = pl.col("date"), pl.col("photo_date").dt
     before_the_day = photo.month() * 100 + photo.day() < birth.dt.month() * 100 + birth.dt.day()
     less = pl.coalesce(before_the_day, birth.dt.month() >= JULY, pl.lit(False)).cast(pl.Int32)
@@ -283,7 +283,7 @@ def _by_dates(born: pl.DataFrame, taken: pl.DataFrame) -> pl.Series:
 
 
 def _dates(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.DataFrame:
-    """The dates and years of a column, its times of day dropped; a year alone is no date."""
+    """The dates and years of a column, without times of day; a year alone gives no date."""
     text = _said(rows, column).str.extract(r"^([^T\s]+)", 1)
     found = pl.DataFrame({"text": text}).select(
         date=pl.coalesce(pl.col("text").str.to_date(form, strict=False) for form in DATES),
@@ -291,19 +291,19 @@ def _dates(rows: pl.DataFrame, column: str, notes: list[str]) -> pl.DataFrame:
     )
     found = found.with_columns(year=pl.coalesce(pl.col("date").dt.year(), "year"))
     odd = text.is_not_null() & found["year"].is_null()
-    said = f"cell(s) of '{column}' are no date, expected 1984-07-14 or a year"
+    said = f"cell(s) of '{column}' are not dates; expected 1984-07-14 or a year"
     notes += _counted(rows.filter(odd), said, text.filter(odd))
     return found
 
 
 def _said(rows: pl.DataFrame, column: str) -> pl.Series:
-    """The cells of a column, NULL where they say that nothing is known."""
+    """The cells of a column, with words for unknown values as NULL."""
     unknown = pl.col(column).str.to_lowercase().is_in(BLANK)
     return rows.select(pl.when(~unknown).then(pl.col(column))).to_series()
 
 
 def _subjects(rows: pl.DataFrame, cells: Mapping[str, str]) -> pl.Series | None:
-    """The table's own subjects; else name and birth date. Numbers of rows called `id` are no subjects."""
+    """The table's own subjects, else name and birth date. Row numbers in a column `id` are not subjects."""
     if "subject" in cells and not (_plain(cells["subject"]) == "id" and rows[cells["subject"]].is_unique().all()):
         return rows[cells["subject"]]
     if "name" not in cells:
@@ -313,7 +313,7 @@ def _subjects(rows: pl.DataFrame, cells: Mapping[str, str]) -> pl.Series | None:
 
 
 def _genders(rows: pl.DataFrame, table: Table, column: str, notes: list[str]) -> pl.Series:
-    """The words of genders; NULL, with a note, where neither the usual words nor the card's say what a cell means."""
+    """Genders as words; NULL, with a note, if a cell is neither a usual word nor one of the card's."""
     codes = {word: gender for gender, words in WORDS.items() for word in words}
     codes |= {word.lower(): gender for gender in WORDS for word in getattr(table, gender)}
     text = _said(rows, column).str.to_lowercase().str.replace(r"^(\d+)\.0$", "$1")
@@ -321,8 +321,8 @@ def _genders(rows: pl.DataFrame, table: Table, column: str, notes: list[str]) ->
     odd = text.filter(text.is_not_null() & words.is_null())
     if len(odd):
         notes.append(
-            f"{len(odd):,} cell(s) of '{column}' are no gender that is known: {examples(odd.unique().sort(), 5)}; "
-            "`--map male=VALUE` of `agebench add`, or `male` and `female` under [table] in the card, tell them."
+            f"{len(odd):,} cell(s) of '{column}' are not known genders: {examples(odd.unique().sort(), 5)}; "
+            "`--map male=VALUE` of `agebench add`, or `male` and `female` under [table] in the card, define them."
         )
     return words
 
@@ -340,7 +340,7 @@ def _boxes(rows: pl.DataFrame, columns: Mapping[str, list[str]], notes: list[str
         numbers = [rows[name].cast(pl.Float64, strict=False) for name in names]
     whole = pl.select(pl.all_horizontal(number.is_not_null() for number in numbers)).to_series()
     said = rows.select(pl.any_horizontal(pl.col(name).is_not_null() for name in names)).to_series()
-    notes += _counted(rows.filter(said & ~whole), f"row(s) have no box of four numbers in {_list(names)}")
+    notes += _counted(rows.filter(said & ~whole), f"row(s) have no box with four numbers in {_list(names)}")
     x, y, w, h = numbers
     if role == "corners":
         w, h = w - x, h - y
@@ -348,12 +348,12 @@ def _boxes(rows: pl.DataFrame, columns: Mapping[str, list[str]], notes: list[str
 
 
 def _counted(rows: pl.DataFrame, what: str, cells: pl.Series | None = None) -> list[str]:
-    """A note of how many rows are so, with the first few; nothing where there are none."""
+    """A note with the number of such rows and the first few of them; nothing if there are none."""
     return [f"{rows.height:,} {what}: {_places(rows, cells)}."] if rows.height else []
 
 
 def _places(rows: pl.DataFrame, cells: pl.Series | None = None) -> str:
-    """Where the first rows stand, with what their cells say."""
+    """The positions of the first rows, with the content of their cells."""
     shown = []
     for i, (file, row) in enumerate(rows.head(3).select(FILE, ROW).iter_rows()):
         place = f"{file} row {row}" if file is not None else ""
@@ -371,7 +371,8 @@ def _records(dataset: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without_repetitions(records: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """A picture that is listed twice with one age and box counts once; with several ages each is a record."""
+    """A picture that is listed twice with the same age and box counts once; with different ages, each row is a
+    record."""
     same = ["part", "path", "age", "box_x", "box_y", "box_w", "box_h"]
     extra = ~records.select(pl.struct(same).is_first_distinct() | (pl.col("path") == "")).to_series()
     notes = []
@@ -383,7 +384,7 @@ def _without_repetitions(records: pl.DataFrame) -> tuple[pl.DataFrame, list[str]
     several = named.agg(pl.col("age").n_unique()).filter(pl.col("age") > 1)["path"]
     if len(several):
         notes.append(
-            f"{len(several):,} picture(s) have several ages, each a record of its own: {examples(several)}; the checks "
+            f"{len(several):,} picture(s) have several ages, each in its own record: {examples(several)}; the checks "
             "of copies judge them."
         )
     return records, notes

@@ -1,4 +1,4 @@
-"""UTKFace: `[age]_[gender]_[race]_[date].jpg.chip.jpg`, 0 male and 1 female, with the odd names it is known for."""
+"""UTKFace: `[age]_[gender]_[race]_[date].jpg.chip.jpg`, 0 is male and 1 female; some released names are irregular."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from agebench.recipes import Card
 from agebench.remote import Folder
 
 AGE = r"^\s*(\d{1,3})_"
-GENDER = r"^\s*\d{1,3}_([01])_\d_\d"  # only where no field is missing: of `61_1_2017….jpg` nobody knows what the 1 is
+GENDER = r"^\s*\d{1,3}_([01])_\d_\d"  # only if no field is missing: the meaning of the 1 in `61_1_2017….jpg` is unknown
 
 
 def read(card: Card, root: Folder) -> Release:
-    """All pictures below `root`. Age where the name begins with one, gender where the name is whole."""
+    """All pictures below `root`, with an age if the name begins with one, and a gender if the name is complete."""
     listing = list_pictures(root, deep=True) if root.is_dir() else None
     if listing is None or not listing.paths:
         raise not_found(card, root, "pictures named like 26_1_0_20170104165809116.jpg.chip.jpg")
@@ -29,8 +29,8 @@ def read(card: Card, root: Folder) -> Release:
     )
     notes = listing.notes
     if len(odd):
-        notes.append(f"{len(odd)} name(s) give no age: {examples(odd)}.")
+        notes.append(f"{len(odd)} file name(s) contain no age: {examples(odd)}.")
     vague = paths.filter(gender.is_null() & ages.is_not_null())
     if len(vague):
-        notes.append(f"{len(vague)} name(s) lack a field, so their gender is unknown: {examples(vague)}.")
+        notes.append(f"{len(vague)} file name(s) lack a field, so the gender is unknown: {examples(vague)}.")
     return Release(as_records(card.name, {"path": paths, "gender": gender, "age": ages}), {card.name: root}, notes)

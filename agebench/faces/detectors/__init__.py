@@ -1,11 +1,11 @@
-"""Face detectors behind one small protocol: boxes, scores and five landmarks, in pixels of the picture given.
+"""Face detectors behind one small protocol: boxes, scores and five landmarks, in pixels of the given picture.
 
 A detector is a module here, or an entry point of the group `agebench.detectors`, with `choose(model, home)`, which
-gives a `DetectorChoice` or raises Missing, and `load(choice)`, which gives a `Detector`. With `RANK` and
-`available(home)` it takes part in `auto`, the lowest rank first.
+returns a `DetectorChoice` or raises Missing, and `load(choice)`, which returns a `Detector`. If it has `RANK` and
+`available(home)`, `auto` considers it, lowest rank first.
 
-Each has traps of its own (measured; see `detect_faces`): detectors of the SCRFD family miss faces that fill their
-picture, yuface is quadratic in the size, and all of them give up on some odd shapes.
+Each detector has weaknesses (measured; see `detect_faces`): detectors of the SCRFD family miss faces that fill their
+picture, the running time of yuface is quadratic in the picture size, and all of them fail on some unusual shapes.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from agebench.errors import UsageError
 
 TAKES_MODEL = "insightface"  # the detector that `--detector-model` is for
 MIN_SCORE = 0.5
-SURE_SCORE = 0.7  # below it a face is doubtful, and a second detector looks again
-LONG_SIDE = 640  # pixels; larger pictures are reduced to it before detection
-POLICY = 1  # raise when detect_faces changes what it returns: observations of other policies are not reused
-SMALL_FACE = 0.2  # of the picture's short side: a lone face below it may be a detail of a larger, missed one
+SURE_SCORE = 0.7  # faces below this score are doubtful, and a second detector looks again
+LONG_SIDE = 640  # pixels; larger pictures are reduced to this size before detection
+POLICY = 1  # raise it when detect_faces changes its results: observations of other policies are not reused
+SMALL_FACE = 0.2  # of the picture's short side: a single smaller face may be a detail of a larger face that was missed
 
 
 @dataclass(frozen=True)
 class DetectorChoice:
-    """Which detector, in plain data that travels to worker processes and is remembered by the manifest."""
+    """A chosen detector, as plain data that is sent to worker processes and stored in the manifest."""
 
     kind: str  # its name in the registry
     name: str  # as stored with every face, and safe as a folder name
     version: str
     weights: str = ""  # the ONNX file, for insightface
     weights_sha256: str = ""
-    second: DetectorChoice | None = None  # looks again where this one found no face or only a doubtful one
+    second: DetectorChoice | None = None  # looks again if this one found no face or only a doubtful one
 
     @classmethod
     def from_facts(cls, facts: dict[str, Any]) -> DetectorChoice:
-        """The inverse of `dataclasses.asdict`. Raises TypeError for facts of another version."""
+        """The inverse of `dataclasses.asdict`. Raises TypeError for facts from another version."""
         second = facts.get("second")
         return cls(**(facts | {"second": cls.from_facts(second) if second else None}))
 
     def backed_by(self, second: DetectorChoice) -> DetectorChoice:
-        """This detector with a second one behind it (triage)."""
+        """This detector with a second one after it (triage)."""
         return replace(
             self, name=f"{self.name}+{second.name}", version=f"{self.version}+{second.version}", second=second
         )
@@ -65,9 +65,9 @@ class Detector(Protocol):
 def choose_detector(kind: str, model: Path | None = None, home: Path | None = None) -> DetectorChoice:
     """The detector behind `--detector` and `--detector-model`.
 
-    kind: `auto` or a name of the registry. model: an ONNX file, a pack's folder, or a pack's name, for a detector that
-    takes one. home: the folder that holds `.insightface`. Raises Missing (exit 3) where it is not installed or has no
-    weights, UsageError (exit 2) where the two contradict each other or the name is unknown.
+    kind: `auto` or a name in the registry. model: an ONNX file, a pack's folder, or a pack's name, for a detector that
+    needs one. home: the folder that holds `.insightface`. Raises Missing (exit 3) if it is not installed or has no
+    weights, UsageError (exit 2) if the two contradict each other or the name is unknown.
     """
     if kind == "auto":
         kind = TAKES_MODEL if model is not None else registry.first_available("detectors", home) or "mtcnn"
@@ -77,7 +77,7 @@ def choose_detector(kind: str, model: Path | None = None, home: Path | None = No
 
 
 def load_detector(choice: DetectorChoice) -> Detector:
-    """Set up a chosen detector in this process. Raises Missing where its weights are gone or are no detector."""
+    """Set up a chosen detector in this process. Raises Missing if its weights are gone or are not a detector."""
     if choice.second is not None:
         return Triage(load_detector(replace(choice, second=None)), load_detector(choice.second))
     return cast(Detector, registry.find("detectors", choice.kind).load(choice))
@@ -85,7 +85,7 @@ def load_detector(choice: DetectorChoice) -> Detector:
 
 @dataclass(frozen=True)
 class Triage:
-    """Two detectors: the second, dearer one looks only where the first is in doubt."""
+    """Two detectors: the second, slower one looks only if the first is in doubt."""
 
     first: Detector
     second: Detector
@@ -95,12 +95,12 @@ class Triage:
 
 
 def detect_faces(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Faces of one picture, the largest first: (F, 15) as `Detector`, in pixels of `rgb`.
+    """Faces in one picture, the largest first: (F, 15) as `Detector`, in pixels of `rgb`.
 
-    Pictures are reduced to 640 pixels on the long side. Where nothing or only a small face is found, the picture is
-    detected again with a margin of half its size on every side and the results are merged: faces that fill their
-    picture are missed without a margin, small faces with one. Of a `Triage` the second detector does the same where the
-    first found no face that it is sure of, and both results are merged.
+    Pictures are reduced to 640 pixels on the long side. If no face or only a small face is found, detection runs again
+    with a margin of half the picture's size on every side, and the results are merged: faces that fill their picture
+    are missed without a margin, small faces with one. In a `Triage`, the second detector does the same if the first
+    found no face that it is sure of, and both results are merged.
     """
     import cv2
 
@@ -149,7 +149,7 @@ def _detect_with_margin(detector: Detector, rgb: NDArray[np.uint8]) -> NDArray[n
 
 
 def _sound(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Faces with an area and finite numbers: evidence holds no NaN and no square roots of negative areas."""
+    """Faces with a positive area and finite numbers, because evidence must hold no NaN."""
     return faces[np.isfinite(faces).all(axis=1) & (faces[:, 2] > 0) & (faces[:, 3] > 0)]
 
 

@@ -21,12 +21,12 @@ RANK = 10
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it: a pack with a detector lies here."""
+    """Whether `auto` may choose it: there is a pack with a detector on this machine."""
     return importlib.util.find_spec("insightface") is not None and _any_pack(home) is not None
 
 
 def _any_pack(home: Path | None) -> Path | None:
-    """The first pack under ~/.insightface/models that holds a detector (larger packs first by name)."""
+    """The first pack in ~/.insightface/models with a detector (larger packs first, by name)."""
     return next((p for p in weights.packs(home) if _detector_file(p)), None)
 
 
@@ -41,7 +41,7 @@ def choose(model: Path | None, home: Path | None) -> DetectorChoice:
     model = model or _any_pack(home)
     if model is None:
         raise Missing(
-            "No insightface pack lies in ~/.insightface/models.",
+            "There is no insightface pack in ~/.insightface/models.",
             "Put one there (its licence is for non-commercial research), or give `--detector-model FILE.onnx`, "
             "or use `--detector yuface` or `--detector mtcnn`.",
         )
@@ -51,14 +51,14 @@ def choose(model: Path | None, home: Path | None) -> DetectorChoice:
     if path.is_dir():
         file = _detector_file(path)
         if file is None:
-            raise Missing(f"The folder {path} holds no face detector (det_*.onnx or scrfd*.onnx).")
+            raise Missing(f"The folder {path} has no face detector (det_*.onnx or scrfd*.onnx).")
         path = file
     if not path.is_file():
         raise Missing(
             f"There are no detector weights at {model}.",
             "`--detector-model` takes an ONNX file, a pack's folder or name.",
         )
-    _detector(path)  # a file that is no detector is told now, not by every worker
+    _detector(path)  # a file that is not a detector is reported now, not by every worker
     digest = file_hash(path)
     version = importlib.metadata.version("insightface")
     name = f"{path.stem}-{digest[:8]}-{version}-p{POLICY}"

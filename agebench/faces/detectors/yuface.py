@@ -1,4 +1,4 @@
-"""yuface: libfacedetection, whose weights lie in its wheel. Quadratic in the size of the picture."""
+"""yuface: libfacedetection, with its weights in the wheel. Its time is quadratic in the picture size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RANK = 20
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it."""
+    """Whether `auto` may choose it."""
     return importlib.util.find_spec("yuface") is not None
 
 

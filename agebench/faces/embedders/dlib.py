@@ -21,14 +21,14 @@ DLIB_CHIP = 150  # pixels
 DLIB_PADDING = 0.25
 
 
-# dlib names 0.6 for a pair of good pictures; on film stills 2 in 1,000 pairs of strangers are nearer than 0.5 and 8
-# nearer than 0.55.
+# dlib recommends 0.6 for good pictures; on film stills, 2 in 1,000 pairs of strangers are nearer than 0.5, and 8 in
+# 1,000 nearer than 0.55.
 SAME_PERSON = 0.525
 RANK = 20
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it."""
+    """Whether `auto` may choose it."""
     return True
 
 

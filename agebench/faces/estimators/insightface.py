@@ -1,4 +1,4 @@
-"""insightface: the genderage model of a pack in ~/.insightface, for non-commercial research."""
+"""insightface: the genderage model of a pack in ~/.insightface; for non-commercial research."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ RANK = 20
 
 
 def available(home: Path | None) -> bool:
-    """Whether `auto` may take it: a pack with a genderage model lies here."""
+    """Whether `auto` may choose it: there is a pack with a genderage model on this machine."""
     return weights.pack_file("genderage", home) is not None
 
 
 def choose(home: Path | None) -> EstimatorChoice:
     file = weights.pack_file("genderage", home)
     if file is None:
-        raise Missing("No insightface pack with a genderage model lies in ~/.insightface/models.", EXTRA)
-    weights.load_model(file, "genderage")  # a file that is none is told now, not by every worker
+        raise Missing("There is no insightface pack with a genderage model in ~/.insightface/models.", EXTRA)
+    weights.load_model(file, "genderage")  # a file that is not a model is reported now, not by every worker
     version = importlib.metadata.version("insightface")
     return choice_of("insightface", file.stem, file, version, "non-commercial research")
 
