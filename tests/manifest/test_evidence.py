@@ -340,7 +340,7 @@ def test_a_polars_that_hashes_and_prints_otherwise_changes_no_identity(
     def identities() -> list[str]:
         data = TrainingData.from_records([], range(20), drawn)  # type: ignore[arg-type]
         with open_manifest(path) as con:
-            return [curated_fingerprint(con), data.fingerprint(), digest(recipe)]
+            return [curated_fingerprint(con), data.fingerprint, digest(recipe)]
 
     before = identities()
     monkeypatch.setattr(pl.DataFrame, "hash_rows", lambda self, **_: pl.Series([1] * len(self), dtype=pl.UInt64))
