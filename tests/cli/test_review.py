@@ -71,9 +71,7 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     assert (after[waits]["verdict"], after[waits]["age"], after[waits]["decided_by"]) == ("keep", 33, "anna")
     assert after[waits]["claimed_age"] == before[waits]["age"]
     assert (after[gone]["verdict"], after[gone]["reasons"]) == ("keep", "")
-    told(
-        agebench("train", "neighborhood-quick", "--set", "train.steps=2", cwd=workshop), 1, "before its curated records"
-    )
+    told(agebench("train", "neighborhood-quick", "--set", "train.steps=2", cwd=workshop), 1, "is out of date")
     assert "older than the curated rows" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
     assert agebench("balance", "--per-class", 2, cwd=workshop).status == 0
     (workshop / "manifests" / "imdb-wiki.duckdb").unlink()  # built anew, with every answer
