@@ -295,7 +295,7 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
             try:
                 ready.append(choose_estimator("auto"))
             except Missing as error:
-                notes.append(f"{error.message} It does not check claimed ages. {error.next_step}")
+                notes.append(f"{error.message} Claimed ages are not checked by this estimator. {error.next_step}")
         elif name in registry.names("estimators"):
             ready.append(choose_estimator(name))
         else:

@@ -240,7 +240,7 @@ def test_a_recipe_without_pictures_judges_labels_alone(workshop: Path, agebench:
     found = json.loads(done.out)
     assert found["observed"] == 0
     assert set(found["reasons"]) == {"low_face_score", "second_face", "age_out_of_range"}
-    assert any("labels alone" in note for note in found["notes"])
+    assert any("only the labels" in note for note in found["notes"])
     after = json.loads(agebench("status", "--json", cwd=workshop).out)["manifests"]
     assert [m["detector"] for m in before] == [m["detector"] for m in after]  # it stays remembered
 

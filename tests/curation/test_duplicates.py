@@ -128,7 +128,7 @@ def test_an_age_that_most_agree_with_stays_and_an_impossible_one_goes() -> None:
     assert {one["near_age_gap"] for one in unknown.values()} == {None}
 
 
-def test_likeness_does_not_creep_from_picture_to_picture() -> None:
+def test_similarity_is_not_transitive() -> None:
     """A fades into B and B into C: whoever is in a group is like the one that stays."""
     first, last = scene(5).astype(float), scene(6).astype(float)
     steps = [np.round(first + (last - first) * part).astype(np.uint8) for part in np.linspace(0, 1, 25)]

@@ -97,7 +97,7 @@ def test_the_recipe_for_any_dataset_runs_without_an_age_model_and_says_so(
     curated = json.loads(done.out)
     assert curated["records"] == faces + 2
     assert {"wrong_age", "label_disagreement"} <= set(curated["not_run"])
-    assert any("not doubted" in note for note in curated["notes"])
+    assert any("not checked" in note for note in curated["notes"])
     judged_by_any = agebench("curate", "utkface", "--root", drawn.roots["utkface"], "--recipe", "any", "--detector",
                              detector, "--workers", 1, cwd=tmp_path)  # fmt: skip
     assert judged_by_any.status == 0, judged_by_any.err
