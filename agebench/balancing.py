@@ -24,8 +24,8 @@ class BalanceReport:
 
     Attributes:
         manifest: The file that it was made from.
-        facts: The plan's name, settings and seed, and the curated records that it belongs to.
-        classes: One row an age from 0 to 99: age (years), curated (records), drawn (records with copies ≥ 1), copies
+        facts: The plan's name, settings and seed, and the fingerprint of its curated records.
+        classes: One row per age from 0 to 99: age (years), curated (records), drawn (records with copies ≥ 1), copies
             (their sum), most (copies of one record).
         notes: Sentences that the user should see.
     """
@@ -56,15 +56,15 @@ def balance(
 
     Args:
         manifest: A file or a dataset's name (see `Manifest`).
-        per_class: Pictures that every age class should have in an epoch, 1 to 10,000,000.
-        thin_ages: Ages (years, inclusive) whose classes are thinned at random where they have more.
+        per_class: Pictures per age class in an epoch, 1 to 10,000,000.
+        thin_ages: Ages (years, inclusive) whose classes are thinned at random if they have more.
         plan: Its name, `per-class-N` by default.
         seed: Seed of the draw.
         dry_run: Store nothing.
 
     Raises:
         UsageError: Numbers are out of range.
-        NothingCurated: No curated record has an age from 0 to 99, or curation was not finished.
+        NothingCurated: No curated record has an age from 0 to 99, or curation is not finished.
         ManifestNotFound: There is no such manifest.
         ManifestBusy: Another process holds it.
     """
@@ -81,7 +81,7 @@ def balance(
         if rows.is_empty():
             raise NothingCurated(
                 f"{manifest} has no curated record of an age from 0 to 99 (recipe {get_meta(con, 'recipe')}).",
-                "`agebench curate` prints which check took how many; a milder recipe is named with `--recipe`.",
+                "`agebench curate` prints how many each check took; choose a less strict recipe with `--recipe`.",
             )
         facts = PlanFacts(plan or f"per-class-{per_class}", per_class, thin_ages, seed, now(), curated_fingerprint(con))
         if not dry_run:
@@ -115,8 +115,8 @@ def _notes(classes: pl.DataFrame, left_out: int) -> list[str]:
         ages = _ranges(repeated["age"].to_list())
         most = int(repeated["most"].to_numpy().max())
         notes.append(
-            f"Over {MANY_COPIES} copies of a record at {ages} (up to {most}): a network learns such faces by heart; "
-            "a smaller --per-class spreads less thin."
+            f"Over {MANY_COPIES} copies of a record at {ages} (up to {most}): a network memorises such faces; "
+            "a smaller --per-class makes fewer copies."
         )
     if left_out:
         notes.append(f"{left_out:,} curated records claim an age outside 0-99 and are not drawn.")

@@ -49,7 +49,7 @@ def crossfit(
     """Out-of-fold estimates of every record of `data`, in its order (`SCHEMA`).
 
     estimate: the expected age in years. spread: its standard deviation in years. probabilities: of the ages 0 to 99,
-    the mean of the picture and its mirror image. log_probability: of the claimed age. fold: the one with the record.
+    the mean of the picture and its mirror image. log_probability: of the claimed age. fold: the record's own.
     Records with no copies are not trained on, but estimated.
 
     folder: keeps finished folds and the checkpoint of the current one, so the same call continues where an interrupted

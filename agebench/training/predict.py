@@ -147,7 +147,7 @@ def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAg
             continue
         try:
             found = detect_faces(detect, picture.rgb)
-        except Exception:  # noqa: BLE001 - detectors raise types of their own; it is the picture's fault
+        except Exception:  # noqa: BLE001 - detectors raise their own types; it counts as no face
             found = np.zeros((0, 15), dtype=np.float32)
         for number, face in enumerate(found):
             crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))

@@ -174,7 +174,7 @@ def load_run(path: Path) -> Run:
 
     Raises:
         Missing: There is no such folder.
-        RunError: The run is unfinished, its card or recipe is damaged or changed, or its weights do not fit the network.
+        RunError: The run is unfinished, its card or recipe is damaged or changed, or its weights do not fit.
     """
     if not path.is_dir():
         raise Missing(f"There is no run in {path}.", "`agebench status` lists the runs; `agebench train` makes one.")

@@ -156,7 +156,7 @@ def test_weights_that_were_altered_later_are_refused(copied):
     save_file(weights, copied / "weights.safetensors")
     run = load_run(copied)
     assert changed_files(run) == ["weights.safetensors"]
-    with pytest.raises(RunError, match="not what the run committed"):
+    with pytest.raises(RunError, match="was changed after the run"):
         load_network(run)
 
 
