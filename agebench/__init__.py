@@ -1,7 +1,7 @@
 """agebench: curate noisy face-age releases, train age estimators, and report errors that can be traced.
 
-The functions here are the product, and the command line is their thin client. They take what their commands take,
-return values, and raise the errors of `agebench.errors`; they never print. What is not in `__all__` is private.
+The command line is a thin client of the functions here. They take the same options as the commands, return values,
+and raise the errors of `agebench.errors`; they never print. Everything outside `__all__` is private.
 
     >>> import agebench
     >>> agebench.curate("imdb-wiki")                      # doctest: +SKIP
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Where each public name is; nothing is imported before it is used.
+# The module of each public name; nothing is imported before it is used.
 _PLACES = {
     "curate": "agebench.workflows.curate",
     "CurateReport": "agebench.workflows.curate",

@@ -1,6 +1,6 @@
-"""Every error that a user can meet: one sentence of what and where, one of what to do next, and an exit status.
+"""Every error that a user can meet: what is wrong and where, what to do next, and an exit status.
 
-A record's own fault (a broken picture) is data and never raised; these are faults of a whole run.
+A fault of one record (a broken picture) is data and never raised; these errors stop a whole command.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ class AgebenchError(Exception):
 
 
 class ReleaseError(AgebenchError, ValueError):
-    """The release is there but cannot be read: a cut-off or foreign `.mat`, a folder of something else."""
+    """The release exists but cannot be read: a truncated or unknown `.mat`, a folder of something else."""
 
 
 class ReleaseNotFound(AgebenchError, FileNotFoundError):
-    """No release where one was looked for."""
+    """There is no release in the given place."""
 
     exit_status = 3
 
 
 class ManifestError(AgebenchError, ValueError):
-    """The file is no manifest, is of another dataset, or has a newer schema."""
+    """The file is not a manifest, is of another dataset, or has a newer schema."""
 
 
 class ManifestNotFound(AgebenchError, FileNotFoundError):
-    """No manifest where one was looked for."""
+    """There is no manifest in the given place."""
 
     exit_status = 3
 
 
 class ManifestBusy(AgebenchError, TimeoutError):
-    """Another process holds the manifest."""
+    """Another process is using the manifest."""
 
 
 class RecipeError(AgebenchError, ValueError):
@@ -57,13 +57,13 @@ class RecipeError(AgebenchError, ValueError):
 
 
 class UsageError(AgebenchError, ValueError):
-    """The command line asks for something that cannot be: an unknown name, candidates that must be chosen from."""
+    """Invalid arguments: an unknown or ambiguous name, a value out of range, a contradiction."""
 
     exit_status = 2
 
 
 class Missing(AgebenchError, FileNotFoundError):
-    """Something that the work needs is not here: a detector, weights, a run, an extra."""
+    """Something required is not available: a detector, weights, a run, an extra."""
 
     exit_status = 3
 
@@ -73,11 +73,11 @@ class RunError(AgebenchError, ValueError):
 
 
 class StalePlan(AgebenchError, ValueError):
-    """The balance plan was made from curated rows that have changed since."""
+    """The curated rows have changed since the balance plan was made."""
 
 
 class NothingCurated(AgebenchError, ValueError):
-    """The work needs curated records and there are none."""
+    """There are no curated records to work on."""
 
 
 class StorageError(AgebenchError, OSError):
@@ -89,15 +89,15 @@ class DecisionError(AgebenchError, ValueError):
 
 
 class FetchError(AgebenchError, ConnectionError):
-    """A file cannot be downloaded, or is not what its card says."""
+    """A file cannot be downloaded, or does not match its card."""
 
 
 class RemoteError(AgebenchError, RuntimeError):
-    """The store behind a URL does not answer. No OSError: those of single files are data."""
+    """The store behind a URL does not answer. Not an OSError: OSErrors of single files are data."""
 
 
 class ArchiveError(AgebenchError, ValueError):
-    """An archive is damaged, or holds what must not be unpacked: paths that lead elsewhere, links, too much."""
+    """An archive is damaged or unsafe to unpack: paths that lead outside, links, or too much data."""
 
 
 class WorkersFailed(AgebenchError, RuntimeError):
@@ -111,7 +111,7 @@ class Interrupted(AgebenchError, KeyboardInterrupt):
 
 
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
-    """Names near to `word`, as the tail of a sentence: `did you mean 'fg-net'?`, or all of them where none is near."""
+    """The names most similar to `word`, as a sentence: `Did you mean 'fg-net'?`, or all names if none is similar."""
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), names, n=n, cutoff=0.5)
     if close:

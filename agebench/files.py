@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read only where they are regular files of a sensible size."""
+"""Files that are written atomically, and read only if they are regular files of a sensible size."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def write_whole(
 ) -> None:
     """Write beside `path`, flush to disk, and rename: a crash or a full disk never leaves half a file.
 
-    Missing folders are made. next_step: what to do where that fails. Raises StorageError.
+    Missing folders are made. next_step: what the user should do if that fails. Raises StorageError.
     """
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")  # several processes may write one name
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")  # several processes may write the same name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
@@ -54,7 +54,7 @@ def read_file(path: Path, largest: int = LABELS) -> bytes:
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BufferedReader]:
-    """A regular file, open to be read. Raises OSError as `read_file`."""
+    """A regular file, open for reading. Raises OSError as `read_file` does."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             must_be_regular(file.fileno())
@@ -65,7 +65,7 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
 
 
 def must_be_regular(handle: int, largest: int | None = None) -> None:
-    """Raises OSError where an open file is a pipe, a device or the like, or has more than `largest` bytes."""
+    """Raises OSError if an open file is a pipe, a device or the like, or has more than `largest` bytes."""
     facts = os.fstat(handle)
     if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file but a pipe, a device or the like")
@@ -74,7 +74,7 @@ def must_be_regular(handle: int, largest: int | None = None) -> None:
 
 
 def must_fit(size: int, largest: int) -> None:
-    """Raises OSError where a size is more than `largest` bytes."""
+    """Raises OSError if a size is more than `largest` bytes."""
     if size > largest:
         raise OSError(errno.EFBIG, f"it is larger than {largest >> 20:,} MiB, the most that agebench reads")
 

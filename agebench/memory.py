@@ -1,4 +1,4 @@
-"""Freed memory that stays with its process."""
+"""Makes the process keep freed memory for reuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LARGE = 32 * 2**20  # bytes: larger blocks still come from the kernel one by one
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's malloc to reuse what a network's layers or a picture leave behind, rather than give it back.
+    """Tell glibc's malloc to reuse the memory freed by a network's layers or a picture, instead of returning it.
 
-    Else every picture fetches its memory from the kernel anew, page by page: a quarter of the time of detecting in
-    small pictures, a twenty-fifth in large ones, a seventh of a training step (two cores, 2026-11-28). Does nothing
-    where the C library is another one.
+    Otherwise every picture gets its memory from the kernel again, page by page: a quarter of the detection time on
+    small pictures, a twenty-fifth on large ones, a seventh of a training step (two cores, 2026-11-28). Does nothing
+    with another C library.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

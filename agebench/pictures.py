@@ -1,6 +1,6 @@
-"""Opening pictures that strangers named: never outside the release, never a bomb, one read and one decode.
+"""Opening pictures from untrusted releases: never outside the release, no decompression bombs, one read and decode.
 
-What is wrong with a file is returned as one of `FAULTS`, because a record's fault is data and stops nothing.
+A fault of a file is returned as one of `FAULTS`: it is data about the record and stops nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FAULTS = {
     "no_permission": "it may not be read",
     "empty": "it holds no bytes",
     "file_too_large": "it holds more than 256 MiB; it was not read",
-    "not_a_picture": "its bytes are no picture of a known format",
+    "not_a_picture": "its bytes are not a picture in a known format",
     "absurd_dimensions": "its header claims more than 100 megapixels or a side over 30,000; it was not decoded",
-    "truncated": "its data end early or are damaged",
+    "truncated": "its data is truncated or damaged",
     "crashed": "decoding it ended the worker process",
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -61,7 +61,7 @@ class Locator:
                 return None, "outside_release"
             return (None, "missing") if {"", "."} & set(path.split("/")) else (folder / path, None)
         root = self._roots.get(part) or self._roots.setdefault(part, os.path.realpath(folder))
-        file = os.path.join(root, path)  # noqa: PTH118 - half a million times, pathlib is slow
+        file = os.path.join(root, path)  # noqa: PTH118 - pathlib is slow for half a million files
         parent = os.path.dirname(file)  # noqa: PTH120
         real = self._parents.get(parent)
         if real is None:
@@ -104,7 +104,7 @@ class Locator:
         return entry.bytes, entry.mtime, _fault_of_size(entry.bytes)
 
     def _list(self, folder: Remote) -> dict[str, Entry]:
-        """What lies in a folder, listed once: a request a file would take days. Behind a link nothing is looked for."""
+        """The entries of a folder, listed once: a request per file would take days. Links are not followed."""
         if folder not in self._listings:
             above = self._list(folder.parent).get(folder.name) if folder.path else Entry("folder", None, None)
             self._listings[folder] = folder.entries() if above is not None and above.kind == "folder" else {}
@@ -129,9 +129,9 @@ class Picture:
 
 
 def read_bytes(file: str | Remote) -> tuple[bytes, str | None]:
-    """The bytes of a file found by `Locator`, and a fault where they cannot be had.
+    """(bytes, None) of a file found by `Locator`, or (b"", fault).
 
-    Raises RemoteError where the store of a URL does not answer: that is no picture's fault.
+    Raises RemoteError if the store of a URL does not answer, which is not a fault of the picture.
     """
     try:
         if isinstance(file, Remote):
@@ -149,10 +149,10 @@ def read_bytes(file: str | Remote) -> tuple[bytes, str | None]:
 
 
 def decode(data: bytes, *, at_least: int | None = None, sha256: str | None = None) -> tuple[Picture | None, str | None]:
-    """(picture, None), or (None, fault) for bytes that are no whole picture.
+    """(picture, None), or (None, fault) for bytes that are not a complete picture.
 
     `at_least`: the long side, in pixels, that the caller needs; a larger JPEG is decoded at a half, quarter or
-    eighth of its size where that keeps so many. The orientation in the picture's EXIF data is applied.
+    eighth of its size if that is enough. The orientation in the picture's EXIF data is applied.
     """
     if not data:
         return None, "empty"

@@ -1,4 +1,4 @@
-"""Batches of work over worker processes, with one thread each; a worker that dies costs one item, not the run."""
+"""Batches of work in single-threaded worker processes; a worker that dies costs one item, not the run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 END_SECONDS = 2.0
-WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) lets waits go on: look up now and then
+WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) does not end waits: wake up now and then
 _starting = threading.Lock()
 
 
 class Crashed(Generic[Item]):
-    """Stands for the result of an item whose work ended its worker process."""
+    """Replaces the result of an item whose work killed its worker process."""
 
     def __init__(self, item: Item) -> None:
         self.item = item
@@ -43,9 +43,9 @@ def run_batches(
     """Yield `work(batch)` for every batch, in the order in which they finish.
 
     `work` and `setup` are module-level functions; `setup(*setup_args)` runs once in every worker. OpenMP and the like
-    get one thread a worker: with their defaults two workers run over ten times slower. Not more than three batches a
-    worker are under way, so memory does not grow with their number. Where a worker dies, its batches are done again
-    one item at a time in a process of their own, and an item that ends that one too yields `Crashed(item)`.
+    get one thread per worker: with their defaults two workers run over ten times slower. At most three batches per
+    worker are in progress, so memory does not grow with the number of batches. If a worker dies, unfinished batches
+    run again one item at a time in a separate process, and an item that kills that one too yields `Crashed(item)`.
     """
     waiting = iter(batches)
     pool = _pool(workers, setup, setup_args)
@@ -56,7 +56,7 @@ def run_batches(
             while not unsent and len(under_way) < 3 * workers and (batch := next(waiting, None)) is not None:
                 try:
                     under_way[_submit(pool, work, batch)] = batch
-                except BrokenProcessPool:  # a worker died since we last looked
+                except BrokenProcessPool:  # a worker has died since the last check
                     unsent.append(batch)
             if not under_way and not unsent:
                 return
@@ -78,9 +78,9 @@ def run_batches(
 
 
 class Worker(Generic[Item, Result]):
-    """One worker process for batches that come now and then, with the isolation of `run_batches`.
+    """One worker process for occasional batches, with the isolation of `run_batches`.
 
-    Raises WorkersFailed where it cannot be started.
+    Raises WorkersFailed if it cannot be started.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Worker(Generic[Item, Result]):
         _check_that_it_starts(self.pool)
 
     def __call__(self, batch: Sequence[Item]) -> list[Result | Crashed[Item]]:
-        """[work(batch)]; where that ended the process, the results of its items one by one."""
+        """[work(batch)]; if that killed the process, the results of its items one by one."""
         try:
             return [_finished(_submit(self.pool, self.work, batch))]
         except BrokenProcessPool:
@@ -128,14 +128,14 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any
 
 
 def _undisturbed(call: Callable[[], Result]) -> Result:
-    """`call()`, which may start a process, in a thread of its own: Ctrl-C ends what the main thread does, never that.
+    """Run `call()`, which may start a process, in a thread of its own, so that Ctrl-C cannot interrupt it.
 
-    A process that is started inherits that Ctrl-C is held back, and one thread for every library: what a worker imports
-    before `_begin` reads its limit too.
+    A started process inherits the blocked Ctrl-C and the limit of one thread per library, which also applies to what a
+    worker imports before `_begin`.
 
-    Holding the signal back in the main thread would not do: another, of numpy say, takes it, and Python raises it in
-    the main one: a worker that has been started would never be told its work. The thread ends with the call: Python's
-    exit would wait for ever for one that stays, where Ctrl-C came amid its start and nobody knows it.
+    Blocking the signal in the main thread is not enough: another thread (numpy's, say) receives it, Python raises it in
+    the main thread, and a started worker would never get its work. The thread ends with the call: Python's exit would
+    wait forever for a permanent one if Ctrl-C interrupted its start and nothing refers to it.
     """
     called: Future[Result] = Future()
 
@@ -170,8 +170,8 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the main module from a process that is started: it would run a script anew that has no
-    `if __name__ == "__main__"`, and ours needs nothing of it."""
+    """Hide the main module from a started process: it would run a script without `if __name__ == "__main__"` again,
+    and the workers need nothing from it."""
     main = sys.modules["__main__"]
     before: dict[str, object] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).pop("__file__", None)
@@ -189,8 +189,8 @@ def _finished(future: Future[Result]) -> Result:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """End a pool at once: whoever stops a run does not wait for batches that nobody will read."""
-    with _starting:  # a worker that is being started comes first, and none after
+    """End a pool at once, without waiting for batches that nobody will read."""
+    with _starting:  # lets a worker finish starting, and none start afterwards
         workers = list((getattr(pool, "_processes", None) or {}).values())  # from Python 3.14 on: terminate_workers
         manager: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
         pool.shutdown(wait=False, cancel_futures=True)
@@ -201,13 +201,13 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
-    """Items must not be blamed where no worker process gets as far as doing work."""
+    """Raises WorkersFailed if no worker can start, which must not count as a crash of an item."""
     try:
         _finished(_submit(pool, len, ()))
     except BrokenProcessPool as error:
         raise WorkersFailed(
             "The worker processes end while they start (out of memory, or a library that cannot be loaded).",
-            "`agebench doctor` looks for what is broken; `--workers 1` needs the least memory.",
+            "`agebench doctor` checks the installation; `--workers 1` needs the least memory.",
         ) from error
 
 
@@ -219,7 +219,7 @@ def _pool(workers: int, setup: Callable[..., None] | None, setup_args: tuple[Any
 
 
 def _begin(setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> None:
-    """First thing in a worker: one thread for every library, and Ctrl-C is the parent's business."""
+    """Initialise a worker: one thread per library, and Ctrl-C is left to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in THREAD_LIMITS:
@@ -234,7 +234,7 @@ def _begin(setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> No
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed leaves no worker behind."""
+    """End this worker when its parent is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

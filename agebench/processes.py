@@ -1,4 +1,4 @@
-"""Processes of this machine, named so that a later process with the same number is not taken for them."""
+"""Names for processes on this machine that a later process with the same number does not share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def this_process() -> str:
-    """A name for this process, to be kept in a file: its number and when it started."""
+    """A name for this process, to store in a file: its number and its start time."""
     return f"{os.getpid()} {_started(os.getpid())}".strip()
 
 
 def running(name: str) -> int | None:
-    """The number of the process that `this_process` named, while it runs; None where it has ended, even if another
-    process has its number now. Where the system does not say when a process started, the number alone decides."""
+    """The number of the process that `this_process` named, while it runs; None if it has ended, even if another process
+    has its number now. If the system does not tell start times, only the number is compared."""
     number, _, started = name.partition(" ")
     try:
         process = int(number)
@@ -28,7 +28,7 @@ def running(name: str) -> int | None:
 
 
 def _started(process: int) -> str:
-    """When a process started, in clock ticks since this boot of Linux, and which boot it was; empty elsewhere."""
+    """A process's start, in clock ticks since boot, and the boot's id; empty on systems other than Linux."""
     with suppress(OSError, IndexError):
         # the command's name, in parentheses, may hold blanks and parentheses itself; the start is the 22nd field
         fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()

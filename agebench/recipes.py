@@ -1,4 +1,4 @@
-"""Cards and recipes as typed data: read from TOML, checked whole, every mistake reported at once.
+"""Cards and recipes as typed data: read from TOML and validated, with every mistake reported at once.
 
 A card describes a dataset, a curation recipe a pipeline, a model recipe a network and its training.
 """
@@ -31,7 +31,7 @@ def known(kind: str, name: str, *more: str) -> str:
     """The name, if the registry has it or it is one of `more`. Raises ValueError with the nearest names."""
     names = [*registry.names(kind), *more]
     if name not in names:
-        raise ValueError(f"no {registry.KINDS[kind].what} is called so. {nearest(name, names)}")
+        raise ValueError(f"there is no {registry.KINDS[kind].what} of this name. {nearest(name, names)}")
     return name
 
 
@@ -44,10 +44,10 @@ CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Expected(Strict):
-    """What the release should hold. Fingerprints are of `manifest.fingerprints`."""
+    """What the release should contain. For fingerprints see `manifest.fingerprints`."""
 
     records: int
-    records_stated: int | None = None  # where the authors' own number differs from the files in circulation
+    records_stated: int | None = None  # if the authors' number differs from the files in circulation
     subjects: int | None = None
     ages: tuple[int, int] | None = None
     parts: dict[str, int] = {}
@@ -59,19 +59,19 @@ class Protocol(Strict):
     """Which records a test set is measured on, and the column of its table."""
 
     column: str
-    records: int | None = None  # a subset of so many, drawn by hash(seed, part, path), subjects in turn
+    records: int | None = None  # size of a subset, drawn by hash(seed, part, path), subjects in turn
     seed: int = 0
     ages: tuple[int, int] | None = None
 
 
 class Download(Strict):
-    """One file at the authors' site. Sizes and hashes stand here only where their authors publish them."""
+    """One file on the authors' site. Exact sizes and hashes are given only if the authors publish them."""
 
-    part: Name | None = None  # as records name it; None: the release has no parts
+    part: Name | None = None  # as in the records; None: the release has no parts
     url: Annotated[str, Field(pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/])")]
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     bytes: Annotated[int, Field(gt=0)] | None = None
-    about_bytes: Annotated[int, Field(gt=0)] | None = None  # the size in words, where the exact one is not published
+    about_bytes: Annotated[int, Field(gt=0)] | None = None  # the approximate size, if the exact one is not published
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     unpack: bool = True
@@ -90,7 +90,7 @@ def fields_of(template: str) -> list[str]:
 
 
 class Columns(Strict):
-    """Which column of a table says what, where it has none of the usual names (`datasets.layouts.table.USUAL`).
+    """The columns of a table that do not have a usual name (`datasets.layouts.table.USUAL`).
 
     path: the picture, relative to the root: a column, or a template of columns such as `{split}/{file_name}.jpg`.
     born, taken: dates or years, for tables without ages. split: becomes the record's part. box: x, y, width, height of
@@ -111,7 +111,7 @@ class Columns(Strict):
     @model_validator(mode="after")
     def one_box_of_four_numbers(self) -> Columns:
         if self.box and self.corners:
-            raise ValueError("`box` and `corners` say the same in two ways: give one")
+            raise ValueError("`box` and `corners` say the same thing: give only one")
         if len(self.box or self.corners) not in (0, 1, 4):
             raise ValueError("a box is in four columns, or in one that holds four numbers")
         return self
@@ -121,9 +121,9 @@ class Table(Strict):
     """Labels of a release of the layout `table`: in a file, or in the names of the pictures.
 
     file: CSV, JSON Lines or Parquet, relative to the root or to the working directory; `gt_{split}.csv` takes every
-    file of the root that is called so, and `split` becomes a column. pattern: how pictures are named, such as
+    matching file of the root, and `split` becomes a column. pattern: how pictures are named, such as
     `{age}_{gender}_{rest}.jpg` or `{age}/{gender}/{rest}.jpg`: every name in braces becomes a column. male, female:
-    what the table says for them beside the usual words. unlabelled: ages that mean that a row has no label.
+    the table's values for them, besides the usual words. unlabelled: ages that mean that a row has no label.
     """
 
     file: str | None = None
@@ -136,19 +136,21 @@ class Table(Strict):
     @model_validator(mode="after")
     def labels_are_in_one_place(self) -> Table:
         if (self.file is None) == (self.pattern is None):
-            raise ValueError("a table has either `file` or `pattern`, not both and not neither")
+            raise ValueError("a table needs exactly one of `file` and `pattern`")
         names = fields_of(self.pattern if self.pattern is not None else self.file or "")
         if self.pattern is not None and not names:
-            raise ValueError(f"`pattern` '{self.pattern}' names nothing in braces, such as {{age}}_{{rest}}.jpg")
+            raise ValueError(f"`pattern` '{self.pattern}' has no name in braces, as in {{age}}_{{rest}}.jpg")
         if "" in names or len(set(names)) < len(names):
-            raise ValueError("every name in braces is a word of its own, such as {age}_{rest}.jpg")
+            raise ValueError("every name in braces must be unique and not empty, as in {age}_{rest}.jpg")
         if odd := [name for name in names if not name.isidentifier()]:
-            raise ValueError(f"'{{{odd[0]}}}' is no word; a name in braces begins with a letter, such as {{age}}")
+            raise ValueError(
+                f"'{{{odd[0]}}}' is not a valid name; a name in braces begins with a letter, as in {{age}}"
+            )
         return self
 
 
 class Card(Strict):
-    """One dataset: what it is, where it is to be had, how it is laid out, what to expect of it."""
+    """One dataset: what it is, where to get it, its layout, and its expected contents."""
 
     name: Name
     title: str
@@ -157,11 +159,11 @@ class Card(Strict):
     root: str
     recipe: Name
     age_rule: str
-    files: str  # the layout in words, for people whose folder is not recognised
+    files: str  # the layout in words, shown if a folder is not recognised
     source: str
     licence: str
     citation: str
-    by_hand: str | None = None  # how people get a release that no program can download: asking, a browser
+    by_hand: str | None = None  # how to get a release that cannot be downloaded automatically: on request, in a browser
     download: list[Download] = []
     table: Table | None = None
     expected: Expected
@@ -175,7 +177,7 @@ class Card(Strict):
         return self
 
     @model_validator(mode="after")
-    def tables_are_told(self) -> Card:
+    def table_layout_has_a_table(self) -> Card:
         if (self.layout == "table") != (self.table is not None):
             raise ValueError('layout = "table" and a [table] table go together')
         return self
@@ -190,12 +192,12 @@ class Card(Strict):
 # --- curation recipes ------------------------------------------------------------------------------------------
 
 
-# Reasons that stand beside those of checks.
+# Reasons besides those of checks.
 DECISIONS = ("decision", "reviewers_disagree", "picture_changed", "claim_changed", "answer_does_not_fit")
 
 
 class Check(Strict):
-    """One rule: an SQL predicate over `evidence` with the verdict it gives and the reason in words."""
+    """One rule: an SQL predicate over `evidence`, its verdict, and the reason in words."""
 
     name: CheckName
     reject: str | None = None
@@ -206,13 +208,13 @@ class Check(Strict):
     @model_validator(mode="after")
     def its_name_is_its_own(self) -> Check:
         if self.name in DECISIONS:
-            raise ValueError(f"the name '{self.name}' is kept for people's decisions")
+            raise ValueError(f"the name '{self.name}' is reserved for people's decisions")
         return self
 
     @model_validator(mode="after")
     def one_verdict(self) -> Check:
         if (self.reject is None) == (self.review is None):
-            raise ValueError("a check has either `reject` or `review`, not both and not neither")
+            raise ValueError("a check needs exactly one of `reject` and `review`")
         return self
 
     @property
@@ -225,12 +227,12 @@ class Check(Strict):
 
 
 class Observe(Strict):
-    """What a curation recipe asks for beside hashes, quality and faces.
+    """What a curation recipe observes besides hashes, quality and faces.
 
-    estimators: `ready` (a ready age model where one is installed), the name of one in the registry (that one),
-    `cross-fit` (networks trained on this very release, each estimating what it was not trained on), or a finished run.
-    identities: `auto` or an embedder of the registry, whose embeddings tell which face is the subject's.
-    second_detector: looks again where the first found no face or only doubtful ones.
+    estimators: `ready` (a pretrained age model, if one is installed), the name of one in the registry, `cross-fit`
+    (networks trained on this release, each estimating the records held out from it), or a finished run.
+    identities: `auto` or an embedder in the registry, whose embeddings show which face is the subject's.
+    second_detector: is run if the first found no face or only doubtful ones.
     """
 
     estimators: list[str] = []
@@ -261,8 +263,8 @@ class CurationRecipe(Strict):
 
 
 class Named(BaseModel):
-    """A thing of the registry and its settings: the other keys of the table, which the thing itself checks (see
-    `training.resolve`), for that loads torch."""
+    """A name in the registry and its settings: the other keys of the table. `training.resolve` checks them, as that
+    loads torch."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -293,7 +295,7 @@ class Loss(Named):
 
 
 class Augment(Strict):
-    """Random changes of the training pictures; fractions of the size or of the value range."""
+    """Random augmentation of the training pictures; fractions of the size or of the value range."""
 
     flip: bool = True
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -316,7 +318,7 @@ class Training(Strict):
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     warmup: Annotated[int, Field(ge=0)] = 0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average; 0 is off
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the groups
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the records
     validate_every: Annotated[int, Field(ge=1)] = 1000
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -361,9 +363,9 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
 
 
 def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check], list[str]]:
-    """(recipe, its checks, mistakes): where there are mistakes no recipe, but the checks that are whole by themselves.
+    """(recipe, its checks, mistakes). If there are mistakes, the recipe is None and only the valid checks are given.
 
-    Raises RecipeError where the file is no TOML.
+    Raises RecipeError if the file is not TOML.
     """
     data = _toml(path)
     recipe, mistakes = _validated(path, data, CurationRecipe)
@@ -385,8 +387,8 @@ def digest(recipe: Strict) -> str:
 def read_model_recipe(
     path: Path, changes: dict[str, Any] | None = None
 ) -> tuple[ModelRecipe | None, dict[str, Any], list[str]]:
-    """(recipe, its keys and values, mistakes): where there are mistakes no recipe. Raises RecipeError where the file is
-    no TOML, or a change names a key inside of something that is no table."""
+    """(recipe, its keys and values, mistakes); the recipe is None if there are mistakes. Raises RecipeError if the file
+    is not TOML, or a change names a key inside something that is not a table."""
     data = _changed(path, changes)
     recipe, mistakes = _validated(path, data, ModelRecipe)
     return recipe, data, mistakes
@@ -396,7 +398,7 @@ def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T
     recipe, mistakes = _validated(path, _changed(path, changes), kind)
     if recipe is None:
         if changes:
-            _load(path, kind)  # raises where the file itself is at fault
+            _load(path, kind)  # raises if the file itself has mistakes
             raise wrong_changes(path, mistakes)
         raise mistaken(path, mistakes)
     return recipe
@@ -411,32 +413,32 @@ def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
         for table in tables:
             place = place.setdefault(table, {})
             if not isinstance(place, dict):
-                raise RecipeError(f"`--set {key}`: '{table}' is no table of {path.name}.")
+                raise RecipeError(f"`--set {key}`: '{table}' is not a table of {path.name}.")
         place[last] = value
     return data
 
 
 def mistaken(path: Path, mistakes: list[str]) -> RecipeError:
-    """The error that lists what is wrong with a file."""
+    """The error that lists a file's mistakes."""
     return RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n")
 
 
 def wrong_changes(path: Path, mistakes: list[str]) -> RecipeError:
-    """The error that lists what is wrong with changes to a file that has no mistake itself."""
+    """The error that lists mistakes in `--set` changes to a valid file."""
     return RecipeError(
         f"`--set` does not fit {path.stem}:\n  " + "\n  ".join(mistakes) + "\n",
-        f"`agebench show {path.stem}` prints the keys that it has.",
+        f"`agebench show {path.stem}` prints its keys.",
     )
 
 
 def read_declaration(path: Path) -> str:
-    """The text of a card or recipe. Raises RecipeError where it is no text file of at most 1 MiB."""
+    """The text of a card or recipe. Raises RecipeError if it is not a text file of at most 1 MiB."""
     try:
         return read_file(path, DECLARATION).decode()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise RecipeError(
-            f"{path} cannot be read: {why or error}.", "Mend the file, or `agebench cp` a fresh copy."
+            f"{path} cannot be read: {why or error}.", "Fix the file, or `agebench cp` a fresh copy."
         ) from error
 
 
@@ -445,7 +447,7 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_declaration(path))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(
-            f"{path} is not valid TOML: {error}.", "Mend the file, or `agebench cp` a fresh copy."
+            f"{path} is not valid TOML: {error}.", "Fix the file, or `agebench cp` a fresh copy."
         ) from error
 
 
@@ -463,7 +465,7 @@ def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | Non
 
 
 def _unknown_settings(data: dict[str, Any]) -> list[str]:
-    """The keys that the network and the loss of a model recipe do not take, as far as their sources tell."""
+    """Keys that the network and loss of a model recipe do not take, as far as their source code shows."""
     mistakes = []
     for table, kind, default in (("network", "networks", "residual"), ("loss", "losses", "")):
         given = data.get(table)
@@ -488,7 +490,7 @@ def mistake_of(item: Any, kind: type[BaseModel], data: dict[str, Any]) -> str:
 
 
 def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
-    """A key as people find it: entries of a list by their names, else by their number from 1."""
+    """A key as users see it: entries of a list by name, or by number from 1."""
     words: list[str] = []
     value: Any = data
     for part in loc:

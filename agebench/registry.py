@@ -1,8 +1,8 @@
-"""What people add, found by name: a module in the folder of its kind, or an entry point of another package.
+"""Extensions, found by name: a module in the folder of its kind, or an entry point of another package.
 
-A module has the name that recipes and the command line use, with `_` for `-`. Another package declares the same in its
-`pyproject.toml`, as in `[project.entry-points."agebench.losses"]` and `focal = "my_package:focal_loss"`; of equal names
-ours counts. Listing names imports nothing.
+A module has the name that recipes and the command line use, with `_` for `-`. Another package declares an entry point
+in its `pyproject.toml`: `focal = "my_package:focal_loss"` under `[project.entry-points."agebench.losses"]`. If names
+are equal, agebench's own takes precedence. Listing names imports nothing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """A kind of thing. package: the folder of ours; attribute: what a module there offers (None: the module itself).
+    """A kind of extension. package: agebench's own; attribute: the object in each module (None: the module itself).
 
-    what: the thing in words, for sentences.
+    what: the kind in words, for messages.
     """
 
     package: str
@@ -46,14 +46,14 @@ KINDS = {
 
 
 def names(kind: str) -> list[str]:
-    """The names that a kind has here, ours and those of other packages, sorted; nothing is imported."""
+    """All names of a kind, agebench's own and those of other packages, sorted; nothing is imported."""
     return sorted(_ours(kind) | _entry_points(kind).keys())
 
 
 def find(kind: str, name: str) -> Any:
-    """The thing of that name: what its module or entry point offers.
+    """The object of that name, from its module or entry point.
 
-    Raises UsageError with the nearest names where there is none, Missing where another package's cannot be loaded.
+    Raises UsageError with the nearest names if there is none, Missing if another package's cannot be loaded.
     """
     place = KINDS[kind]
     if name in _ours(kind):
@@ -64,22 +64,22 @@ def find(kind: str, name: str) -> Any:
         raise UsageError(f"There is no {place.what} '{name}'. {nearest(name, names(kind))}")
     try:
         return point.load()
-    except Exception as error:  # a stranger's module may raise what it likes
+    except Exception as error:  # another package's module may raise anything
         raise Missing(
             f"The {place.what} '{name}' of {_package(point)} cannot be loaded: {type(error).__name__}: {error}.",
-            "Mend or upgrade that package.",
+            "Fix or upgrade that package.",
         ) from error
 
 
 def first_available(kind: str, home: Path | None = None) -> str | None:
-    """The name that `auto` takes: of those that rank themselves (`RANK`), the lowest whose `available(home)` holds."""
+    """The name that `auto` chooses: among those with a `RANK`, the lowest whose `available(home)` is true."""
     ranked = [(thing.RANK, name, thing) for name in names(kind) if hasattr(thing := find(kind, name), "RANK")]
     return next((name for _, name, thing in sorted(ranked, key=lambda one: one[:2]) if thing.available(home)), None)
 
 
 def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
     """The settings that a function or class takes as keyword-only parameters, as a model that refuses unknown keys."""
-    from pydantic import ConfigDict, create_model  # a tenth of a second that listing names does not need
+    from pydantic import ConfigDict, create_model  # takes a tenth of a second, and listing names does not need it
 
     hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing, include_extras=True)
     fields: dict[str, Any] = {
@@ -91,8 +91,8 @@ def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
 
 
 def setting_names(kind: str, name: str) -> list[str] | None:
-    """The names that `settings_of` gives, read from the source of one of ours without importing it, for losses and
-    networks load torch. None where it is of another package, or is no plain function."""
+    """The names that `settings_of` gives, read from the source of agebench's own modules without importing them, as
+    losses and networks load torch. None if it is from another package or is not a plain function."""
     if name not in _ours(kind):
         return None
     file = _folder(kind) / f"{name.replace('-', '_')}.py"
@@ -125,7 +125,7 @@ def _ours(kind: str) -> frozenset[str]:
 
 
 def _folder(kind: str) -> Path:
-    """Where the modules of ours lie, without importing their package, which may load torch."""
+    """The folder of agebench's own modules, without importing their package, which may load torch."""
     return Path(__file__).parent.joinpath(*KINDS[kind].package.split(".")[1:])
 
 

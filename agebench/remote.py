@@ -1,7 +1,7 @@
-"""Folders and files at a URL (`s3://bucket/imdb-wiki`), by fsspec, or by pyarrow where fsspec lacks the package.
+"""Folders and files at a URL (`s3://bucket/imdb-wiki`), through fsspec, or pyarrow if fsspec lacks a package for it.
 
-Not by universal_pathlib: there `exists()` is False for a store that is down, every file costs requests of its own, and
-a name in the release that begins with `/` leaves the folder.
+Not through universal_pathlib: its `exists()` is False for a store that is down, every file costs separate requests,
+and a name in the release that begins with `/` leaves the folder.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from agebench.files import LABELS, must_fit, read_file
 
 Kind = Literal["file", "folder", "link"]
 Answer = TypeVar("Answer")
-WAITS = (0.5, 1.0, 2.0)  # seconds before each further try, until the run stops: a store that is down is no file's fault
-MTIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")  # as the file systems call it
+WAITS = (0.5, 1.0, 2.0)  # seconds before each retry; then the run stops, as an unreachable store is not a file's fault
+MTIME_KEYS = ("mtime", "LastModified", "last_modified", "updated", "created")  # the file systems' names for it
 
 
 class Entry(NamedTuple):
-    """What a listing says of one name. bytes, mtime (ns since 1970): None where the store does not say."""
+    """One name in a listing. bytes, mtime (ns since 1970): None if the store does not give them."""
 
     kind: Kind
     bytes: int | None
@@ -35,10 +35,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Remote:
-    """A folder or file at a URL, with as much of `pathlib.Path` as reading a release takes.
+    """A folder or file at a URL, with the part of `pathlib.Path` that reading a release needs.
 
-    url: the folder that the user named; path: below it, with `/`. Only `url` is ever parsed: what a release names
-    cannot turn into another protocol, store or host. Every request raises RemoteError where the store does not answer.
+    url: the folder that the user named; path: below it, with `/`. Only `url` is ever parsed: a name in a release cannot
+    turn into another protocol, store or host. Every request raises RemoteError if the store does not answer.
     """
 
     url: str
@@ -84,16 +84,16 @@ class Remote:
         return (Remote(self.url, (self / name).path, entry.kind) for name, entry in self.entries().items())
 
     def entries(self) -> dict[str, Entry]:
-        """Name → entry of what lies in a folder, in one listing; nothing where it is no folder."""
+        """Name → entry of a folder's contents, in one listing; empty if it is not a folder."""
         try:
             return self._ask(_list)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except PermissionError as error:
-            raise RemoteError(f"{self} may not be listed: {error}.", "Check the credentials.") from error
+            raise RemoteError(f"No permission to list {self}: {error}.", "Check the credentials.") from error
 
     def read_bytes(self, most: int = -1) -> bytes:
-        """The bytes of a file, at most `most`. Raises FileNotFoundError, PermissionError, IsADirectoryError too."""
+        """The bytes of a file, at most `most`. Also raises FileNotFoundError, PermissionError, IsADirectoryError."""
 
         def read(store: Any, place: str) -> bytes:
             with store.open(place, "rb") as handle:
@@ -114,7 +114,7 @@ class Remote:
                 if (wait := next(waits, None)) is None:
                     raise RemoteError(
                         f"{self} does not answer: {type(error).__name__}: {str(error).strip()[:300]}.",
-                        "Check the network and the credentials; the same command goes on from there.",
+                        "Check the network and the credentials, then run the same command again to continue.",
                     ) from error
             time.sleep(wait)
 
@@ -123,7 +123,7 @@ Folder = Path | Remote
 
 
 def read_whole(file: Folder, largest: int = LABELS) -> bytes:
-    """The content of a file of at most `largest` bytes, here or at a URL.
+    """The content of a file of at most `largest` bytes, local or at a URL.
 
     Raises OSError, whose `strerror` completes the sentence "FILE cannot be read: …", and RemoteError.
     """
@@ -135,7 +135,7 @@ def read_whole(file: Folder, largest: int = LABELS) -> bytes:
 
 
 def as_folder(place: str | Path | Remote) -> Folder:
-    """A path, or what a URL names. Raises UsageError for a URL that holds a password or settings, or chains stores."""
+    """The folder of a path or URL. Raises UsageError for a URL that has a password or settings, or chains stores."""
     text = str(place)
     if isinstance(place, Remote) or "://" not in text:
         return place if isinstance(place, Remote) else Path(place)
@@ -143,15 +143,15 @@ def as_folder(place: str | Path | Remote) -> Folder:
     if parts.password is not None or parts.query or "::" in text:
         raise UsageError(
             f"The URL of {parts.hostname} holds a password or settings, or chains stores with '::'.",
-            "Name one folder. Passwords and settings belong into the environment (AWS_ENDPOINT_URL and the like) or "
-            "into fsspec's own configuration, for the URL is written into the manifest.",
+            "Name one folder. The URL is written into the manifest, so put passwords and settings into the environment "
+            "(AWS_ENDPOINT_URL and the like) or fsspec's configuration.",
         )
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else Remote(text.rstrip("/"))
 
 
 @lru_cache
 def _store(url: str) -> tuple[Any, str]:
-    """(file system, place in it) of a URL. Raises Missing where nothing here speaks its protocol."""
+    """(file system, place in it) of a URL. Raises Missing if no installed package supports its protocol."""
     from fsspec.core import url_to_fs
     from fsspec.implementations.arrow import ArrowFSWrapper
     from pyarrow import ArrowException
@@ -164,7 +164,9 @@ def _store(url: str) -> tuple[Any, str]:
             arrow, place = FileSystem.from_uri(url)
             store = ArrowFSWrapper(arrow)
         except (ArrowException, OSError, ImportError) as second:
-            raise Missing(f"{url} cannot be opened: {error}; pyarrow: {second}.", "Install what it needs.") from error
+            raise Missing(
+                f"{url} cannot be opened: {error}; pyarrow: {second}.", "Install the package for its protocol."
+            ) from error
     return store, str(place)
 
 

@@ -12,7 +12,7 @@ from agebench.errors import UsageError, nearest
 
 Kind = Literal["manifests", "pipelines", "models"]
 KINDS: tuple[Kind, ...] = ("manifests", "pipelines", "models")
-NOT_RECIPES = {"published"}  # declarations in these folders that are no card and no recipe
+NOT_RECIPES = {"published"}  # files in these folders that are neither cards nor recipes
 WHAT = {"manifests": "dataset", "pipelines": "curation recipe", "models": "model recipe"}
 
 
@@ -24,7 +24,7 @@ def shipped_folder(kind: Kind) -> Path:
 
 
 def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
-    """Name → file of every card or recipe of one kind; a file in the working directory wins over a shipped one."""
+    """Name → file of every card or recipe of one kind; one in the working directory comes before a shipped one."""
     found: dict[str, Path] = {}
     for folder in (shipped_folder(kind), (cwd or Path.cwd()) / kind):
         if folder.is_dir():
@@ -33,7 +33,7 @@ def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
 
 
 def declaration(kind: Kind, name: str, cwd: Path | None = None) -> Path:
-    """A declaration that is neither card nor recipe: the one in the working directory, else the shipped one."""
+    """A file that is neither card nor recipe: the one in the working directory, else the shipped one."""
     yours = (cwd or Path.cwd()) / kind / f"{name}.toml"
     return yours if yours.exists() else shipped_folder(kind) / f"{name}.toml"
 
@@ -41,7 +41,7 @@ def declaration(kind: Kind, name: str, cwd: Path | None = None) -> Path:
 def find(kind: Kind, name: str, cwd: Path | None = None) -> Path:
     """The file behind a name, or behind a path that ends in `.toml`.
 
-    Raises UsageError (exit 2) with the nearest names where there is none.
+    Raises UsageError (exit 2) with the nearest names if there is none.
     """
     if name.endswith(".toml") or "/" in name:
         path = Path(name)

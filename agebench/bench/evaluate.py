@@ -1,4 +1,4 @@
-"""evaluate: a run's predictions on test sets, kept with the run, and the errors that come of them."""
+"""evaluate: a run's predictions on test sets, kept with the run, and their errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from agebench.training.splits import LEFT_OUT
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:
-    """Manifests in `manifests/` whose card has the role *test*, but for one dataset."""
+    """Manifests in `manifests/` whose card has the role *test*, except those of one dataset."""
     return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
 
 
@@ -45,13 +45,13 @@ def evaluate(
 
     Args:
         run: A finished run, or its id, the start of its id, its model's name, or its folder.
-        on: Datasets' names or manifest files; every test manifest that is here by default.
+        on: Datasets' names or manifest files; every test manifest by default.
         runs: Folder of runs.
-        on_crops: Is told of cropping.
-        on_predict: Is told of predicting.
+        on_crops: Called with the progress of cropping.
+        on_predict: Called with the progress of predicting.
 
     Returns:
-        One evaluation a test set, in the order of `on`.
+        One evaluation per test set, in the order of `on`.
 
     Raises:
         UsageError: A set has no protocol, or a name is unknown.
@@ -73,7 +73,7 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         card = load_card(get_meta(con, "dataset") or "")
         if card.protocol is None:
             raise UsageError(
-                f"{path} is of {card.name}, whose card has no [protocol]: it is no test set.",
+                f"{path} is of {card.name}, whose card has no [protocol]: it is not a test set.",
                 f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
             )
         rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
@@ -112,19 +112,19 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
 
 
 def _trained_on(run: Run) -> pl.DataFrame:
-    """The records that the run was trained on or chosen by. Raises RunError where it does not tell what leaks need."""
+    """The run's training and validation records. Raises RunError if they lack the columns for finding leaks."""
     try:
         records = pl.read_parquet(run.path / RECORDS, columns=["split", *COLUMNS])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(
-            f"{run.path / RECORDS} does not tell what leaks to the test are found by: {str(error).splitlines()[0]}.",
+            f"{run.path / RECORDS} lacks what is needed to find leakage: {str(error).splitlines()[0]}.",
             "Restore it, or train again.",
         ) from error
     return records.filter(pl.col("split") != LEFT_OUT)
 
 
 def _name(card: Card, path: Path) -> str:
-    """Of the predictions' files: the dataset for its own manifest, else unlike for unlike files."""
+    """The name of the predictions' files: the dataset for its default manifest, else unique to the file."""
     place = path.resolve()
     if place == manifest_of(card.name).resolve():
         return card.name
@@ -132,7 +132,7 @@ def _name(card: Card, path: Path) -> str:
 
 
 def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
-    """Write `predictions/<name>.parquet` whole; its SHA-256."""
+    """Write `predictions/<name>.parquet` atomically; returns its SHA-256."""
     predictions.write_parquet(buffer := io.BytesIO())
     data = buffer.getvalue()
     write_whole(run.path / "predictions" / f"{name}.parquet", data)

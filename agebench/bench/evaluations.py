@@ -1,4 +1,4 @@
-"""What runs keep of their evaluations, read back without torch."""
+"""Stored evaluations of runs, read without importing torch."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Evaluation:
         dataset: Name of the card.
         manifest: The file that the records were read from.
         n: Pictures that were predicted.
-        undetected: Those of them without a face, predicted whole.
+        undetected: Those without a detected face, predicted from the whole picture.
         unreadable: Records of the protocol whose picture cannot be read.
         mae: Mean absolute error, years.
-        ci95: Its 95 % interval, years; subjects are drawn, not pictures.
+        ci95: Its 95 % interval, years; the bootstrap draws subjects, not pictures.
         cs5: Cumulative score: share of pictures whose error is at most 5 years, 0 to 1.
-        matches_card: Whether count and labels are those of the card; None where the card has no fingerprint.
-        pictures_match: Whether the pictures are the card's, byte for byte; None where it has no fingerprint of them.
+        matches_card: Whether count and labels match the card; None if the card has no fingerprint.
+        pictures_match: Whether the pictures are the card's, byte for byte; None if it has no fingerprint of them.
         records: Records in the manifest, before the protocol drew its subset.
-        expected: Records that the card says the set has.
-        overlap: Pictures whose file the run was trained on too.
-        near_copies: Others that are near copies of pictures that it was trained on.
-        shared_subjects: Others of people whom it was trained on.
+        expected: Records that the set has according to the card.
+        overlap: Pictures whose file the run was also trained on.
+        near_copies: Other pictures that are near copies of training pictures.
+        shared_subjects: Other pictures of people it was trained on.
         detector: The detector whose faces were cropped.
-        training_detector: The one whose faces the run was trained on.
+        training_detector: The detector whose faces the run was trained on.
         predictions_sha256: Hash of the predictions' file.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
@@ -70,7 +70,7 @@ class Evaluation:
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
-    """What an evaluation counts and computes of kept predictions (age, predicted, subject_id, face_no, leak)."""
+    """Counts and errors computed from stored predictions (age, predicted, subject_id, face_no, leak)."""
     errors = _errors(predictions)
     return {
         "n": len(predictions),
@@ -89,9 +89,9 @@ def interval_versions() -> dict[str, str]:
 
 
 def differences(kept: Evaluation, predictions: pl.DataFrame) -> list[str]:
-    """What the kept predictions do not give again, a phrase each: every count, the MAE and CS(5) exactly; the interval
-    to nine decimals where the same numpy and scipy drew it, else within its sampling error (other versions may draw
-    other samples)."""
+    """What the stored predictions do not reproduce, one phrase each. Counts, MAE and CS(5) are compared exactly; the
+    interval to nine decimals if numpy and scipy are the same versions, else within its sampling error (other versions
+    may draw other samples)."""
     again = measures(predictions)
     same = {key: value == getattr(kept, key) for key, value in again.items() if key not in ("ci95", "versions")}
     if kept.ci95 is None or again["ci95"] is None:
@@ -100,7 +100,7 @@ def differences(kept: Evaluation, predictions: pl.DataFrame) -> list[str]:
         same["ci95"] = bool(np.allclose(again["ci95"], kept.ci95, rtol=0, atol=1e-9))
     else:
         same["ci95"] = within_sampling_error(kept.ci95, _errors(predictions), predictions["subject_id"].to_list())
-    return [f"{key} {again[key]}, not {getattr(kept, key)} as kept" for key, equal in same.items() if not equal]
+    return [f"{key} {again[key]}, not {getattr(kept, key)} as stored" for key, equal in same.items() if not equal]
 
 
 def _errors(predictions: pl.DataFrame) -> NDArray[np.float64]:
@@ -109,14 +109,14 @@ def _errors(predictions: pl.DataFrame) -> NDArray[np.float64]:
 
 
 def own_manifest_first(evaluations: list[Evaluation]) -> list[Evaluation]:
-    """Of several on one set the one that a table shows comes first: of the dataset's own manifest."""
+    """Evaluations with those of the dataset's default manifest first, which tables show."""
     return sorted(evaluations, key=lambda e: e.name != e.dataset)
 
 
 def stored_evaluations(run_path: Path) -> list[Evaluation]:
-    """What a run was evaluated on, from the files beside its predictions.
+    """A run's evaluations, from the files beside its predictions.
 
-    Raises RunError for a file that is damaged or of another version of agebench.
+    Raises RunError for a file that is damaged or from another version of agebench.
     """
     found = []
     for path in sorted((run_path / "predictions").glob("*.json")):
@@ -126,6 +126,7 @@ def stored_evaluations(run_path: Path) -> list[Evaluation]:
             found.append(Evaluation(**facts, ci95=tuple(interval) if interval else None))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(
-                f"{path} is no evaluation that this agebench wrote.", f"`agebench evaluate {run_path.name}` renews it."
+                f"{path} is damaged or from another version of agebench.",
+                f"`agebench evaluate {run_path.name}` replaces it.",
             ) from error
     return found

@@ -17,7 +17,7 @@ from agebench.training.runs import WEIGHTS, committed_hashes, find_run
 
 @dataclass(frozen=True)
 class Explained:
-    """One number of the tables. facts: what, in words, in the order in which a reader asks."""
+    """One number of the tables. facts: description → text, the most important first."""
 
     tables: list[int]
     method: str
@@ -28,10 +28,10 @@ class Explained:
 
 
 def explain_cells(tables: list[Table], cell: str, runs_dir: Path) -> list[Explained]:
-    """Where the numbers come from that `cell` names: COLUMN (measured ones), or METHOD:COLUMN with a part of the
+    """Where the numbers named by `cell` come from: COLUMN (its measured numbers), or METHOD:COLUMN with a part of the
     method's or the run's name.
 
-    Raises UsageError where there is no such number, and RunError where a run's files are damaged.
+    Raises UsageError if there is no such number, and RunError if a run's files are damaged.
     """
     method, _, column = (text.strip().casefold() for text in cell.rpartition(":"))
     found: dict[tuple[str, str, str], Explained] = {}
@@ -58,7 +58,7 @@ def explain_cells(tables: list[Table], cell: str, runs_dir: Path) -> list[Explai
     columns = sorted({name for table in tables for name in table.columns})
     methods = sorted({row.method for table in tables for row in table.rows})
     raise UsageError(
-        f"No number of the tables is '{cell}'.",
+        f"No number in the tables matches '{cell}'.",
         f"Expected COLUMN (its measured numbers) or METHOD:COLUMN. Columns: {', '.join(columns)}; methods: "
         f"{'; '.join(methods)}.",
     )
@@ -118,4 +118,4 @@ def _column(evaluation: Evaluation) -> str:
 
 
 def _agreement(value: bool | None) -> str:
-    return {True: "as the card's fingerprint", False: "not those of the card", None: "unproven"}[value]
+    return {True: "match the card's fingerprint", False: "do not match the card", None: "not verified"}[value]

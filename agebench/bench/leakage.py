@@ -1,4 +1,4 @@
-"""Leakage: test pictures that a network has been trained on, as the same file, as the same photograph, or by person."""
+"""Leakage: test pictures whose file, photograph or person was in the training data."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ COLUMNS = ("subject_id", "name", *HASHES)
 
 
 def find_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) -> pl.Series:
-    """Why a record is no independent test, `leak`, in the order of `test`; NULL where nothing is known against it.
+    """Why a test record is not independent of training: `leak`, in the order of `test`; NULL if no leak was found.
 
-    same file: its bytes were trained on. near copy: a photograph that was trained on, rescaled, recompressed or
-    slightly cropped (see `curation.duplicates`). same subject: another picture of somebody who was trained on, known by
-    name or, within one dataset, by subject. The first that holds is said.
+    same file: its bytes were trained on. near copy: a training photograph, rescaled, recompressed or slightly cropped
+    (see `curation.duplicates`). same subject: another picture of somebody in the training data, recognised by name or,
+    within one dataset, by subject. The first that applies is given.
 
-    test, trained: subject_id, name, sha256, phash, inset_phash, edges; NULL where it is not known.
-    one_dataset: whether both are of one dataset, so that their subjects' numbers mean the same people.
+    test, trained: subject_id, name, sha256, phash, inset_phash, edges; NULL if unknown.
+    one_dataset: whether both are from one dataset, so that equal subject ids mean the same people.
     """
     people = set(folded(trained["name"]).drop_nulls())
     subjects = set(trained["subject_id"].drop_nulls()) if one_dataset else set()

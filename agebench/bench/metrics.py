@@ -14,7 +14,7 @@ RESAMPLES = 5000
 
 
 def mae(errors: Floats) -> float | None:
-    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None where N is 0.
+    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None if N is 0.
 
     The sum is rounded once (`math.fsum`), so every machine and every version of NumPy gives the same number.
     """
@@ -22,19 +22,19 @@ def mae(errors: Floats) -> float | None:
 
 
 def cumulative_score(errors: Floats, years: float = 5) -> float | None:
-    """CS(years): share 0..1 of the estimates that are at most so many years off. errors: (N,) years."""
+    """CS(years): share 0..1 of the estimates that are at most `years` off. errors: (N,) years."""
     return float((np.abs(errors) <= years).mean()) if len(errors) else None
 
 
 def mae_interval(
     errors: Floats, subjects: Sequence[str | None], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the MAE, drawing whole subjects: pictures of one person err alike.
+    """Percentile bootstrap interval of the MAE, drawing whole subjects: errors on one person are correlated.
 
-    errors: (N,) years; subjects: (N,) who is shown, None for a picture of its own. None where there is one subject or
-    none: nothing tells how much the error varies.
+    errors: (N,) years; subjects: (N,) who is shown, None if unknown (the picture is then its own cluster). Returns None
+    for fewer than two subjects, as the error's variation cannot be estimated.
     """
-    from scipy.stats import bootstrap  # nearly a second, which reading tables does not need
+    from scipy.stats import bootstrap  # takes nearly a second, and reading tables does not need it
 
     if len(errors) == 0:
         return None

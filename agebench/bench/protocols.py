@@ -1,4 +1,4 @@
-"""The rows that evaluation reads: what a card's protocol measures."""
+"""The rows that evaluation reads: the records of a card's protocol."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def protocol_rows(
 ) -> pl.DataFrame:
     """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
 
-    A subset takes subjects in turn, so that it holds as many as it can; within a subject and between subjects the order
-    is md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, sha256, phash, inset_phash, edges
+    A subset takes subjects in turn, to include as many as possible; within and between subjects the order is
+    md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, sha256, phash, inset_phash, edges
     (see `leakage`), error, face_no, landmarks.
     """
     low, high = ages or AGES

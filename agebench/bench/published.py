@@ -53,7 +53,7 @@ class Published(Strict):
         return self
 
     def citation(self, row: PublishedRow, table: PublishedTable) -> str:
-        """The work in full, and where its numbers are printed if elsewhere."""
+        """The full citation, and where the numbers are printed if in another work."""
         if row.work == table.printed_in:
             return f"{self.work[row.work]}, table {table.number}"
         return f"{self.work[row.work]}; as printed in table {table.number} of {self.work[table.printed_in]}"
@@ -62,14 +62,14 @@ class Published(Strict):
 def load_published(cwd: Path | None = None) -> Published:
     """The published tables; `models/published.toml` in the working directory wins over the shipped one.
 
-    Raises RecipeError (exit 2) where it is broken.
+    Raises RecipeError (exit 2) if it is invalid.
     """
     path = resources.declaration("models", "published", cwd)
     try:
         return Published.model_validate(tomllib.loads(read_declaration(path)))
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(
-            f"{path} is not valid TOML: {error}.", "Mend it, or remove it to use the shipped one."
+            f"{path} is not valid TOML: {error}.", "Fix it, or remove it to use the shipped one."
         ) from error
     except ValidationError as error:
         mistakes = [

@@ -79,7 +79,7 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
 
 def caption(table: Table) -> str:
     """The table's heading, with the unit."""
-    return f"Table {table.number}. {table.title}. MAE in years; measured ones with their 95 % interval and count."
+    return f"Table {table.number}. {table.title}. MAE in years; measured rows with 95 % interval and n."
 
 
 def as_frame(table: Table) -> pd.DataFrame:
@@ -92,7 +92,7 @@ def as_frame(table: Table) -> pd.DataFrame:
 
 
 def _long(tables: Sequence[Table]) -> pd.DataFrame:
-    """One row a number: for spreadsheets and scripts."""
+    """One row per number: for spreadsheets and scripts."""
     names = [
         "table",
         "method",
@@ -157,7 +157,7 @@ def _escaped(table: Table, escape: Callable[[str], str]) -> pd.DataFrame:
 
 
 def _commands(sentence: str, escape: Callable[[str], str], code: str) -> str:
-    """A sentence with what stands between backquotes put into `code`, where `{}` is."""
+    """A sentence with each part between backquotes inserted into `code` at `{}`."""
     parts = sentence.split("`")
     return "".join(code.replace("{}", escape(part)) if i % 2 else escape(part) for i, part in enumerate(parts))
 

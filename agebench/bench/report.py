@@ -32,7 +32,7 @@ class Report:
 
     Attributes:
         tables: Published rows, then measured ones.
-        verified: With `verify`: a sentence for each measured number that was found again.
+        verified: With `verify`: a sentence for each measured number that was reproduced.
         problems: With `verify`: a sentence for each that was not.
         left_out: A sentence for each run that could not be read.
     """
@@ -49,11 +49,11 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
     Args:
         tables: Numbers of the published tables; None for all.
         runs: Folder of runs.
-        verify: Compute every measured number again from the predictions kept with its run, and hash the run's files.
+        verify: Recompute every measured number from the predictions stored with its run, and hash the run's files.
 
     Raises:
         UsageError: There is no table with such a number.
-        RecipeError: `published.toml` is broken.
+        RecipeError: `published.toml` is invalid.
     """
     published = load_published()
     known = [table.number for table in published.table]
@@ -68,7 +68,7 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
         try:
             evaluations[listed.id] = stored_evaluations(listed.path)
             summaries.append(_summary(listed, evaluations[listed.id]))
-        except AgebenchError as error:  # one odd run must not hide the others
+        except AgebenchError as error:  # one damaged run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")
     built = build_tables(published, summaries, _columns(published), numbers=tables, waiting=list(_waiting()))
     verified: list[str] = []
@@ -99,7 +99,7 @@ def _columns(published: Published) -> list[Column]:
 
 
 def _waiting() -> Iterator[Waiting]:
-    """Model recipes that fill rows: those named as the tables' own come first."""
+    """Model recipes that could fill rows, those ending in `-published` last."""
     for name in sorted(resources.available("models"), key=lambda n: (n.endswith("-published"), n)):
         try:
             recipe = load_model_recipe(name)
@@ -158,7 +158,7 @@ def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[boo
     for evaluation in evaluations:
         path = listed.path / "predictions" / f"{evaluation.name}.parquet"
         if not path.is_file():
-            yield False, f"{listed.id}: the predictions on {evaluation.name} are gone"
+            yield False, f"{listed.id}: the predictions on {evaluation.name} are missing"
             continue
         if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
             yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"

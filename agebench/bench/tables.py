@@ -1,6 +1,6 @@
 """Tables of MAE: the published rows as cited, then the measured rows with everything that qualifies them.
 
-A number measured on another set than the column's name says is marked in its cell, whatever it looks like.
+A number measured on a set other than the one the column names is always marked in its cell.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ EMPTY = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """A test set as a column of the tables: the card's protocol column and name; curated: its manifest is here."""
+    """A test set as a column of the tables: the card's protocol column and name; curated: its manifest exists."""
 
     name: str
     dataset: str
@@ -40,11 +40,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave on one test set. mae and ci95 in years; cs5 a share 0..1.
+    """A run's result on one test set. mae and ci95 in years; cs5 a share 0..1.
 
-    records is what the manifest holds, expected what the card says the set holds. overlap, near_copies and
-    shared_subjects count test pictures that leak (see `bench.leakage`). matches_card is None where the count agrees and
-    the card has no fingerprint.
+    records: in the manifest; expected: according to the card. overlap, near_copies and shared_subjects count test
+    pictures that leak (see `bench.leakage`). matches_card is None if the count agrees and the card has no fingerprint.
     """
 
     column: str
@@ -62,16 +61,16 @@ class Result:
     shared_subjects: int = 0
     detector: str | None = None
     training_detector: str | None = None
-    pictures_match: bool | None = None  # byte for byte those of the card; None where it has no fingerprint of them
+    pictures_match: bool | None = None  # byte for byte those of the card; None if it has no fingerprint of them
 
 
 @dataclass(frozen=True)
 class RunSummary:
     """A complete run, in plain data.
 
-    finished orders runs (ISO time). settings: what was changed of the shipped recipe, in words; such runs have a row of
-    their own. data: fingerprint of what was trained on; runs of one recipe, settings and data differ in the seed only.
-    trained_on: a sentence on it.
+    finished: ISO time, orders runs. settings: changes to the shipped recipe, in words; such runs have a row of their
+    own. data: fingerprint of the training data; runs with the same recipe, settings and data differ only in the seed.
+    trained_on: a sentence about the training data.
     """
 
     id: str
@@ -154,14 +153,14 @@ class Table:
 
 
 class Footnotes:
-    """Sentences with their marks: the same sentence, the same mark."""
+    """Sentences with their marks: equal sentences share a mark."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
         self.letters = 0
 
     def mark(self, sentence: str, sign: str = "") -> str:
-        """The mark of a sentence: a letter in brackets, or the sign (with a number where it has several sentences)."""
+        """The mark of a sentence: a letter in brackets, or the sign (numbered if it has several sentences)."""
         if sentence not in self.marks:
             if sign:
                 others = sum(mark.startswith(sign) for mark in self.marks.values())
@@ -179,10 +178,10 @@ def build_tables(
     published: Published, runs: Sequence[RunSummary], columns: Sequence[Column], *,
     numbers: Sequence[int] | None = None, waiting: Sequence[Waiting] = (),
 ) -> list[Table]:  # fmt: skip
-    """The published tables (those with `numbers`, else all) with the measured rows of `runs` under the printed ones.
+    """The published tables (those in `numbers`, else all) with the measured rows of `runs` below the published ones.
 
-    A row a recipe and its settings; in each cell the newest run, or the mean and spread over the seeds of that run's
-    recipe and data. waiting: recipes that may have no run yet, for the hints. Pure: the same input, the same tables.
+    One row per recipe and settings; each cell has the newest run, or the mean and spread over the seeds of that run's
+    recipe and data. waiting: recipes that may have no run yet, for the hints. A pure function of its arguments.
     """
     chosen = [table for table in published.table if numbers is None or table.number in numbers]
     return [_build(published, table, runs, columns, waiting) for table in chosen]
@@ -219,7 +218,7 @@ def _build(
 
 
 def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footnotes) -> Row:
-    """The row of one recipe and its settings; `family` are its runs, newest first."""
+    """The row of one recipe and its settings; `family` holds its runs, newest first."""
     newest = family[0]
     origin = notes.mark(_origin(newest))
     cells: dict[str, Cell | None] = {}
@@ -273,30 +272,31 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
         if result.records != result.expected:
             why = f"{result.records:,} records, the card says {result.expected:,}"
         else:
-            why = "as many records as the card says, but other labels"
+            why = "the card's number of records, but other labels"
         remarks.append((f"Not the real {column}: {why}.", NOT_THE_SET))
     elif result.matches_card is None:
-        remarks.append((f"{column}: the count is the card's; there is no fingerprint to check.", NO_PROOF))
+        remarks.append(
+            (f"{column}: the count matches the card, which has no fingerprint to verify the labels.", NO_PROOF)
+        )
     if result.pictures_match is False:
-        sentence = f"The pictures of {column} are not byte for byte those that its card describes."
+        sentence = f"The pictures of {column} are not byte for byte those of its card."
         remarks.append((sentence, OTHER_PICTURES))
     if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
         remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
     if result.training_detector != result.detector:
         here, there = (name or "no detector" for name in (result.detector, result.training_detector))
-        remarks.append((f"{column} was cropped by the faces of {here}, the training set by those of {there}.", ""))
+        remarks.append((f"{column} was cropped with {here}, the training set with {there}.", ""))
     if result.undetected:
-        sentence = (
-            f"{result.undetected:,} of {result.n:,} pictures without a detected face, predicted from the whole picture."
-        )
+        count = f"{result.undetected:,} of {result.n:,} pictures"
+        sentence = f"{count} have no detected face and are predicted from the whole picture."
         remarks.append((sentence, ""))
     if result.unreadable:
-        remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} are left out.", ""))
+        remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} left out.", ""))
     return remarks
 
 
 def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
-    """How many pictures leak, and how; empty where none does."""
+    """How many pictures leak, and how; empty if none."""
     counts = {
         "were trained on": overlap,
         "are near copies of pictures that were": near_copies,

@@ -19,18 +19,19 @@ from agebench.memory import keep_freed_memory
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
-# The base of wrong usage, in whichever click this typer brings: since 0.20 or so a copy of its own.
+# The base class of usage errors, from the click that this typer uses: its own copy since about 0.20.
 _ClickException: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 class _Stopped(Exception):
-    """Carries a Ctrl-C past Typer, which would turn it into a bare exit status and lose what was kept."""
+    """Carries a Ctrl-C past Typer, which would turn it into a bare exit status and lose the message."""
 
     def __init__(self, cause: KeyboardInterrupt) -> None:
-        told = isinstance(cause, AgebenchError)
-        self.kind = type(cause).__name__ if told else "Interrupted"
+        self.kind = type(cause).__name__ if isinstance(cause, AgebenchError) else "Interrupted"
         self.message = cause.message if isinstance(cause, AgebenchError) else "Stopped."
-        self.next_step = cause.next_step if isinstance(cause, AgebenchError) else "The same command goes on from here."
+        self.next_step = (
+            cause.next_step if isinstance(cause, AgebenchError) else "Run the same command again to continue."
+        )
 
 
 class _Commands(typer.core.TyperGroup):
@@ -39,7 +40,7 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise _Stopped(error) from error
-        except RuntimeError as error:  # what DuckDB makes of a Ctrl-C in the midst of a query
+        except RuntimeError as error:  # what DuckDB raises at Ctrl-C during a query
             if str(error) != "Query interrupted":
                 raise
             raise _Stopped(KeyboardInterrupt()) from error
@@ -50,7 +51,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
-    rich_markup_mode=None,  # it would take `[the default]` for markup
+    rich_markup_mode=None,  # it would read `[the default]` as markup
     pretty_exceptions_enable=False,
     help="Curate IMDB-WIKI in the open, train age estimators with the neighborhood loss, and report errors that can be "
     "traced.\n\nThe main job: agebench curate imdb-wiki, agebench balance, agebench train, agebench report "
@@ -69,7 +70,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Print a traceback where something fails."),
+    debug: bool = typer.Option(False, "--debug", help="Print a traceback when something fails."),
 ) -> None:
     pass
 
@@ -106,7 +107,7 @@ _register()
 
 
 def main() -> None:
-    """Entry point: run a command, and turn what it raises into a sentence and an exit status (DESIGN section 6)."""
+    """Entry point: run a command, and turn any exception into a message and an exit status (DESIGN section 6)."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     keep_freed_memory()
@@ -125,16 +126,16 @@ def main() -> None:
     except _Stopped as stop:
         status = _fail(arguments, stop.kind, stop.message, stop.next_step, 130, debug)
     except (KeyboardInterrupt, typer.Abort):
-        status = _fail(arguments, "Interrupted", "Stopped.", "The same command goes on from here.", 130, debug)
+        status = _fail(arguments, "Interrupted", "Stopped.", "Run the same command again to continue.", 130, debug)
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{error.strerror or error}."
-        status = _fail(arguments, "StorageError", text, "Mend it and run the command again.", 1, debug)
-    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, never a traceback
-        text = f"agebench failed in a way that it does not know: {type(error).__name__}: {error}"
+        status = _fail(arguments, "StorageError", text, "Fix this and run the command again.", 1, debug)
+    except Exception as error:  # noqa: BLE001 - last resort: a message, never a traceback
+        text = f"agebench failed unexpectedly: {type(error).__name__}: {error}"
         status = _fail(arguments, "Bug", text, "Run it again with --debug and report the traceback.", 1, debug)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -161,7 +162,7 @@ def _fail(arguments: list[str], kind: str, message: str, next_step: str, status:
 
 
 def _named(arguments: list[str]) -> str | None:
-    """The command that arguments name, such as `curate` or `review list`; None where they name none."""
+    """The command in the arguments, such as `curate` or `review list`; None if there is none."""
     groups = {group.name: _names(group.typer_instance) for group in app.registered_groups if group.typer_instance}
     known = _names(app) | set(groups)
     place, first = next(((i, a) for i, a in enumerate(arguments) if a in known), (0, None))
@@ -175,4 +176,4 @@ def _names(commands: typer.Typer) -> set[str]:
 
 def _help_of(error: Exception) -> str:
     context = getattr(error, "ctx", None)
-    return f"`{context.command_path} --help` tells more." if context else "`agebench --help` tells more."
+    return f"See `{context.command_path} --help`." if context else "See `agebench --help`."

@@ -35,10 +35,10 @@ def add(
     name: Annotated[str, typer.Argument(help="Name of the dataset: lower-case letters, digits and dashes.")],
     table: Annotated[Path | None, typer.Option(help="CSV, JSON Lines or Parquet with a row for each picture.")] = None,
     pattern: Annotated[
-        str | None, typer.Option(help="How pictures are named where there is no table: {age}_{gender}_{rest}.jpg")
+        str | None, typer.Option(help="How pictures are named if there is no table: {age}_{gender}_{rest}.jpg")
     ] = None,
     root: Annotated[
-        str | None, typer.Option(metavar="DIR|URL", help="Folder that paths are relative to [the table's].")
+        str | None, typer.Option(metavar="DIR|URL", help="Folder that paths are relative to [the table's folder].")
     ] = None,
     map_: Annotated[
         list[str] | None,
@@ -46,31 +46,31 @@ def add(
             "--map",
             metavar="ROLE=COLUMN",
             help="Column of path, age, subject, name, gender, born, taken, split, box or corners (four, with commas), "
-            "where its name is not the usual one; male=VALUE and female=VALUE; may be repeated.",
+            "if it does not have a usual name; male=VALUE and female=VALUE; may be repeated.",
         ),
     ] = None,
     role: Annotated[Role, typer.Option(help="What it is for.")] = Role.train,
     title: Annotated[str | None, typer.Option(help="Title [NAME].")] = None,
     source: Annotated[str | None, typer.Option(help="Where it comes from.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", "--license", help="What may be done with it.")] = None,
-    citation: Annotated[str | None, typer.Option(help="How it is cited, such as BibTeX.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
+    licence: Annotated[str | None, typer.Option("--licence", "--license", help="Its licence, or terms of use.")] = None,
+    citation: Annotated[str | None, typer.Option(help="How to cite it, such as BibTeX.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how the labels are read; write nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Make a dataset of your own labelled pictures.
 
-    It reads their labels, shows what was understood, and writes a card.
+    It reads the labels, shows how it understood them, and writes a card.
     """
     mapped: dict[str, list[str]] = {}
     for pair in map_ or ():
         key, equals, names = pair.partition("=")
         if not (key and equals and names):
-            raise typer.BadParameter(f"'{pair}' is no ROLE=COLUMN, such as age=years.", param_hint="--map")
+            raise typer.BadParameter(f"'{pair}' is not ROLE=COLUMN, as in age=years.", param_hint="--map")
         mapped.setdefault(key, []).extend(names.split(","))
     if root is None and table is None:
-        raise typer.BadParameter("it names the folder of the pictures where there is no table.", param_hint="--root")
+        raise typer.BadParameter("required without --table: the folder of the pictures.", param_hint="--root")
     with Stages(quiet=json) as stages:
-        stages(f"reading {table or root}", 0, 0)  # before the second that the libraries take to load
+        stages(f"reading {table or root}", 0, 0)  # shown first: the libraries take a second to load
         from agebench.datasets.add import add_dataset
 
         added = add_dataset(

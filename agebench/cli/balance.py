@@ -18,11 +18,11 @@ def register(app: typer.Typer) -> None:
 
 def balance(
     manifest: ManifestName = None,
-    per_class: Annotated[int, typer.Option(help="Pictures that every age class should have in an epoch.")] = 5000,
-    thin_ages: Annotated[str, typer.Option(help="Ages whose classes are thinned where they have more.")] = "20-60",
+    per_class: Annotated[int, typer.Option(help="Pictures per age class in an epoch.")] = 5000,
+    thin_ages: Annotated[str, typer.Option(help="Ages whose classes are thinned if they have more.")] = "20-60",
     plan: Annotated[str | None, typer.Option(help="Name of the plan [per-class-N].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, store nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; store nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Plan how often each curated record is drawn in training.
@@ -54,13 +54,13 @@ def _render(report: BalanceReport, as_json: bool, dry_run: bool) -> None:
 
 
 def histogram(before: list[int], after: list[int], columns: int) -> str:
-    """Bars by five years of age, before and after, as text for a terminal that is `columns` characters wide."""
+    """Bars for each five years of age, before and after, as text for a terminal `columns` characters wide."""
     width = max(4, min(36, (columns - 31) // 2))
     groups = [(f"{a:>2}-{a + 4}", sum(before[a : a + 5]), sum(after[a : a + 5])) for a in range(0, len(before), 5)]
     while len(groups) > 1 and groups[-1][1] == groups[-1][2] == 0:
         groups.pop()
     most = max(max(b, a) for _, b, a in groups) or 1
-    lines = [f"{'ages':>5}  {'curated':>9}  {'':<{width}}  {'an epoch':>9}"]
+    lines = [f"{'ages':>5}  {'curated':>9}  {'':<{width}}  {'per epoch':>9}"]
     for name, was, now in groups:
         bars = f"{_bar(was, most, width):<{width}}"
         lines.append(f"{name:>5}  {was:>9,}  [dim]{bars}[/]  {now:>9,}  [green]{_bar(now, most, width)}[/]")
@@ -68,6 +68,6 @@ def histogram(before: list[int], after: list[int], columns: int) -> str:
 
 
 def _bar(value: int, most: int, width: int) -> str:
-    """A bar in eighths of a character; what is there is never drawn as nothing."""
+    """A bar in eighths of a character; a value above 0 is always visible."""
     eighths = max(round(8 * width * value / most), 1 if value else 0)
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]

@@ -14,15 +14,13 @@ def register(app: typer.Typer) -> None:
 
 
 def cp(
-    name: Annotated[
-        str, typer.Argument(help="Name as `agebench ls` lists it; pipelines/NAME where a card has it too.")
-    ],
+    name: Annotated[str, typer.Argument(help="Name as in `agebench ls`; pipelines/NAME if a card has the same name.")],
     new_name: Annotated[str | None, typer.Argument(help="Name of the copy [the same].")] = None,
     json: Json = False,
 ) -> None:
-    """Copy a card or recipe, to be edited.
+    """Copy a card or recipe for editing.
 
-    The copy in the working directory takes precedence over the one that ships.
+    The copy in the working directory takes precedence over the shipped one.
     """
     from agebench.workflows.catalogue import copy_declaration
 

@@ -24,7 +24,7 @@ NO_ESTIMATOR = (
     "No age estimator looked for wrong labels, so most of them are kept. `pip install 'agebench\\[age]'` brings a "
     "model; `--estimator cross-fit` trains small networks on the release itself."
 )
-ENGINES = {"local": "worker processes here", "ray": "Ray"}
+ENGINES = {"local": "local worker processes", "ray": "Ray"}
 
 
 def detectors() -> list[str]:
@@ -55,28 +55,33 @@ def curate(
     estimator: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What doubts claimed ages: ready, {', '.join(registry.names('estimators'))}, cross-fit, a run or its "
-            "folder, or none [the recipe's]; may be repeated."
+            help=f"Age estimators that check the claimed ages: ready, {', '.join(registry.names('estimators'))}, "
+            "cross-fit, a run or its folder, or none [the recipe's]; may be repeated."
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="What observes: local processes, or ray (at RAY_ADDRESS, else on this machine).")
+        str,
+        typer.Option(
+            help="Where pictures are observed: local processes, or ray (at RAY_ADDRESS, else on this machine)."
+        ),
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes [one a core].")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done and how long it would take.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Give every record of a release a verdict with a reason.
 
-    The verdicts and all they are drawn from go into the release's manifest.
+    The manifest keeps the verdicts and the evidence behind them.
     """
     if detector is not None:
         must_be_one_of(detector, detectors(), "detector")
     if estimator and "none" in estimator and set(estimator) != {"none"}:
-        raise typer.BadParameter("'none' and another contradict each other.", param_hint="--estimator")
+        raise typer.BadParameter("'none' cannot be combined with an estimator.", param_hint="--estimator")
     must_be_one_of(engine, list(ENGINES), "engine")
     if compare and dry_run:
-        raise typer.BadParameter("it compares what was judged, and --dry-run judges nothing.", param_hint="--compare")
+        raise typer.BadParameter("it compares verdicts, and --dry-run gives none.", param_hint="--compare")
     settings = {
         "root": root,
         "manifest": manifest,
@@ -89,7 +94,7 @@ def curate(
         "workers": workers,
     }
     with Stages(quiet=json) as stages:
-        stages(f"reading {dataset}", 0, 0)  # before the second that the libraries take to load
+        stages(f"reading {dataset}", 0, 0)  # shown first: the libraries take a second to load
         import agebench
         from agebench.curation.compare import compare as compare_recipes
         from agebench.curation.compare import other_recipe
@@ -97,7 +102,7 @@ def curate(
         from agebench.workflows.curate import forecast
 
         if compare:
-            other_recipe(compare, load_card(dataset).name)  # before hours of work, not after them
+            other_recipe(compare, load_card(dataset).name)  # fails before hours of work, not after them
         if dry_run:
             planned = forecast(dataset, on_stage=stages, **settings)  # type: ignore[arg-type]
         else:
@@ -119,7 +124,7 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
     time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
     out.print(
         f"Would look at {forecast.pending:,} of {forecast.records:,} records with "
-        f"{forecast.detector or 'no detector'} on {ENGINES[forecast.engine]}{time}, judge all by {forecast.recipe}, "
+        f"{forecast.detector or 'no detector'} on {ENGINES[forecast.engine]}{time}, judge all with {forecast.recipe}, "
         f"and write {plain(forecast.manifest)}. Nothing was written."
     )
     notes(forecast.notes, out)
@@ -128,7 +133,7 @@ def _render_forecast(forecast: CurateForecast, as_json: bool) -> None:
 
 
 def print_funnel(report: CurateReport, out: Console) -> None:
-    """The funnel; its last line says where no age estimator looked for wrong labels."""
+    """The funnel; its last line says so if no age estimator looked for wrong labels."""
     out.print(funnel_table(report))
     if report.trains and not report.estimators:
         out.print(NO_ESTIMATOR, style="yellow")
@@ -157,14 +162,14 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
     estimated = f"ages estimated by {plain(', '.join(report.estimators))}; " if report.estimators else ""
     out.print(
         f"{report.kept:,} kept, {report.review:,} to review, {report.rejected:,} rejected "
-        f"({report.unreadable:,} files unreadable); {report.observed:,} looked at with "
-        f"{report.detector or 'no detector'}, {report.reused:,} known before; {estimated}{report.seconds:.1f} s; "
+        f"({report.unreadable:,} files unreadable); {report.observed:,} observed with "
+        f"{report.detector or 'no detector'}, {report.reused:,} already known; {estimated}{report.seconds:.1f} s; "
         f"{plain(report.manifest)}"
     )
     notes(report.notes, out)
     if report.review:
         out.print(
-            f"`agebench review serve --manifest {plain(shlex.quote(str(report.manifest)))}` shows those to review."
+            f"`agebench review serve --manifest {plain(shlex.quote(str(report.manifest)))}` opens them for review."
         )
     if compared:
         _render_comparison(compared, out)
@@ -189,7 +194,7 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
 def _render_comparison(found: Comparison, out: Console) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{found.recipe} beside {found.other}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"{found.recipe} compared with {found.other}", title_justify="left", box=None, pad_edge=False)
     table.add_column(f"by {found.recipe}")
     for name in ("keep", "review", "reject"):
         table.add_column(f"{name} by {found.other}", justify="right")
@@ -209,11 +214,11 @@ def _render_comparison(found: Comparison, out: Console) -> None:
     out.print(ages)
     if found.not_run:
         out.print(
-            f"[yellow]not run[/] by {found.other}, so they take nothing above: {', '.join(found.not_run)}. "
-            f"What they read is observed where `--recipe` names {found.other} and `--compare` {found.recipe}."
+            f"[yellow]not run[/] for {found.other}, so they take nothing above: {', '.join(found.not_run)}. "
+            f"`--recipe {found.other} --compare {found.recipe}` observes what they need."
         )
     changed = Table(
-        title=f"{len(found.changed):,} records judged otherwise by {found.other}", title_justify="left", box=None,
+        title=f"{len(found.changed):,} records with another verdict by {found.other}", title_justify="left", box=None,
         pad_edge=False,
     )  # fmt: skip
     for name in ("record", "age", found.recipe, found.other):

@@ -27,12 +27,13 @@ def register(app: typer.Typer) -> None:
 def demo(
     small: Annotated[bool, typer.Option("--small", help="A tenth of the pictures: about a minute.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for all that the demo makes [agebench-demo, agebench-demo-small].")
+        Path | None,
+        typer.Option(help="Folder for everything that the demo makes [agebench-demo, agebench-demo-small]."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the drawn faces, the plan and the training.")] = 0,
     json: Json = False,
 ) -> None:
-    """Do the whole main job on drawn faces.
+    """Run the whole main job on drawn faces.
 
     It curates, balances, trains and reports on a synthetic release.
     """
@@ -53,7 +54,7 @@ def demo(
     _render(report, console_)
     console_.print(f"\n[bold yellow]{workflow.SAYING}[/]")
     console_.print(
-        f"Everything is in {plain(out)}/ ({duration(time.monotonic() - began)}); `agebench status` there goes on."
+        f"Everything is in {plain(out)}/ ({duration(time.monotonic() - began)}); run `agebench status` there to go on."
     )
     if json:
         print_json(
@@ -73,7 +74,7 @@ def _render(report: DemoReport, out: Console) -> None:
     out.print()
     print_funnel(report.curated, out)
     table = Table(
-        title="Injected faults, and what became of their records", title_justify="left", box=None, pad_edge=False
+        title="Injected faults and the verdicts on their records", title_justify="left", box=None, pad_edge=False
     )
     for name in ("fault", "records", "rejected", "to review", "kept"):
         table.add_column(name, justify="left" if name == "fault" else "right")

@@ -14,9 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: Json = False) -> None:
-    """Check what is installed, and say what is missing.
+    """Check what is installed and what is missing.
 
-    Detectors and devices are tried; what is missing comes with the command that brings it.
+    It tries detectors and devices, and names the command that installs what is missing.
     """
     from rich.table import Table
 
@@ -30,7 +30,7 @@ def doctor(json: Json = False) -> None:
         table.add_row(f.what, f"[{styles[f.state]}]{f.state}[/]", plain(f.detail))
     out.print(table)
     broken = [f.what for f in findings if f.state == "broken"]
-    out.print(f"Broken: {', '.join(broken)}" if broken else "Everything that the commands need is here.")
+    out.print(f"Broken: {', '.join(broken)}" if broken else "Everything that the commands need is installed.")
     if json:
         print_json({"command": "doctor", "findings": [dataclasses.asdict(f) for f in findings], "broken": broken})
     if broken:

@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Run, by id, the start of an id, or folder.")],
-    on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest here].")] = None,
+    run: Annotated[str, typer.Argument(help="Run, by id, start of an id, model name or folder.")],
+    on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest].")] = None,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -50,19 +50,19 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
     from agebench.bench.tables import leak_phrases
 
     if not results:
-        out.print("No test manifest is here: `agebench curate fg-net` (or morph, cacd) makes one.")
+        out.print("There is no test manifest: `agebench curate fg-net` (or morph, cacd) makes one.")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("test set", "n", "MAE, years", "95 % interval", "CS(5)", "no face", "unreadable"):
         table.add_column(name, justify="left" if name == "test set" else "right", overflow="fold")
     remarks = []
     for e in results:
-        words = {True: "the set of the card", False: "not the set of the card", None: "count as the card's"}
+        words = {True: "matches the card", False: "does not match the card", None: "record count matches the card"}
         remark = words[e.matches_card]
         if e.matches_card is False and e.records != e.expected:
             remark += f" ({e.records:,} records, not {e.expected:,})"
         if e.pictures_match is False:
-            remark += "; pictures of other bytes than the card's"
+            remark += "; the pictures differ from the card's"
         if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
             remark += f"; {leaks}"
         if e.detector != e.training_detector:

@@ -27,18 +27,18 @@ def explain(
         list[str],
         typer.Argument(
             metavar="[PART] PATH",
-            help="Path as the release spells it, and its part, such as imdb, where several have that path.",
+            help="Path as in the release, and its part, such as imdb, if several parts have that path.",
         ),
     ],
     manifest: ManifestName = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show what each value means, and the checks that did not fire.")
+        bool, typer.Option("--all", help="Show also what each value means, and checks that did not fire.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show everything that is known of one record.
+    """Show everything that is known about one record.
 
-    Its picture, evidence, checks, faces, estimated ages and copies.
+    This is its picture, evidence, checks, faces, estimated ages and copies.
     """
     if len(record) > 2:
         raise typer.BadParameter(f"expected [PART] PATH, found {len(record)} words.", param_hint="[PART] PATH")
@@ -84,7 +84,7 @@ def _render(found: Explanation, everything: bool, out: Console) -> None:
         rest = f": {line['note']}" if line["note"] else ""
         out.print(
             f"  {plain(line['by'])}, {line['at']}: {plain(what + rest)}"
-            f"{' [dim](taken back)[/]' if line['taken_back'] else ''}"
+            f"{' [dim](undone)[/]' if line['taken_back'] else ''}"
         )
     if found.decision:
         d = found.decision
@@ -92,11 +92,11 @@ def _render(found: Explanation, everything: bool, out: Console) -> None:
         said = {
             "decided": f"decided: {d['answer']}",
             "conflict": "reviewers disagree",
-            "changed": "the picture has changed since",
-            "claim_changed": "the release claims another age since",
-            "unfit": "the answer cannot be meant so",
+            "changed": "the picture has changed since the answer",
+            "claim_changed": "the claimed age has changed since the answer",
+            "unfit": "the answer does not fit the record",
         }
-        out.print(f"  when it was judged: {said[d['status']]}{age}")
+        out.print(f"  when last judged: {said[d['status']]}{age}")
     if found.picture is not None and sys.stdout.isatty():
         out.print(half_blocks(found.picture.rgb, PICTURE_WIDTH))
     evidence = [
@@ -137,7 +137,7 @@ def _render(found: Explanation, everything: bool, out: Console) -> None:
         out.print(_table("Estimated ages", ("face", "estimator", "age, years", "spread, years"), ages))
     if copies := copies_of(record):
         rows = [(f"{c['part']} {c['path']}", _shown(c["age"]), c["what"]) for c in copies]
-        out.print(_table("Copies", ("record", "claimed age", "alike by"), rows))
+        out.print(_table("Copies", ("record", "claimed age", "what"), rows))
     failed = [(o["observer"], o["version"], o["error"]) for o in record.observed if o["error"]]
     if failed:
         out.print(_table("Observers that failed", ("observer", "version", "why"), failed))
@@ -158,7 +158,7 @@ def _table(
 
 
 def half_blocks(rgb: Any, width: int) -> RenderableType:
-    """A picture (H, W, 3) uint8 as text: every character shows two pixels, one above the other."""
+    """A picture (H, W, 3) uint8 as text: each character shows two pixels, one above the other."""
     import cv2
     from rich.style import Style
     from rich.text import Text

@@ -27,16 +27,20 @@ def fetch(
     root: Annotated[Path | None, typer.Option(help="Folder to put the release in [data/DATASET].")] = None,
     accept_licence: Annotated[
         bool,
-        typer.Option("--accept-licence", "--accept-license", help="You have read the licence and keep to it."),
+        typer.Option(
+            "--accept-licence", "--accept-license", help="Confirm that you have read the licence and accept it."
+        ),
     ] = False,
     part: Annotated[list[str] | None, typer.Option(help="Only this part, such as wiki; may be repeated [all].")] = None,
-    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep what was downloaded.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show licence, files and sizes; ask nobody.")] = False,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep the downloaded archives.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show licence, files and sizes; download nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Download a public release, check it and unpack it.
 
-    It goes on where it was stopped.
+    An interrupted download continues where it stopped.
     """
     from agebench.datasets import fetch as library
 
@@ -73,16 +77,16 @@ def _show(plan: FetchPlan, out: Console) -> None:
     for step in plan.steps:
         out.print(_line(step), soft_wrap=True)
     if plan.todo:
-        out.print(f"It goes to {plain(plan.root)} and takes up to {decimal(plan.needs)} of disk meanwhile.")
+        out.print(f"It goes to {plain(plan.root)} and needs up to {decimal(plan.needs)} of disk space meanwhile.")
     else:
-        out.print(f"It is in {plain(plan.root)} already: nothing to download.")
+        out.print(f"It is already in {plain(plan.root)}: nothing to download.")
 
 
 def _line(step: Step) -> str:
     item = step.item
     size = decimal(item.bytes) if item.bytes else f"about {decimal(item.about_bytes)}" if item.about_bytes else "?"
-    state = "there already" if step.there else f"{decimal(step.kept)} are here" if step.kept else "to download"
-    hashed = "" if item.sha256 or item.md5 or step.there else ", no hash is published"
+    state = "already there" if step.there else f"{decimal(step.kept)} already here" if step.kept else "to download"
+    hashed = "" if item.sha256 or item.md5 or step.there else ", no published hash"
     return plain(f"{item.file}: {size}, {item.url}; {state}{hashed}")
 
 
@@ -102,13 +106,13 @@ def _render(report: FetchReport, out: Console, seconds: float) -> None:
     card, root = report.plan.card, report.plan.root
     checks = {"size": "its length", "none": "nothing"}
     for file in report.downloads:
-        before = f", {decimal(file.resumed)} of it were here" if file.resumed else ""
+        before = f", {decimal(file.resumed)} of it already here" if file.resumed else ""
         checked = checks.get(file.verified, file.verified)
         out.print(f"{plain(file.file)}: {decimal(file.bytes)}{before}; checked by {checked}")
     if report.unpacked:
         out.print(f"{report.unpacked:,} files unpacked into {plain(root)} in {duration(seconds)}.")
     else:
-        out.print(f"{plain(card.title)} is in {plain(root)} already: nothing was downloaded.")
+        out.print(f"{plain(card.title)} is already in {plain(root)}: nothing was downloaded.")
     out.print(
         f"{report.records:,} records there. Licence: {plain(card.licence)}. Next: agebench curate {plain(card.name)}"
     )

@@ -16,7 +16,7 @@ DECLARATIONS = ("manifests", "pipelines", "models")
 TITLES = {  # kind → its title, and what `ls KIND` lists
     "evidence": ("evidence columns", "what a check can read, with units"),
     "checks": ("checks", "the rules of all curation recipes"),
-    "estimators": ("age estimators", "what `--estimator` takes, and which of it is ready"),
+    "estimators": ("age estimators", "what `--estimator` takes, and which are ready"),
     "parts": ("parts", "losses, networks, detectors, embedders, age models and layouts by name"),
 }
 KINDS = (*DECLARATIONS, *TITLES)
@@ -32,7 +32,7 @@ def ls(
 ) -> None:
     """List cards, recipes, and what recipes can name.
 
-    Alone it lists names; `ls KIND` adds units, predicates, licences and what each thing is.
+    `ls` lists names; `ls KIND` adds units, predicates, licences and descriptions.
     """
     if kind is not None:
         must_be_one_of(kind, KINDS, "kind", "KIND")
@@ -65,7 +65,7 @@ def ls(
 
 
 def _declarations(kind: str, rows: list[dict[str, Any]], width: int) -> Table:
-    """One line a card or recipe: the title gets what the name leaves of the terminal's width."""
+    """One line per card or recipe: the title is cut to the width that the name leaves."""
     from rich.table import Table
 
     table = Table(title=f"{kind}/", title_justify="left", box=None, pad_edge=False)

@@ -21,13 +21,13 @@ def predict(
     runs: RunsFolder = Path("runs"),
     detector: Annotated[
         str | None,
-        typer.Option(help="Find faces by this detector, not by that of the run's training."),
+        typer.Option(help="Find faces with this detector, not the one used in the run's training."),
     ] = None,
     json: Json = False,
 ) -> None:
     """Estimate the age of every face in some pictures.
 
-    Of a folder all pictures are taken, those in its subfolders too.
+    A folder stands for all pictures in it and its subfolders.
     """
     from rich.table import Table
 
@@ -51,7 +51,7 @@ def predict(
             table.add_row(plain(f.picture), where, f"{f.age:.1f}", f"{f.spread:.1f}", "" if f.box else "no face found")
     out.print(table)
     trained = found.card.get("provenance", {}).get("detector")
-    other = "" if str(choice) == str(trained) else f" (its training: {trained or 'whole pictures'})"
+    other = "" if str(choice) == str(trained) else f" (in its training: {trained or 'whole pictures'})"
     out.print(f"by {found.id}, faces by {choice or 'no detector: whole pictures, as in training'}{other}")
     if json:
         print_json(

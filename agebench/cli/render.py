@@ -1,4 +1,4 @@
-"""What all commands share in talking to people: consoles, progress, JSON."""
+"""What all commands share in their output: consoles, progress, JSON."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ UNITS = {"cross-fitting": "steps", "observing": "pictures"}  # of stages that do
 
 
 def console(as_json: bool = False, *, stderr: bool = False) -> Console:
-    """Where tables and sentences go: standard output, or standard error where rows take that; with `--json` nowhere."""
+    """Where tables and messages go: standard output, or standard error if rows go there; with `--json` nowhere."""
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else 110
     return Console(stderr=stderr, quiet=as_json, highlight=False, width=width, soft_wrap=False)
 
 
 def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: str | None = None) -> None:
-    """Raises typer.BadParameter where an option's value is none of the choices."""
+    """Raises typer.BadParameter if an option's value is not one of the choices."""
     if value not in choices:
         raise typer.BadParameter(
             f"unknown {what} '{value}'; expected one of {', '.join(choices)}.", param_hint=param_hint
@@ -40,22 +40,22 @@ def must_be_one_of(value: str, choices: Sequence[str], what: str, param_hint: st
 
 
 def ending(file: Path) -> str:
-    """What a file's name ends in, in lower case and without the dot."""
+    """The extension of a file's name, in lower case and without the dot."""
     return file.suffix.lstrip(".").lower()
 
 
 def must_end_in_a_format(out: Path, format: str | None, endings: Collection[str]) -> None:
-    """Raises typer.BadParameter where no format is given and the name of a file ends in none that is known."""
+    """Raises typer.BadParameter if no format is given and the file's extension is unknown."""
     if format is None and ending(out) and ending(out) not in endings:
         raise typer.BadParameter(
-            f"the ending .{ending(out)} is none of {', '.join(endings)}; `--format` says which is meant.",
+            f"the extension .{ending(out)} is not one of {', '.join(endings)}; choose a format with `--format`.",
             param_hint="--out",
         )
 
 
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command."""
-    print(json.dumps(document, default=str, allow_nan=False))  # ASCII: any terminal and any file name can bear it
+    print(json.dumps(document, default=str, allow_nan=False))  # ASCII is safe for any terminal and any file name
 
 
 def waiting(records: int) -> str:
@@ -64,7 +64,7 @@ def waiting(records: int) -> str:
 
 
 def notes(lines: list[str], out: Console) -> None:
-    """Things that people should know, one a line; with `--json` on standard error."""
+    """Print notes for the user, one per line; with `--json` on standard error."""
     with_json = out.quiet
     out = console(stderr=True) if with_json else out
     for line in lines:
@@ -72,7 +72,7 @@ def notes(lines: list[str], out: Console) -> None:
 
 
 def plain(text: object) -> str:
-    """Text that strangers chose, such as a file's name, so that rich prints its brackets as they are."""
+    """Untrusted text, such as a file's name, escaped so that rich prints its brackets as they are."""
     return escape(str(text))
 
 
@@ -80,8 +80,8 @@ def plain(text: object) -> str:
 def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_SECONDS) -> Iterator[Advance]:
     """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.
 
-    It is silent, and its clock stands, until it is called: several may be open at once while one of them is at work.
-    A third argument is shown in place of the rate on a terminal, beside it elsewhere.
+    Nothing is shown and no time is counted before the first call, so several may be open while one is in use.
+    A third argument replaces the rate on a terminal, and is shown beside it elsewhere.
     quiet: shows nothing. every: seconds between plain lines.
     """
     if quiet:
@@ -100,9 +100,9 @@ def _nothing(*_: object) -> None:
 
 
 class Stages:
-    """A callback (stage, done, total) for work in several named stages, each with a bar or lines of its own.
+    """A callback (stage, done, total) for work in several named stages, each with its own bar or lines.
 
-    A stage whose end is not known has the total 0: its name is shown at once.
+    A stage of unknown length has the total 0: its name is shown at once.
     """
 
     def __init__(self, unit: str = "faces", *, quiet: bool = False) -> None:
@@ -125,7 +125,7 @@ class Stages:
 
 
 class _Bar(Progress):
-    """A bar from its first call to its last, for a terminal bears one at a time; a spinner where no end is known."""
+    """A bar from its first call to its last, as a terminal shows only one; a spinner if the total is unknown."""
 
     def __init__(self, what: str, unit: str) -> None:
         columns = (
@@ -174,10 +174,10 @@ class _Lines:
             return
         self.last, self.said = now, True
         did, took = done - self.first, max(now - self.began, 1e-6)
-        told = [f"{done:,} of {total:,}", more, f"{did / took:,.1f} {self.unit}/s"]
+        shown = [f"{done:,} of {total:,}", more, f"{did / took:,.1f} {self.unit}/s"]
         if did and done < total:
-            told.append(f"{duration((total - done) * took / did)} left")
-        print(f"{self.what}: {', '.join(filter(None, told))}", file=sys.stderr, flush=True)
+            shown.append(f"{duration((total - done) * took / did)} left")
+        print(f"{self.what}: {', '.join(filter(None, shown))}", file=sys.stderr, flush=True)
 
 
 def _rate(done: int, began: float, unit: str) -> str:
@@ -197,7 +197,7 @@ def age_range(text: str) -> tuple[int, int]:
     """`20-60` as (20, 60). Raises typer.BadParameter."""
     low, dash, high = text.partition("-")
     if not (dash and low.strip().isdigit() and high.strip().isdigit()):
-        raise typer.BadParameter(f"'{text}' is no range of ages; expected two whole numbers like 20-60.")
+        raise typer.BadParameter(f"'{text}' is not a range of ages; expected two whole numbers like 20-60.")
     if int(low) > int(high):
-        raise typer.BadParameter(f"'{text}' is no range of ages: the lower one comes first.")
+        raise typer.BadParameter(f"'{text}' is not a range of ages: the lower age comes first.")
     return int(low), int(high)

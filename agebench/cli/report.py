@@ -36,11 +36,11 @@ def report(
     format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else rich].")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compute every measured number again from its kept predictions.")
+        bool, typer.Option("--verify", help="Recompute every measured number from the stored predictions.")
     ] = False,
     explain: Annotated[
         str | None,
-        typer.Option(metavar="CELL", help="Say where numbers come from: COLUMN, or METHOD:COLUMN, as in FG-NET."),
+        typer.Option(metavar="CELL", help="Show where numbers come from: COLUMN or METHOD:COLUMN, as in FG-NET."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -56,9 +56,11 @@ def report(
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
     if explain is not None and (out is not None or verify or format is not None):
-        raise typer.BadParameter("it stands alone, or with --tables, --runs and --json.", param_hint="--explain")
+        raise typer.BadParameter("it can be combined only with --tables, --runs and --json.", param_hint="--explain")
     if json and format is not None and out is None:
-        raise typer.BadParameter("--json takes standard output: name a file with --out.", param_hint="--format")
+        raise typer.BadParameter(
+            "--json already writes to standard output: name a file with --out.", param_hint="--format"
+        )
     import agebench
     from agebench.bench.render import as_rich, render
     from agebench.bench.tables import tables_json
@@ -108,5 +110,5 @@ def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:
 def _numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdigit() for part in parts):
-        raise typer.BadParameter(f"'{text}' is no list of tables; expected numbers like 2,3.", param_hint="--tables")
+        raise typer.BadParameter(f"'{text}' is not a list of tables; expected numbers like 2,3.", param_hint="--tables")
     return list(dict.fromkeys(int(part) for part in parts))

@@ -14,9 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    name: Annotated[
-        str, typer.Argument(help="Name as `agebench ls` lists it; pipelines/NAME where a card has it too.")
-    ],
+    name: Annotated[str, typer.Argument(help="Name as in `agebench ls`; pipelines/NAME if a card has the same name.")],
     json: Json = False,
 ) -> None:
     """Print a card or recipe."""

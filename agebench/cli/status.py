@@ -71,9 +71,9 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
 
 
 def _underway(training: Underway) -> str:
-    told = [f"process {training.process} is at step {training.step:,} of {training.steps:,}"]
+    facts = [f"process {training.process} is at step {training.step:,} of {training.steps:,}"]
     if training.val_mae is not None:
-        told.append(f"validation MAE {training.val_mae:.2f} years")
+        facts.append(f"validation MAE {training.val_mae:.2f} years")
     if training.seconds_left is not None:
-        told.append(f"about {duration(training.seconds_left)} left")
-    return ", ".join(told)
+        facts.append(f"about {duration(training.seconds_left)} left")
+    return ", ".join(facts)

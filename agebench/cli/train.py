@@ -28,7 +28,7 @@ from agebench.cli.render import (
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainForecast, TrainSetting
 
-SMOOTHING = 0.95  # weight of what was shown before
+SMOOTHING = 0.95  # weight of the previous smoothed loss
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and validation split.")] = 0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest unfinished run of this recipe.")
+        bool, typer.Option("--resume", help="Continue the newest unfinished run of this recipe.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved recipe, records, memory and time; write nothing.")
@@ -58,11 +58,11 @@ def train(
 ) -> None:
     """Train a network on curated records, and measure it.
 
-    It is measured on every test manifest that is here.
+    It is measured on every test manifest in manifests/.
     """
     changes = dict(_change(text) for text in change or [])
     if dry_run and resume:
-        raise typer.BadParameter("it is about a new training.", param_hint="--dry-run")
+        raise typer.BadParameter("it cannot be combined with --resume.", param_hint="--dry-run")
     if dry_run:
         from agebench.workflows.train import forecast
 
@@ -122,9 +122,9 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
     for key, value in flat(recipe):
         table.add_row(key, plain(value))
     out.print(table)
-    sets = ", ".join(map(str, found.test_sets)) or "no test set, for none is here"
+    sets = ", ".join(map(str, found.test_sets)) or "no test set: there is none yet"
     out.print(
-        f"Would train {_described(setting)}: {cost.parameters:,} parameters, {found.draws:,} pictures an epoch, about "
+        f"Would train {_described(setting)}: {cost.parameters:,} parameters, {found.draws:,} pictures per epoch, about "
         f"{cost.bytes / 2**30:.1f} GiB of memory and {duration(cost.seconds)} on {plain(cost.device)}, cropping and "
         f"validation not counted; then measure it on {plain(sets)}. Nothing was written."
     )
@@ -139,7 +139,7 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
 
 
 def _change(text: str) -> tuple[str, Any]:
-    """`train.steps=500` as ("train.steps", 500); what is no TOML value is a string."""
+    """`train.steps=500` as ("train.steps", 500); a value that is not valid TOML is a string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise typer.BadParameter(f"--set {text}: expected KEY=VALUE, as in train.steps=500.")

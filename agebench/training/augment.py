@@ -1,4 +1,4 @@
-"""Random changes of a whole batch at once, on the device where it lies, all drawn from one generator."""
+"""Random augmentation of a whole batch at once, on its own device, all drawn from one generator."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a gray picture shows of R, G 
 
 
 def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
-    """A changed copy of every picture; each picture is drawn for itself.
+    """An augmented copy of every picture; each picture has its own draw.
 
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
-    picture's, its middle up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
-    brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, as faded
-    prints are tinted. how.gray: the share of draws that lose their colours.
+    picture's, its centre up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
+    brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the
+    tint of faded prints. how.gray: the share of draws that lose their colours.
 
-    Crops enlarge and reduce alike: a network that met enlarged faces only is years off on those it is asked about.
+    Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
     batch, device = len(pictures), pictures.device
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(batch, *shape, generator=generator, device=device) * (high - low) + low
 
-    # everything is drawn whether used or not, so that one setting does not change the draws of another
+    # everything is drawn, used or not, so that one setting does not change the draws of another
     mirrored = draw(0, 1) < (0.5 if how.flip else 0.0)
     side = draw(1 - how.crop, 1 + how.crop)
     shift = draw(-how.crop / 2, how.crop / 2, 2)  # of −1..1
@@ -36,7 +36,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     tint = draw(1 - how.colour / 2, 1 + how.colour / 2, 3)
     saturation = torch.where(draw(0, 1) < how.gray, 0.0, saturation)
 
-    # one plane a colour, in which resampling and matrix products are several times faster on processors
+    # one plane per colour: resampling and matrix products are several times faster on a CPU
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
     if how.crop or how.rotate:
         across = torch.where(mirrored, -side, side)
@@ -53,7 +53,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
 def _resample(values: Tensor, window: Tensor) -> Tensor:
     """`values` (B, 3, S, S) through each `window` (B, 2, 3), which says where an output place x, y (−1..1), 1 lies."""
     batch, _, height, width = values.shape
-    # F.affine_grid gives the same grid, as one small product a picture: slower than the resampling itself
+    # F.affine_grid gives the same grid by one small product per picture: slower than the resampling itself
     x = (torch.arange(width, device=values.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=values.device) * 2 + 1) / height - 1
     places = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)])

@@ -1,7 +1,7 @@
-"""Cross-fitting: every record's age is estimated by a network that was trained on the others only.
+"""Cross-fitting: every record's age is estimated by a network that was trained only on other records.
 
-So the estimates can tell wrong claims from right ones although they were learned from those very claims: a network of
-few steps has not yet learned single wrong ages by heart, and it is never asked about a record that it has seen.
+So the estimates can tell wrong claims from right ones although they were learned from the same claims: after few steps
+a network has not memorised single wrong ages, and it never estimates a record that it was trained on.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def crossfit(
     """Out-of-fold estimates of every record of `data`, in its order (`SCHEMA`).
 
     estimate: the expected age in years. spread: its standard deviation in years. probabilities: of the ages 0 to 99,
-    the mean of the picture and its mirror image. log_probability: of the claimed age. fold: which held the record out.
+    the mean of the picture and its mirror image. log_probability: of the claimed age. fold: the record's own.
     Records with no copies are not trained on, but estimated.
 
-    folder: finished folds are kept in it, and the checkpoint of the one under way, so the same call goes on where an
-    interrupted one stopped; folds of another recipe, seed, number or other records are thrown away. The network sees
-    `recipe.train.steps` batches a fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds.
-    Raises NothingCurated where all records are of one group, RecipeError where the pictures have another size,
-    RunError where training diverges, Interrupted at Ctrl-C.
+    folder: keeps finished folds and the checkpoint of the current one, so the same call continues where an interrupted
+    one stopped; folds of another recipe, seed, number of folds or other records are deleted. The network sees
+    `recipe.train.steps` batches per fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds.
+    Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size, RunError if
+    training diverges, Interrupted at Ctrl-C.
     """
     place = fold_of(data.records, folds, seed)
     held_out = np.unique(place)
@@ -86,7 +86,7 @@ def crossfit(
 
 
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    """The folder, emptied where its folds are of something else."""
+    """Create the folder, or delete its folds if they are of something else."""
     path, text = folder / IDENTITY, json.dumps(identity, indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
@@ -106,7 +106,7 @@ def _one_fold(
     fabric: Fabric,
     on_progress: Progress,
 ) -> pl.DataFrame:
-    """Estimate what is `out`, (N,) bool, by what may be learnt from to do so."""
+    """Estimate the held-out records, `out`, (N,) bool, after training on the others (see `training_for`)."""
     drawn = training_for(data.records, out) & (data.copies > 0)
     if not drawn.any():
         raise NothingCurated(f"No record is left to train fold {fold} on.", "Curate more records.")
@@ -123,7 +123,7 @@ def _one_fold(
             on_progress=on_progress,
         )
     except Interrupted as error:
-        raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to go on.") from error
+        raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to continue.") from error
     network = make_network(recipe.network)
     network.load_state_dict(trained.weights)
     network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -142,7 +142,7 @@ def _one_fold(
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, pictures: Pictures, rows: Ints, device: torch.device) -> NDArray[np.float64]:
-    """(N, 100): of each age, the mean of the faces at `rows` and of their mirror images."""
+    """(N, 100): probabilities of the ages, the mean over each face at `rows` and its mirror image."""
     found = []
     for start in range(0, len(rows), BATCH):
         batch = normalise(torch.from_numpy(read(pictures, rows[start : start + BATCH])).to(device))

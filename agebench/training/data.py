@@ -1,6 +1,6 @@
 """What a training reads: pictures by row, and which of them make up each batch.
 
-Everything here is a function of (seed, step), so that a resumed training sees what an undisturbed one would have seen.
+Everything here is a function of (seed, step), so a resumed training sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Pictures(Protocol):
 class TrainingData:
     """Labelled pictures: entry i of every array is one record.
 
-    rows: (N,) where its face is in `pictures`. ages: (N,) whole years 0..99. copies: (N,) draws an epoch, 0 drops it.
-    records: the same records as a frame with at least the columns of `COLUMNS`, to be kept with the run. `split` says
-    on which side each is (see `training.splits`).
-    fingerprint: SHA-256 of what the records were drawn from: of one recipe and one fingerprint, runs differ in the seed
-    only.
+    rows: (N,) index of its face in `pictures`. ages: (N,) whole years 0..99. copies: (N,) draws per epoch, 0 drops it.
+    records: the same records as a frame with at least the columns of `COLUMNS`, kept with the run. `split` is the side
+    of each (see `training.splits`).
+    fingerprint: SHA-256 of what the records were drawn from: runs with the same recipe and fingerprint differ only in
+    the seed.
     """
 
     pictures: Pictures
@@ -75,7 +75,7 @@ class TrainingData:
         ages = records["age"].cast(pl.Int64).to_numpy()
         copies = records["copies"].cast(pl.Int64).to_numpy()
         if not (copies > 0).any():
-            raise NothingCurated("No record is to be drawn.", "Curate the release, then plan with `agebench balance`.")
+            raise NothingCurated("Every record has 0 copies.", "Curate the release, then plan with `agebench balance`.")
         own = fingerprint or frame_digest(records.select(COLUMNS))
         return cls(pictures, np.asarray(rows, dtype=np.int64), ages, copies, records, own)
 
@@ -91,9 +91,9 @@ def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:
 
 
 class Batches:
-    """The batches from `start` to `steps`: of each its picture rows and ages, for one of `world` processes.
+    """The picture rows and ages of the batches from `start` to `steps`, for one of `world` processes.
 
-    Epochs follow each other without a gap, so that every batch is full; only the order of one epoch is held.
+    Batches cross the ends of epochs, so that every batch is full; only one epoch's order is in memory.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Batches:
 
 
 class _Reader:
-    """Reads a batch for the loader. It holds the pictures only: the tables stay in the process that trains."""
+    """Reads a batch for the loader. It holds only the pictures: the tables stay in the training process."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.pictures = pictures
@@ -137,7 +137,7 @@ class _Reader:
 
 
 def _leave_interrupts_to_the_training(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal, and the training still needs the batches of its last step
+    # Ctrl-C reaches every process of the terminal, but the training still needs the batches of its last step
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -166,7 +166,7 @@ def loader(pictures: Pictures, batches: Batches, workers: int, pin: bool) -> Dat
 
 
 def check_size(pictures: Pictures, row: int, size: int) -> None:
-    """Raises RecipeError where the pictures are not `size` pixels square."""
+    """Raises RecipeError if the pictures are not `size` pixels square."""
     shape = np.asarray(pictures[row]).shape
     if shape != (size, size, 3):
         raise RecipeError(f"crop.size is {size} pixels, but the pictures are {'×'.join(map(str, shape))}.")

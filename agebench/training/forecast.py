@@ -15,8 +15,8 @@ from agebench.training.losses import make_loss
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import make_optimiser
 
-TIMED = 3  # steps, after a first one that warms up
-ON_A_CPU = 16  # pictures of a timed step: a whole batch of a large network takes minutes there
+TIMED = 3  # steps, after one warm-up step
+ON_A_CPU = 16  # pictures per timed step: a whole batch of a large network takes minutes there
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def training_cost(recipe: ModelRecipe) -> Cost:
         optimiser.zero_grad()
         fabric.backward(loss)
         optimiser.step()
-        loss.item()  # waits for an accelerator
+        loss.item()  # waits for the accelerator
         took.append(time.perf_counter() - began)
         held, saved = sum(saved.values()), {}
     state = sum(t.nbytes for s in optimiser.state.values() for t in s.values() if isinstance(t, Tensor))

@@ -29,7 +29,7 @@ def predict_ages(
     """The expected ages (N,) in years (eq. 6) and the probabilities (N, 100) of the faces at `rows`.
 
     device: the best one by default. `on_progress(done, total)` is called after every batch.
-    Raises RunError where the run's weights are not what it committed, RecipeError where the pictures have another size.
+    Raises RunError if the run's weights were changed, RecipeError if the pictures have another size.
     """
     where = np.asarray(rows, dtype=np.int64)
     if device is None:

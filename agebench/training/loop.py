@@ -1,8 +1,8 @@
 """The training loop, top to bottom: network, data, step, schedule, log, validation, checkpoint.
 
-Data order, augmentation and dropout are functions of (seed, step), each of its own, so a killed and resumed training
-ends with the weights of an undisturbed one, and changing one of them leaves the draws of the others as they are.
-Devices, precision and several processes are Fabric's.
+Data order, augmentation and dropout each have their own random stream, a function of (seed, step). So a killed and
+resumed training ends with the same weights as an uninterrupted one, and changing one leaves the draws of the others
+unchanged. Fabric handles devices, precision and multiple processes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Examples:
 
     @classmethod
     def of(cls, data: TrainingData, mask: NDArray[np.bool_]) -> Examples:
-        """The records of `data` that `mask` (N,) has."""
+        """The records of `data` selected by `mask` (N,)."""
         return cls(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
 
 
@@ -84,10 +84,10 @@ def fit(
     fabric: Fabric,
     on_progress: Progress | None = None,
 ) -> Trained:
-    """Train as `recipe` says, from the checkpoint in `folder` where there is one.
+    """Train as `recipe` says, from the checkpoint in `folder` if there is one.
 
-    `on_progress(step, steps, loss, val_mae)` is called as often as the loss is known. Raises RunError where the loss is
-    no longer a number, Interrupted (after a checkpoint) at Ctrl-C.
+    `on_progress(step, steps, loss, val_mae)` is called whenever the loss is read. Raises RunError if the loss is not
+    finite, Interrupted (after a checkpoint) at Ctrl-C.
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
@@ -168,8 +168,8 @@ def fit(
                 save(step)
             if stopping:
                 raise Interrupted(
-                    f"Stopped after step {step} of {how.steps}; {checkpoint.parent} keeps what was learned.",
-                    "Go on with `agebench train --resume`.",
+                    f"Stopped after step {step} of {how.steps}; the checkpoint is in {checkpoint.parent}.",
+                    "Continue with `agebench train --resume`.",
                 )
     weights = {name: value.detach().cpu().contiguous() for name, value in (average or bare).state_dict().items()}
     return Trained(weights, val_mae, time.perf_counter() - begun)
@@ -194,23 +194,23 @@ def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabr
 
 def _load(checkpoint: Path) -> dict[str, Any]:
     try:
-        if not zipfile.is_zipfile(checkpoint):  # torch would take it for its older format, a bare pickle
-            raise pickle.UnpicklingError("it is no checkpoint, or is cut off")
-        # weights_only: a checkpoint is data and can run no code
+        if not zipfile.is_zipfile(checkpoint):  # torch would read it as its older format, a bare pickle
+            raise pickle.UnpicklingError("it is not a checkpoint, or is truncated")
+        # weights_only: a checkpoint is data and must not run code
         return cast(dict[str, Any], torch.load(checkpoint, map_location="cpu", weights_only=True))
     except (RuntimeError, pickle.UnpicklingError) as error:
         raise RunError(
             f"{checkpoint} cannot be read: {str(error).splitlines()[0]}.",
-            f"Remove {checkpoint.parent} to begin this run anew, or train without --resume.",
+            f"Remove {checkpoint.parent} to restart this run, or train without --resume.",
         ) from error
 
 
 def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe, fabric: Fabric) -> None:
-    """Raises RunError where a loss of any process is not finite: in every process, so that none waits for another.
+    """Raises RunError in every process if a loss in any process is not finite, so that none waits for another.
 
     losses: of the steps up to `step`, as many in every process.
     """
-    # a mean is finite only where all losses are
+    # a mean is finite only if all losses are
     values = cast(Tensor, fabric.all_reduce(torch.stack(losses), reduce_op="mean")).tolist()
     wrong = [n for n, value in enumerate(values) if not math.isfinite(value)]
     if wrong:
@@ -222,13 +222,13 @@ def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe, fabric
 
 
 def _mix(*numbers: int) -> int:
-    """One seed from several numbers; other numbers give another seed."""
+    """One seed from several numbers; different numbers give different seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 @contextmanager
 def _metrics(path: Path, done: int, writing: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that appends to metrics.jsonl. Lines after the checkpoint are cut off first: they come again."""
+    """A function that appends to metrics.jsonl. Lines after the checkpoint are removed first, as those steps repeat."""
     if not writing:
         yield lambda line: None
         return
@@ -246,7 +246,7 @@ def _metrics(path: Path, done: int, writing: bool) -> Iterator[Callable[[dict[st
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """A list that fills at Ctrl-C, so that a step ends before the training does; the second Ctrl-C stops at once."""
+    """A list that fills at Ctrl-C, so that the current step can finish; a second Ctrl-C stops at once."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked

@@ -1,4 +1,4 @@
-"""What a recipe says of the optimiser: which one, at which rate, and the moving average of the weights."""
+"""The optimiser of a recipe, its learning rate schedule, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def make_optimiser(network: nn.Module, how: Training) -> torch.optim.Optimizer:
 
 
 def rate_at(how: Training, step: int) -> float:
-    """The learning rate of the step after `step` done ones.
+    """The learning rate of the step that follows `step` completed ones.
 
     steps: times `decay` at each milestone. cosine: falls along a half cosine to zero. one-cycle: rises linearly (over
-    `warmup` steps, or 3/10 of them all where that is 0) and falls linearly to zero. `warmup` rises linearly from zero.
+    `warmup` steps, or 3/10 of all steps if that is 0) and falls linearly to zero. `warmup` rises linearly from zero.
     """
     rise = how.warmup or (max(1, round(0.3 * how.steps)) if how.schedule == "one-cycle" else 0)
     if step < rise:
@@ -54,6 +54,6 @@ class MovingAverage:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Take in the weights after `step` steps; the average is short at first, to forget the first weights."""
+        """Update with the weights after `step` steps; the decay is lower at first, to forget the initial weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.kept, self.live, 1 - decay)

@@ -56,7 +56,7 @@ class _Stack:
 
 
 def newest_run(runs_dir: Path) -> Run:
-    """The newest complete run. Raises Missing (exit 3) where there is none."""
+    """The newest complete run. Raises Missing (exit 3) if there is none."""
     complete = [listed for listed in list_runs(runs_dir) if listed.complete]
     if not complete:
         raise Missing(f"There is no complete run in {runs_dir}.", "`agebench train` makes one.")
@@ -65,9 +65,9 @@ def newest_run(runs_dir: Path) -> Run:
 
 
 def detector_of(run: Run) -> DetectorChoice | None:
-    """The detector whose faces a run was trained on; None where it was trained on whole pictures.
+    """The detector whose faces a run was trained on; None if it was trained on whole pictures.
 
-    Raises Missing where it does not work here: another one crops otherwise, so nobody chooses it but the user.
+    Raises Missing if it does not work here: another one crops differently, so only the user may choose it.
     """
     facts = run.card.get("provenance", {}).get("detector_choice")
     if facts is None:
@@ -76,10 +76,10 @@ def detector_of(run: Run) -> DetectorChoice | None:
         choice = DetectorChoice.from_facts(facts)
         load_detector(choice)
     except (Missing, TypeError) as error:
-        reason = error.message if isinstance(error, Missing) else "its facts are of another version of agebench."
+        reason = error.message if isinstance(error, Missing) else "it was recorded by another version of agebench."
         raise Missing(
-            f"The detector of {run.id}'s training, {facts.get('name')}, is not here: {reason}",
-            "Install it, or accept the crops of another with `--detector`.",
+            f"The detector used to train {run.id}, {facts.get('name')}, is not available: {reason}",
+            "Install it, or choose another with `--detector`, whose crops differ.",
         ) from error
     return choice
 
@@ -94,15 +94,15 @@ def predict(
     """Ages of every face of every picture, the largest face first; a picture without a face is predicted whole.
 
     Args:
-        pictures: Files, or folders, of which every picture below them is taken.
+        pictures: Files, or folders, which stand for every picture below them.
         run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default.
         runs: Folder of runs.
-        detector: A detector by name (`auto`: the best that is here); that of the run's training by default, and none
-            where it was trained on whole pictures. A picture on which it fails counts as one without a face.
+        detector: A detector by name (`auto`: the best available); by default that of the run's training, or none if it
+            was trained on whole pictures. A picture on which it fails counts as one without a face.
 
     Raises:
-        Missing: There is no such run, or its detector is not here.
-        UsageError: Several runs could be meant, or a folder holds no picture.
+        Missing: There is no such run, or its detector is not available.
+        UsageError: Several runs match, or a folder holds no picture.
         RunError: The run is damaged or unfinished.
     """
     if run is None:
@@ -121,7 +121,7 @@ def _no_faces(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:
-    """The files themselves, and in place of a folder the pictures below it. Raises UsageError where it holds none."""
+    """The files, with each folder replaced by the pictures below it. Raises UsageError if it holds none."""
     files: list[str] = []
     for place in pictures:
         if Path(place).is_dir():
@@ -135,7 +135,7 @@ def picture_files(pictures: Sequence[str | Path]) -> list[str]:
 
 
 def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAge]:
-    """The ages of some pictures, whose crops are held in memory together."""
+    """The ages for some pictures, whose crops are held in memory together."""
     size = run.recipe.crop.size
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
@@ -147,7 +147,7 @@ def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAg
             continue
         try:
             found = detect_faces(detect, picture.rgb)
-        except Exception:  # noqa: BLE001 - detectors raise types of their own; it is the picture's fault
+        except Exception:  # noqa: BLE001 - detectors raise their own types; it counts as no face
             found = np.zeros((0, 15), dtype=np.float32)
         for number, face in enumerate(found):
             crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))

@@ -1,4 +1,4 @@
-"""Model recipes made complete: the settings of network and loss checked by those who take them, defaults filled in."""
+"""Resolved model recipes: the settings of network and loss are checked against their code, and defaults filled in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
             whole[table], wrong = _completed(table, data[table])
             mistakes += wrong
     if recipe is None or mistakes:
-        mistakes = list(dict.fromkeys(mistakes))  # an unknown key is seen by both
+        mistakes = list(dict.fromkeys(mistakes))  # both report an unknown key
         if changes:
             resolve_recipe(name)  # raises where the file itself is at fault
             raise wrong_changes(path, mistakes)
@@ -37,7 +37,7 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
 
 
 def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[str]]:
-    """The table with every setting, or what is wrong with its settings; a wrong name is told where it is read."""
+    """The table with every setting, or its mistakes; a wrong name is already reported by `read_model_recipe`."""
     kind, named = TABLES[table]
     try:
         given = named.model_validate(values)

@@ -1,4 +1,4 @@
-"""The rows that training reads, and what becomes of each."""
+"""The rows that training reads, with their split and copies."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def with_draws(rows: pl.DataFrame, plan: PlanFacts | None, *, validation: float, seed: int) -> pl.DataFrame:
-    """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn an epoch.
+    """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn per epoch.
 
-    The split comes first and the plan's rule is applied to what trains, so every class that trains is complete. A
-    record that validates has one copy, and so has every record that trains without a plan; what is left out has none.
+    The plan's rule is applied to the training records after the split, so every class is complete. Validation records
+    have one copy, as have training records without a plan; records that are left out have none.
     """
     split = validation_split(rows, validation, seed)
     trains = rows.filter(split == TRAIN)

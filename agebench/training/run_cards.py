@@ -1,4 +1,4 @@
-"""What run cards say in words and commands, read without torch."""
+"""Run cards as text and commands, without importing torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNS = Path("runs")
 
 
 def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
-    """Whether a manifest holds the set that its card describes; None where the count agrees and there is no proof."""
+    """Whether a manifest matches its card; None if the count agrees and the card has no fingerprint of the labels."""
     if records != card.expected.records:
         return False
     return None if card.expected.labels is None else labels == card.expected.labels
@@ -28,10 +28,10 @@ def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Underway:
-    """A training that a process of this machine is at work on.
+    """A training that a process on this machine is running.
 
-    step: of the last line of its metrics, 0 before the first; seconds_left: by the speed of then, without validations;
-    val_mae: the last one, in years.
+    step: of the last line of its metrics, 0 before the first; seconds_left: at the speed of that line, without
+    validations; val_mae: the last one, in years.
     """
 
     process: int
@@ -42,7 +42,7 @@ class Underway:
 
 
 def training_now(run: Listed) -> Underway | None:
-    """How far the training of a run is; None where no process is at work on it."""
+    """The progress of a run's training; None if no process is running it."""
     try:
         with open_regular(run.path / LOCK) as lock:
             try:
@@ -63,7 +63,7 @@ def training_now(run: Listed) -> Underway | None:
 
 
 def resume_command(run: Listed) -> str:
-    """The command that goes on with an unfinished run: its recipe as it was changed, its seed, manifest and plan."""
+    """The command that resumes an unfinished run: its recipe with changes, its seed, manifest and plan."""
     card = run.card
     known = card.get("provenance", {})
     words = ["agebench", "train", str(card.get("model", "")), "--resume"]
@@ -79,7 +79,7 @@ def resume_command(run: Listed) -> str:
 
 
 def changed_settings(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What a run changed of the recipe that goes by its name here, as dotted keys and values."""
+    """What a run changed in the recipe of its name, as dotted keys and values."""
     try:
         ours = dict(flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
     except AgebenchError:
@@ -103,8 +103,8 @@ def trained_on(card: dict[str, Any]) -> str:
     if known.get("dataset"):
         try:
             dataset = load_card(known["dataset"])
-        except AgebenchError:  # its card has gone since
-            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is not here"
+        except AgebenchError:  # its card no longer exists
+            return f"{int(card.get('train_records', 0)):,} records of {known['dataset']}, whose card is missing"
         title = dataset.title
         if matches_card(dataset, int(known.get("records", 0)), known.get("label_fingerprint")) is False:
             title += f" in layout only (not the release: {known.get('records', 0):,} records, "
@@ -118,7 +118,7 @@ def trained_on(card: dict[str, Any]) -> str:
 
 
 def _audited(known: dict[str, Any]) -> str:
-    """What the audit of the training manifest said of its labels; nothing where none was read."""
+    """The audit's estimate of wrong labels in the training manifest; empty if nothing was read."""
     audit = known.get("audit")
     if not audit or not audit.get("interval"):
         return ""

@@ -1,4 +1,4 @@
-"""Run folders: one training each, written beside their names and renamed, complete once `COMMITTED` is there.
+"""Run folders: one training each. Files are written atomically; a run is complete once `COMMITTED` exists.
 
 `runs/<id>/`: weights.safetensors, card.json, metrics.jsonl, records.parquet, checkpoint/ while training, predictions/,
 and COMMITTED, which holds the SHA-256 of each file in the form that `sha256sum --check` reads.
@@ -62,8 +62,8 @@ class Run:
 
     @property
     def metrics(self) -> pl.DataFrame:
-        """What was logged while it trained, a row a line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and
-        val_mae (years) where it was validated."""
+        """The training log, one row per line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and val_mae
+        (years) at validations."""
         import polars as pl
 
         return pl.read_ndjson(self.path / "metrics.jsonl", infer_schema_length=None)
@@ -77,7 +77,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Listed:
-    """A run folder as `list_runs` finds it; the card is empty where it cannot be read."""
+    """A run folder as `list_runs` finds it; the card is empty if it cannot be read."""
 
     id: str
     path: Path
@@ -96,13 +96,13 @@ def train_run(
     on_progress: Progress | None = None,
     fabric: Fabric | None = None,
 ) -> Run:
-    """Train `recipe` on `data` into a new folder of `runs_dir`, or go on with the newest unfinished run of the same
+    """Train `recipe` on `data` in a new folder of `runs_dir`, or continue the newest unfinished run of the same
     recipe, seed and records (`resume`).
 
     provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
     fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
-    Raises Missing where there is nothing to resume, NothingCurated where there is nothing to train on, RecipeError
-    where the pictures have another size, RunError where training diverges, Interrupted at Ctrl-C, StorageError.
+    Raises Missing if there is nothing to resume, NothingCurated if there is nothing to train on, RecipeError if the
+    pictures have another size, RunError if training diverges, Interrupted at Ctrl-C, StorageError.
     """
     from safetensors.torch import save
 
@@ -161,7 +161,7 @@ def train_run(
 
 
 def _classes(train: Examples) -> dict[str, list[int]]:
-    """What an epoch truly draws of each age from 0 to 99: records and draws."""
+    """Records and draws of each age from 0 to 99 in an epoch."""
     import numpy as np
 
     records = np.bincount(train.ages, minlength=100)
@@ -174,20 +174,22 @@ def load_run(path: Path) -> Run:
 
     Raises:
         Missing: There is no such folder.
-        RunError: The run is unfinished, its card or recipe is broken or changed, or its weights do not fit its network.
+        RunError: The run is unfinished, its card or recipe is damaged or changed, or its weights do not fit.
     """
     if not path.is_dir():
         raise Missing(f"There is no run in {path}.", "`agebench status` lists the runs; `agebench train` makes one.")
     if not (path / COMMITTED).exists():
-        raise RunError(f"The run {path} is unfinished: it has no {COMMITTED}.", "Go on with `agebench train --resume`.")
+        raise RunError(
+            f"The run {path} is unfinished: it has no {COMMITTED}.", "Continue with `agebench train --resume`."
+        )
     card = _read_card(path)
     if committed_hashes(path).get(CARD) != file_hash(path / CARD):
-        raise RunError(f"{path / CARD} was changed after the run was complete.", "Restore it, or train again.")
+        raise RunError(f"{path / CARD} was changed after the run was completed.", "Restore it, or train again.")
     try:
         recipe = ModelRecipe.model_validate(card.get("recipe"))
     except ValidationError as error:
         raise RunError(
-            f"The recipe in {path / CARD} is not one that this version knows: {error.errors()[0]['msg']}.",
+            f"The recipe in {path / CARD} is not valid in this version: {error.errors()[0]['msg']}.",
             "Read it with the agebench version that the card names, or train again.",
         ) from error
     _check_weights(path / WEIGHTS, recipe)
@@ -195,7 +197,7 @@ def load_run(path: Path) -> Run:
 
 
 def list_runs(runs_dir: Path) -> list[Listed]:
-    """Every run folder, oldest first by start, unfinished ones too. An empty list where the folder does not exist."""
+    """Every run folder, unfinished ones too, ordered by start. An empty list if the folder does not exist."""
     listed = []
     for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
         if not path.is_dir() or not ((path / CARD).exists() or (path / COMMITTED).exists()):
@@ -209,9 +211,9 @@ def list_runs(runs_dir: Path) -> list[Listed]:
 
 
 def find_run(name_or_path: str, runs_dir: Path) -> Run:
-    """A run by its folder, by its id, by the beginning of an id that fits only one, or by a model's name (its newest).
+    """A run by its folder, its id, a unique start of an id, or a model's name (its newest complete run).
 
-    Raises UsageError with the nearest ids where there is none, and what `load_run` raises.
+    Raises UsageError with the nearest ids if there is none, and what `load_run` raises.
     """
     if Path(name_or_path).is_dir() and (Path(name_or_path) / CARD).exists():
         return load_run(Path(name_or_path))
@@ -224,26 +226,26 @@ def find_run(name_or_path: str, runs_dir: Path) -> Run:
     if not listed:
         raise Missing(f"There are no runs in {runs_dir}.", "`agebench train` makes one.")
     if fitting:
-        raise UsageError(f"'{name_or_path}' fits {len(fitting)} runs: {', '.join(run.id for run in fitting)}.")
+        raise UsageError(f"'{name_or_path}' matches {len(fitting)} runs: {', '.join(run.id for run in fitting)}.")
     raise UsageError(f"There is no run '{name_or_path}' in {runs_dir}. {nearest(name_or_path, [r.id for r in listed])}")
 
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
-    """The run's network with its weights, in evaluation mode. Raises RunError where they are not the committed ones."""
+    """The run's network with its weights, in evaluation mode. Raises RunError if they were changed."""
     import torch
     from safetensors.torch import load_file
 
     from agebench.training.networks import make_network
 
     if WEIGHTS in changed_files(run):
-        raise RunError(f"{run.path / WEIGHTS} is not what the run committed.", "Restore it, or train again.")
+        raise RunError(f"{run.path / WEIGHTS} was changed after the run was completed.", "Restore it, or train again.")
     network = make_network(run.recipe.network)
     network.load_state_dict(load_file(run.path / WEIGHTS))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def changed_files(run: Run) -> list[str]:
-    """The files of a complete run that are missing, or are not what its marker says they were."""
+    """The files of a complete run that are missing or differ from their hashes in `COMMITTED`."""
     sums = committed_hashes(run.path)
     return [
         name for name, sha256 in sums.items() if not (file := run.path / name).exists() or file_hash(file) != sha256
@@ -266,15 +268,15 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the right to write a run's folder: two processes would overwrite each other's checkpoints.
+    """Lock a run's folder, as two processes would overwrite each other's checkpoints.
 
-    Raises RunError where another process trains there.
+    Raises RunError if another process is training there.
     """
     lock = FileLock(folder / LOCK, timeout=1)  # `training_now` holds it for an instant
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunError(f"Another process trains the run {folder}.", "Wait for it, or stop it.") from error
+        raise RunError(f"Another process is training the run {folder}.", "Wait for it, or stop it.") from error
     try:
         (folder / LOCK).write_text(str(os.getpid()), encoding="utf-8")
         yield
@@ -288,9 +290,9 @@ def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
     same = [run for run in unfinished if all(run.card.get(key) == value for key, value in identity.items())]
     if same:
         return same[-1].path
-    told = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records"}
+    words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records"}
     others = [
-        f"{run.id} has another " + " and ".join(told[key] for key in identity if run.card.get(key) != identity[key])
+        f"{run.id} has another " + " and ".join(words[key] for key in identity if run.card.get(key) != identity[key])
         for run in unfinished
     ]
     raise Missing(
@@ -311,7 +313,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.", "Restore it, or train again.") from error
     if not isinstance(card, dict):
-        raise RunError(f"{path} is no run's card.", "Restore it, or train again.")
+        raise RunError(f"{path} is not a run card.", "Restore it, or train again.")
     return card
 
 
@@ -336,13 +338,13 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
         name = min(wrong)
         raise RunError(
             f"{path} does not fit the network of {recipe.name}: {name} is {found.get(name, 'missing')}, "
-            f"expected {expected.get(name, 'none')} ({len(wrong)} such).",
+            f"expected {expected.get(name, 'none')} ({len(wrong)} mismatches).",
             "Restore the file, or train again.",
         )
 
 
 def committed_hashes(folder: Path) -> dict[str, str]:
-    """File → SHA-256 of a complete run, as they were when it was committed."""
+    """File → SHA-256 when the run was completed, from `COMMITTED`."""
     lines = read_file(folder / COMMITTED).decode().splitlines()
     return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
 
@@ -377,7 +379,7 @@ def _now() -> str:
 
 @contextmanager
 def _storage(runs_dir: Path) -> Iterator[None]:
-    """Turns a full disk or a folder that cannot be written into a sentence."""
+    """Turns a full disk or an unwritable folder into a StorageError."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Who validates and who is held out: whole subjects, drawn by size, and no photograph on both sides.
+"""Validation splits and folds: whole subjects, assigned by size, and no photograph on both sides.
 
-records: a frame with part, path, age, group_id (the subject) and photograph_id (the photograph, of which several
-subjects may hold copies); where either is NULL the record stands alone.
+records: a frame with part, path, age, group_id (the subject) and photograph_id (the photograph; several subjects may
+have copies of it); if either is NULL, the record is a group or photograph of its own.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ KEYS = ("part", "path", "group_id", "photograph_id")
 def validation_split(records: pl.DataFrame, share: float, seed: int) -> pl.Series:
     """The side of each record: `train`, `validation`, or `left out`.
 
-    Groups are taken one by one, the largest first, each into the validation with the chance (records still wanted) /
-    (records still to come), and never where it is larger than what is still wanted. So the validation holds `share` of
-    the records within one group's size, and a giant group trains. So does a group without which no record of some age
-    would train. A record of a validation group whose photograph is trained on too, under another subject, is left out.
+    Groups are taken one by one, the largest first. Each joins validation with probability (records still wanted) /
+    (records still to come), unless it is larger than what is still wanted. So validation gets `share` of the records to
+    within one group's size, and a giant group trains. A group that holds all records of some age also trains. A record
+    of a validation group whose photograph is also trained on, under another subject, is left out.
 
-    share: of the records, 0 to below 1. With a share above 0 and two groups or more, some group validates.
-    The split is a function of the records, in any order, and the seed. Raises UsageError for a share outside 0 to 1.
+    share: of the records, at least 0 and below 1. If it is above 0, of two or more groups at least one validates.
+    The split depends only on the seed and the records, not on their order. Raises UsageError for another share.
     """
     if not 0 <= share < 1:
         raise UsageError(f"The validation share is {share}; expected 0 or more, below 1.")
@@ -57,7 +57,7 @@ def validation_split(records: pl.DataFrame, share: float, seed: int) -> pl.Serie
 def fold_of(records: pl.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
     """The fold of each record, (N,) 0..folds−1: whole groups, the largest first, each into the smallest fold so far.
 
-    So folds differ by at most the size of one group. A photograph can still lie in several folds, under several
+    So folds differ by at most the size of one group. One photograph can still be in several folds, under several
     subjects: see `training_for`.
     """
     group, sizes, _ = _groups(records, f"{seed}:fold")
@@ -71,20 +71,20 @@ def fold_of(records: pl.DataFrame, folds: int, seed: int) -> NDArray[np.int64]:
 
 
 def training_for(records: pl.DataFrame, held_out: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What may be learnt from to estimate the records that are held out, (N,) bool: the others, but for copies of a
-    photograph that is held out. held_out: (N,) bool, whole groups."""
+    """Records to train on when others are held out, (N,) bool: all but those held out and copies of their photographs.
+    held_out: (N,) bool, whole groups."""
     photograph = _photographs(records)
     return ~held_out & ~np.isin(photograph, photograph[held_out])
 
 
 def largest_group(records: pl.DataFrame) -> int:
-    """How many records the largest group has."""
+    """The number of records in the largest group."""
     return int(_groups(records, "")[1].max(initial=0))
 
 
 def _groups(records: pl.DataFrame, seed: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """(group of each record (N,), size of each group (G,), a draw from 0 to 1 of each), groups by falling size and then
-    by their draw."""
+    """(group of each record (N,), size of each group (G,), its random draw in 0..1 (G,)), groups by decreasing size,
+    then by draw."""
     names, group, sizes = np.unique(_named(records, "group_id"), return_inverse=True, return_counts=True)
     digests = (hashlib.md5(f"{seed}:{name}".encode(), usedforsecurity=False).digest() for name in names)
     draws = np.array([int.from_bytes(digest[:6], "big") for digest in digests], dtype=np.float64) / 2.0**48

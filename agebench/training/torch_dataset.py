@@ -1,4 +1,4 @@
-"""Aligned faces with their ages for anybody's own training loop."""
+"""Aligned faces with their ages, for your own training loop."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class FaceDataset(Dataset[tuple[Any, int]]):
         return (self.transform(picture) if self.transform else picture), int(self.ages[index])
 
     def split(self, share: float = 0.1, seed: int = 0) -> tuple[Ints, Ints]:
-        """Indices for training and for validation. No subject is on both sides, and no photograph: a copy of one that
-        trains is in neither (see `agebench.training.splits`).
+        """Indices for training and for validation. No subject or photograph is on both sides: a validation record whose
+        photograph is also trained on is in neither (see `agebench.training.splits`).
 
         Args:
             share: Share of the records to validate with, 0 to below 1.
@@ -64,17 +64,17 @@ class FaceDataset(Dataset[tuple[Any, int]]):
             (training, validation), int64 arrays.
 
         Raises:
-            UsageError: The share is none.
+            UsageError: The share is outside 0 to 1.
         """
         side = validation_split(self.records, share, seed)
         return np.flatnonzero(side == TRAIN), np.flatnonzero(side == VALIDATION)
 
     def sampler(self, indices: Ints | None = None, seed: int = 0) -> PlanSampler:
-        """The balance plan as a sampler for a DataLoader: every face as often as the plan's rule draws it, shuffled
-        anew for each epoch (`set_epoch`).
+        """The balance plan as a sampler for a DataLoader: every face as often as the plan's rule draws it, reshuffled
+        for each epoch (`set_epoch`).
 
         Args:
-            indices: Only these faces (see `split`), over which the classes are complete; all by default.
+            indices: Use only these faces (see `split`), and apply the rule to them alone; all by default.
             seed: Seed of the order.
         """
         where = np.arange(len(self)) if indices is None else np.asarray(indices)
@@ -83,8 +83,7 @@ class FaceDataset(Dataset[tuple[Any, int]]):
 
 
 class PlanSampler(Sampler[int]):
-    """Every index as often as it has copies (both (N,)), shuffled anew for each epoch by (seed, epoch); `set_epoch`
-    says which."""
+    """Every index as often as it has copies (both (N,)), shuffled by (seed, epoch); `set_epoch` sets the epoch."""
 
     def __init__(self, copies: Ints, indices: Ints, seed: int) -> None:
         self.copies, self.indices, self.seed, self.epoch = copies, indices, seed, 0
@@ -116,10 +115,10 @@ def torch_dataset(
     Args:
         manifest: A file or a dataset's name (see `Manifest`).
         size: Side of the crops, pixels. Missing crops are made and kept in `crops/`.
-        plan: Balance plan by name; the newest by default, and every record once where there is none.
+        plan: Balance plan by name; the newest by default, or every record once if there is none.
         transform: Applied to each picture, a (3, size, size) uint8 RGB tensor.
-        workers: Processes that make missing crops, one a core by default.
-        on_progress: Is told of cropping.
+        workers: Processes that make missing crops, one per core by default.
+        on_progress: Called with the progress of cropping.
 
     Raises:
         ManifestNotFound: There is no such manifest.

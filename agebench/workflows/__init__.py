@@ -1,1 +1,1 @@
-"""Where domains meet."""
+"""Commands that combine several domains."""

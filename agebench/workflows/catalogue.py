@@ -1,4 +1,4 @@
-"""Cards and recipes as people see them: listed, found by name, copied to be edited."""
+"""Cards and recipes for users: listed, found by name, copied for editing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _unit(check: Check) -> str:
 
 
 def list_estimators() -> list[dict[str, Any]]:
-    """Everything that can estimate ages here: name (as `--estimator` takes it), unit, state, licence, what it is."""
+    """Every available age estimator: name (as `--estimator` takes it), unit, state, licence, what it is."""
     rows = []
     for kind in registry.names("estimators"):
         what = ""
@@ -82,7 +82,7 @@ def list_estimators() -> list[dict[str, Any]]:
         except Missing as error:
             state, licence = error.message, ""
         rows.append({"name": kind, "unit": "years", "state": state, "licence": licence, "what": what})
-    cross_fit = "networks trained on the release itself, each estimating what it was not trained on"
+    cross_fit = "networks trained on the release itself, each estimating the records held out from it"
     rows.append({"name": "cross-fit", "unit": "years", "state": "ready", "licence": "", "what": cross_fit})
     for run in list_runs(RUNS):
         if run.complete:
@@ -116,10 +116,10 @@ def copy_declaration(name: str, new_name: str | None = None) -> Path:
     name = source.stem
     new = new_name or name
     if not re.fullmatch(NAME, new):
-        raise UsageError(f"'{new}' is no name; expected lower-case letters, digits and dashes.")
+        raise UsageError(f"'{new}' is not a valid name; expected lower-case letters, digits and dashes.")
     target = Path(kind) / f"{new}.toml"
     if target.exists():
-        raise UsageError(f"{target} exists already.", "Give the copy another name.")
+        raise UsageError(f"{target} already exists.", "Give the copy another name.")
     text = read_declaration(source)
     if new != name:
         text = re.sub(r'^name = ".*"$', f'name = "{new}"', text, count=1, flags=re.MULTILINE)

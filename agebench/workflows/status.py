@@ -1,4 +1,4 @@
-"""status: what is here, what is stale, which command comes next."""
+"""status: what exists, what is stale, which command comes next."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class ManifestStatus:
     """One manifest, and what is wrong or stale about it.
 
     Attributes:
-        review: Records that wait for an answer: those in review that nobody has answered since they were judged.
+        review: Records that wait for an answer: those in review without an answer since they were judged.
         plans: Balance plans, the newest first.
         problems: Sentences that the user should see.
-        curate: The command that curates it again as it was; "" where it cannot be read.
+        curate: The command that repeats its curation; "" if it cannot be read.
         outdated: Whether that command is due.
-        balance: The command that makes the plan that is lacking or out of date; None where the newest plan fits.
+        balance: The command that makes a missing or outdated plan; None if the newest plan fits.
         curated: Fingerprint of its curated records.
         trains, tests: Whether its card has the role *train*, *test*.
-        curating: The process that curates it at the moment.
+        curating: The process that is curating it.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class ManifestStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, finished or not; training: how far it is, where a process is at work on it."""
+    """One run, finished or not; training: its progress, if a process is training it."""
 
     id: str
     path: Path
@@ -72,7 +72,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that lies here, and the command that comes next with its reason."""
+    """Everything found, and the next command with its reason."""
 
     releases: dict[str, bool]
     manifests: list[ManifestStatus]
@@ -82,7 +82,7 @@ class Status:
 
 
 def status(runs_dir: Path) -> Status:
-    """Look around in the working directory; nothing is written."""
+    """Examine the working directory; nothing is written."""
     releases = {}
     for name in sorted(resources.available("manifests")):
         try:
@@ -129,7 +129,7 @@ def _manifest(path: Path) -> ManifestStatus:
     due = []
     if process is None:
         if not judged:
-            due.append("its curation was not finished")
+            due.append("its curation is not finished")
         if has_parts(path):
             due.append("observations wait to be folded in")
     if answers_wait:
@@ -140,11 +140,11 @@ def _manifest(path: Path) -> ManifestStatus:
     try:
         judged_by = load_curation_recipe(meta.get("recipe_place", recipe)) if recipe else None
         if judged_by and recipes.digest(judged_by) != meta.get("recipe_digest"):
-            due.append(f"the recipe {recipe} has changed since")
+            due.append(f"the recipe {recipe} has changed")
         card = load_card(dataset)
         trains, tests = "train" in card.roles, "test" in card.roles
         if recipes.digest(card) != meta.get("card_digest"):
-            due.append(f"the card {dataset} has changed since")
+            due.append(f"the card {dataset} has changed")
     except AgebenchError as error:
         due.append(error.message.splitlines()[0])
     stale = [facts for facts in found if facts.curated != fingerprint]
@@ -174,11 +174,11 @@ def _next(
     if not training and to_train:
         return _curate("imdb-wiki" if "imdb-wiki" in to_train else to_train[0])
     if not manifests and not uncurated:
-        return "agebench demo --small", "there is no release here; the demo draws one of its own"
+        return "agebench demo --small", "there is no release here; the demo draws its own"
     if training and (step := _run(training, runs, listed, where)):
         return step
     if not training and not runs and not uncurated:
-        return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
+        return "agebench curate imdb-wiki", "there are only test sets, and nothing to train on"
     if due := next((m for m in manifests if m.outdated and m.curate and m.curating is None), None):
         return due.curate, f"{due.path}: " + "; ".join(due.problems)
     if uncurated:
@@ -188,18 +188,18 @@ def _next(
     if busy := next((run for run in runs if run.training), None):
         return "agebench status", f"the run {busy.id} is training: look again when it is done"
     if not any(run.complete for run in runs):
-        return "agebench curate imdb-wiki", "there are test sets only, and nothing to train on"
+        return "agebench curate imdb-wiki", "there are only test sets, and nothing to train on"
     newest = [run for run in runs if run.complete][-1]
     known = listed[newest.id].card.get("provenance", {}).get("dataset")
     sets = [m for m in manifests if m.tests and m.kept and m.dataset != known and m.path == manifest_of(m.dataset)]
     if missing := [m.dataset for m in sets if m.dataset not in newest.evaluated]:
         command = f"agebench evaluate {newest.id}{''.join(f' --on {name}' for name in missing)}{where}"
         return command, f"the newest run is not measured on {', '.join(missing)}"
-    return f"agebench report --tables 2,3{where}", "runs and test sets are here"
+    return f"agebench report --tables 2,3{where}", "runs and test sets are complete"
 
 
 def _curate(name: str) -> tuple[str, str]:
-    return f"agebench curate {name}", f"{load_card(name).root} is here and not curated yet"
+    return f"agebench curate {name}", f"{load_card(name).root} is not curated yet"
 
 
 def _look_again(manifest: ManifestStatus) -> tuple[str, str]:
@@ -209,14 +209,14 @@ def _look_again(manifest: ManifestStatus) -> tuple[str, str]:
 def _run(
     training: list[ManifestStatus], runs: list[RunStatus], listed: dict[str, Listed], where: str
 ) -> tuple[str, str] | None:
-    """What comes next up to a run that is finished or under way; None where there is one."""
+    """The next step until a run is finished or training; None if there is one."""
     chosen = training[0]
     name = "" if len(training) == 1 or chosen.path == manifest_of("imdb-wiki") else f" --manifest {_quoted(chosen)}"
     if chosen.curating is not None:
         return _look_again(chosen)
     if not chosen.kept:
         return chosen.curate or "agebench ls pipelines", (
-            f"{chosen.path} keeps no record: another `--root` or `--recipe` may keep some"
+            f"{chosen.path} keeps no record: try another `--root` or `--recipe`"
         )
     if chosen.balance is not None:
         return chosen.balance or f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"

@@ -1,4 +1,4 @@
-"""train: crop what is missing, train, evaluate on every test manifest that is there."""
+"""train: make missing crops, train, evaluate on every test manifest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from agebench.training.splits import LEFT_OUT, TRAIN
 
 @dataclass(frozen=True)
 class TrainSetting:
-    """What a training is about to do, for the first line that people read."""
+    """What a training is about to do, for the first line of output."""
 
     recipe: ModelRecipe
     why: str
@@ -48,11 +48,11 @@ class TrainReport:
 
     Attributes:
         run: The complete run.
-        setting: The recipe, the manifest and the plan that it was trained by.
+        setting: The recipe, manifest and plan that it was trained with.
         train_records: Records that were trained on or validated with.
-        steps: Steps, one batch each.
+        steps: Training steps, one batch each.
         seconds: How long the training took.
-        evaluated: The run's errors on every test set that is here.
+        evaluated: The run's errors on every test manifest.
         notes: Sentences that the user should see.
     """
 
@@ -85,15 +85,15 @@ def train(
         model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, else
             `neighborhood-quick`.
         manifest: A file or a dataset's name (see `Manifest`).
-        plan: Balance plan by name; the newest by default, and every curated record once where there is none.
+        plan: Balance plan by name; the newest by default, or every curated record once if there is none.
         runs: Folder of runs.
         changes: Dotted keys of the recipe with their values (`{"train.steps": 500}`).
         seed: Seed of weights, order, augmentation and validation split.
-        resume: Go on with the newest unfinished run of this recipe, seed and records.
-        on_setting: Is told of the recipe, manifest and plan before training.
-        on_crops: Is told of cropping.
-        on_step: Is told step, steps, loss and the last validation MAE in years.
-        on_predict: Is told of predicting the test sets.
+        resume: Continue the newest unfinished run of this recipe, seed and records.
+        on_setting: Called with the recipe, manifest and plan before training.
+        on_crops: Called with the progress of cropping.
+        on_step: Called with step, steps, loss and the last validation MAE in years.
+        on_predict: Called with the progress of predicting the test sets.
 
     Raises:
         UsageError: A name is unknown.
@@ -101,7 +101,7 @@ def train(
         ManifestNotFound: There is no such manifest.
         NothingCurated: There is nothing to train on.
         StalePlan: The curated records have changed since the plan was made.
-        RunError: Training diverges, or the run to go on with is damaged.
+        RunError: Training diverges, or the run to resume is damaged.
         StorageError: The disk is full or the folder cannot be written.
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
@@ -183,8 +183,8 @@ def _source(manifest: str | Path | None, plan: str | None) -> _Source:
 
 
 def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | None) -> tuple[TrainingData, list[str]]:
-    """The drawn records with a crop each, and what people should see. A record that cannot be cropped is drawn from no
-    more, so that the classes stay complete."""
+    """The drawn records with a crop each, and notes for the user. Records that cannot be cropped are removed and the
+    draw is repeated, so that the classes stay complete."""
     faults: dict[str, int] = {}
     damaged = 0
     while True:
@@ -202,15 +202,17 @@ def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | N
         if source.rows.is_empty():
             raise NothingCurated(
                 f"No picture of the curated records of {source.manifest} could be read ({_listed(faults)}).",
-                "Bring the pictures back, or run `agebench curate` again with `--root`.",
+                "Restore the pictures, or run `agebench curate` again with `--root`.",
             )
     notes = []
     if faults:
-        notes.append(f"Left out what could not be cropped: {_listed(faults)}. `agebench curate` renews the manifest.")
+        notes.append(
+            f"Left out records that could not be cropped: {_listed(faults)}. `agebench curate` updates the manifest."
+        )
     if damaged:
-        notes.append(f"{damaged} damaged crop shard(s) were made again.")
+        notes.append(f"{damaged} damaged crop shard(s) were rebuilt.")
     if whole := int(drawn["face_no"].null_count()):
-        notes.append(f"{whole:,} curated records have no face and are learnt from the whole picture.")
+        notes.append(f"{whole:,} curated records have no face; the whole picture is used for them.")
     records = drawn.drop("landmarks")
     return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, source.fingerprint()), notes
 
@@ -221,7 +223,7 @@ class TrainForecast:
 
     Attributes:
         setting: The recipe as resolved, the manifest and the plan.
-        draws: Pictures of an epoch, copies counted.
+        draws: Pictures per epoch, including copies.
         cost: The network's parameters, memory and time.
         test_sets: Manifests that it would be measured on.
     """
@@ -240,7 +242,7 @@ def forecast(
     changes: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> TrainForecast:
-    """What `train` would do with these arguments, from a few timed steps; nothing is written. Raises as `train`."""
+    """What `train` would do with these arguments, from a few timed steps; writes nothing. Raises as `train` does."""
     recipe, why = _recipe(model, changes)
     source = _source(manifest, plan)
     drawn = source.drawn(recipe, seed)
@@ -258,7 +260,7 @@ def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRec
 def _measure(
     run: Run, dataset: str, notes: list[str], on_crops: Advance | None, on_predict: Advance | None
 ) -> list[Evaluation]:
-    """Evaluate on every test manifest that is here; what fails becomes a note, for the run itself is complete."""
+    """Evaluate on every test manifest; a failure becomes a note, because the run itself is complete."""
     evaluated: list[Evaluation] = []
     try:
         manifests = manifests_for_testing(exclude=dataset)
@@ -276,7 +278,7 @@ def _measure(
 
 
 def _listed(faults: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {fault.replace('_', ' ')}" for fault, n in sorted(faults.items())) or "no fault told"
+    return ", ".join(f"{n:,} {fault.replace('_', ' ')}" for fault, n in sorted(faults.items())) or "no fault recorded"
 
 
 def _accelerator() -> bool:

@@ -168,7 +168,7 @@ def test_another_set_than_the_columns_is_marked_in_the_cell(published: Published
 
 def test_the_right_count_with_other_labels_is_marked_too(published: Published) -> None:
     (table,) = build_tables(published, [summary("r", result(matches_card=False))], COLUMNS, numbers=[2])
-    assert sentence(table, "†") == "Not the real FG-NET: as many records as the card says, but other labels."
+    assert sentence(table, "†") == "Not the real FG-NET: the card's number of records, but other labels."
 
 
 def test_a_set_without_proof_has_a_softer_mark(published: Published) -> None:
@@ -192,7 +192,7 @@ def test_test_pictures_that_were_trained_on_are_counted(published: Published) ->
     assert "¶" in cell.text
     note = cell.note or ""
     leaks = ("Of the 1,002 test pictures 12 were trained on", "5 are near copies", "9 show people who were")
-    for part in (*leaks, "3 of 1,002 pictures without", "1 unreadable"):
+    for part in (*leaks, "3 of 1,002 pictures have no detected face", "1 unreadable"):
         assert part in note
 
 

@@ -134,7 +134,7 @@ FAULTS = {
     "no such table": (["--table", "none.csv"], 3, "none.csv"),
     "no such root": (["--table", "labels.csv", "--root", "none"], 3, "--root DIR"),
     "no such picture": (["--pattern", "{age}-{x}.jpg", "--root", "pictures"], 3, "--pattern"),
-    "no braces": (["--pattern", "photo.jpg", "--root", "pictures"], 2, "names nothing in braces"),
+    "no braces": (["--pattern", "photo.jpg", "--root", "pictures"], 2, "has no name in braces"),
     "half a box": (["--table", "labels.csv", "--map", "box=a,b"], 2, "four columns"),
     "a number in braces": (["--pattern", "{age}_{1}.jpg", "--root", "pictures"], 2, "begins with a letter"),
     "no pair": (["--table", "labels.csv", "--map", "years"], 2, "age=years"),

@@ -153,7 +153,7 @@ def test_a_copied_recipe_is_valid_and_used(workshop: Path, agebench: Run) -> Non
     done = agebench("curate", "imdb-wiki", "--recipe", "my-rules", "--json", cwd=workshop)
     assert json.loads(done.out)["recipe"] == "my-rules"
     again = agebench("cp", "imdb-wiki-paper", "my-rules", cwd=workshop)
-    assert (again.status, "exists already" in again.err) == (2, True)
+    assert (again.status, "already exists" in again.err) == (2, True)
 
 
 def test_a_recipe_that_shares_its_name_with_a_card_is_reached_by_its_folder(workshop: Path, agebench: Run) -> None:
@@ -258,7 +258,7 @@ def test_the_next_command_works_as_it_stands(workshop: Path, agebench: Run) -> N
     assert agebench("curate", "fg-net", *where, "--workers", 1, cwd=workshop).status == 0
     recipe.write_text(recipe.read_text().replace('"t"', '"u"'))
     found = json.loads(agebench("status", "--json", cwd=workshop).out)
-    assert "has changed since" in found["why"]
+    assert "has changed" in found["why"]
     words = shlex.split(found["next_command"])
     assert words[:3] == ["agebench", "curate", "fg-net"]
     assert agebench(*words[1:], cwd=workshop).status == 0

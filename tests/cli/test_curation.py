@@ -66,7 +66,7 @@ def test_compare_prints_whole_paths(workshop: Path, agebench: Run, monkeypatch: 
     monkeypatch.setenv("COLUMNS", "80")
     done = agebench("curate", "imdb-wiki", "--workers", 1, "--compare", "imdb-wiki-none", cwd=workshop)
     assert done.status == 0, done.err
-    assert "…" not in done.out.partition("records judged otherwise")[2].partition("… and")[0]
+    assert "…" not in done.out.partition("records with another verdict")[2].partition("… and")[0]
 
 
 def test_explain_tells_all_of_a_record(workshop: Path, agebench: Run) -> None:

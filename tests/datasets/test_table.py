@@ -310,7 +310,7 @@ def test_every_fault_of_a_table_is_a_sentence_of_its_own(read: Read, fault: str)
 @pytest.mark.parametrize(
     ("table", "told"),
     [({}, "either `file` or `pattern`"), ({"file": "a", "pattern": "{age}"}, "either `file` or `pattern`"),
-     ({"pattern": "photo.jpg"}, "nothing in braces"), ({"pattern": "{age}_{age}.jpg"}, "a word of its own"),
+     ({"pattern": "photo.jpg"}, "no name in braces"), ({"pattern": "{age}_{age}.jpg"}, "must be unique"),
      ({"pattern": "{age}_{1}.jpg"}, "begins with a letter"),
      ({"file": "a", "columns": {"box": ["a", "b"]}}, "in four columns, or in one"),
      ({"file": "a", "columns": {"box": ["a"], "corners": ["a"]}}, "give one"),

@@ -156,7 +156,7 @@ def test_weights_that_were_altered_later_are_refused(copied):
     save_file(weights, copied / "weights.safetensors")
     run = load_run(copied)
     assert changed_files(run) == ["weights.safetensors"]
-    with pytest.raises(RunError, match="not what the run committed"):
+    with pytest.raises(RunError, match="was changed after the run"):
         load_network(run)
 
 
@@ -178,7 +178,7 @@ def test_without_any_run_the_answer_says_how_to_make_one(tmp_path):
 
 def test_a_beginning_that_fits_several_runs_lists_them(copied):
     shutil.copytree(copied, copied.parent / f"{copied.name[:-2]}zz")
-    with pytest.raises(UsageError, match="fits 2 runs"):
+    with pytest.raises(UsageError, match="matches 2 runs"):
         find_run(copied.name[:-2], copied.parent)
 
 
@@ -202,7 +202,7 @@ def test_two_processes_do_not_resume_one_run(tmp_path):
     with pytest.raises(Interrupted):
         train_run(tiny(), data_of(), runs_dir=tmp_path, on_progress=stop)
     (folder,) = tmp_path.iterdir()
-    with FileLock(folder / "lock"), pytest.raises(RunError, match="Another process trains"):
+    with FileLock(folder / "lock"), pytest.raises(RunError, match="Another process is training"):
         train_run(tiny(), data_of(), runs_dir=tmp_path, resume=True)
     run = train_run(tiny(), data_of(), runs_dir=tmp_path, resume=True)
     assert not (run.path / "lock").exists()

@@ -1,4 +1,4 @@
-"""Losses by name: a function `loss(logits, ages, *, …settings)` a file, or an entry point of the group
+"""Losses by name: one function `loss(logits, ages, *, …settings)` per file, or an entry point of the group
 `agebench.losses`.
 
 logits: (B, K) raw scores, class k = age k in years; ages: (B,) whole years; the keyword-only parameters are the

@@ -1,8 +1,8 @@
-"""Networks by name: a function `network(*, …settings)` a file, or an entry point of the group `agebench.networks`.
+"""Networks by name: one function `network(*, …settings)` per file, or an entry point of the group `agebench.networks`.
 
 A network is a module that takes normalised pictures (B, 3, S, S) and gives raw scores (B, 100), class k = age k in
-years; its keyword-only parameters are the settings that a recipe's table `[network]` may give. Here is also what stands
-at both of its ends: pictures in, an age out."""
+years; its keyword-only parameters are the settings that a recipe's table `[network]` may give. This module also has
+the steps before and after a network: normalising pictures, and the expected age."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ResidualNetwork(nn.Module):
 
     blocks, widths: blocks and filters of each stage; (3, 4, 6, 3) is the paper's 34-layer network, (2, 2, 2, 2) the
     18-layer one. dropout: the share that is dropped before the fully connected layer (the paper keeps 0.8).
-    oval: the network sees the oval of the face only (`face_oval`), not hair and background.
+    oval: the network sees only the oval of the face (`face_oval`), not hair and background.
     The stem keeps the resolution (stride 1) and the pooling halves it: 224 → 112, then 56, 28, 14, 7 after the stages.
     """
 
@@ -114,7 +114,7 @@ def network(
     oval: bool = False,
     classes: Literal[100] = 100,
 ) -> ResidualNetwork:
-    """A `ResidualNetwork`. Raises ValueError where stages of blocks and widths differ in number."""
+    """A `ResidualNetwork`. Raises ValueError if `blocks` and `widths` differ in length."""
     if len(blocks) != len(widths):
         raise ValueError(f"{len(blocks)} stages of blocks but {len(widths)} widths")
     return ResidualNetwork(blocks, widths, dropout=dropout, unit=unit, classes=classes, oval=oval)
