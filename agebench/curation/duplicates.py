@@ -158,7 +158,7 @@ class _HashGroups:
     def of(cls, phash: Words) -> _HashGroups:
         order = np.argsort(phash, kind="stable")
         ordered = phash[order]
-        begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+        begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(phash)]
         start = np.flatnonzero(begins)
         look = np.empty(len(phash), np.int64)
         look[order] = np.cumsum(begins) - 1

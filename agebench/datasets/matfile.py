@@ -234,7 +234,7 @@ class Struct:
         """A cell array of small numeric matrices as float64 (n, width), NaN if a cell holds something else."""
         matrix = self._checked(name)
         if matrix.kind != CELL:
-            raise self._wrong(name, f"cells of {width} expected numbers, found {matrix}")
+            raise self._wrong(name, f"expected cells of {width} numbers, found {matrix}")
         try:
             return self.source.cells(matrix).rows(width)
         except Damaged as error:

@@ -309,11 +309,11 @@ def test_every_fault_of_a_table_is_a_sentence_of_its_own(read: Read, fault: str)
 
 @pytest.mark.parametrize(
     ("table", "told"),
-    [({}, "either `file` or `pattern`"), ({"file": "a", "pattern": "{age}"}, "either `file` or `pattern`"),
+    [({}, "exactly one of `file` and `pattern`"), ({"file": "a", "pattern": "{age}"}, "exactly one of `file` and `pattern`"),
      ({"pattern": "photo.jpg"}, "no name in braces"), ({"pattern": "{age}_{age}.jpg"}, "must be unique"),
      ({"pattern": "{age}_{1}.jpg"}, "begins with a letter"),
      ({"file": "a", "columns": {"box": ["a", "b"]}}, "in four columns, or in one"),
-     ({"file": "a", "columns": {"box": ["a"], "corners": ["a"]}}, "give one"),
+     ({"file": "a", "columns": {"box": ["a"], "corners": ["a"]}}, "give only one"),
      ({"file": "a", "columns": {"agee": "a"}}, "agee")],
 )  # fmt: skip
 def test_a_card_whose_table_cannot_be_is_refused(table: dict[str, Any], told: str) -> None:

@@ -128,7 +128,7 @@ def test_a_release_got_by_hand_is_seen(tmp_path: Path, agebench: Callable) -> No
     (tmp_path / "data" / "morph" / "009055_1M54.JPG").touch()
     done = agebench("fetch", "morph", "--accept-licence", cwd=tmp_path)
     assert done.status == 0, done.err
-    assert "data/morph already" in done.out
+    assert "already in data/morph" in done.out
 
 
 # --- the whole way ---------------------------------------------------------------------------------------------
