@@ -134,7 +134,7 @@ def observe(con: duckdb.DuckDBPyConnection) -> None:
         INSERT INTO suspicion SELECT record_id, 1, age + 3, 3, pow(random(), 9) FROM record;
     """)
     set_meta(con, detector=DETECTOR)
-    for what in ("copies", "ages", "identities"):
+    for what in ("copies", "ages", "identities", "verdicts"):
         mark_made(con, what, "made")
 
 
