@@ -29,11 +29,12 @@ import polars as pl
 from agebench import recipes
 from agebench.curation import verdicts
 from agebench.curation.checks import compile_recipe
-from agebench.curation.groups import connect_groups
+from agebench.curation.groups import derive_groups
 from agebench.datasets.records import SCHEMA
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records
-from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.manifest.renewal import mark_made
+from agebench.manifest.store import create, open_manifest, set_meta
 from agebench.review.queue import load_queue
 
 RECORDS = 500_000
@@ -201,7 +202,7 @@ def build(folder: Path) -> Path:
         for name, kind in SCHEMA.items()
     )
     path = folder / "manifests" / "made.duckdb"
-    create_or_open(path, "imdb-wiki")
+    create(path, "imdb-wiki")
     with open_manifest(path, write=True) as con:
         write_records(con, frame, {"imdb": folder / "pictures"})
         con.execute("""
@@ -217,11 +218,15 @@ def build(folder: Path) -> Path:
             INSERT INTO near_copy SELECT record_id, record_id, 2, 1, path, 0 FROM record WHERE record_id % 20 = 0;
             INSERT INTO suspicion SELECT record_id, 1, age + 3, 3, pow(random(), 9) FROM record;
         """)
-        made = {f"derived:{what}": "made" for what in ("copies", "ages", "identities")}
-        set_meta(con, detector="made", picture_fingerprint="made", **made)
+        set_meta(con, detector="made")
+        for what in ("copies", "ages", "identities", "evidence", "verdicts"):
+            mark_made(con, what, "made")
+    groups = derive_groups(path, None).tables["record_group"]
     with open_manifest(path, write=True) as con:
-        connect_groups(con)
-        verdicts.keep_evidence(con)
+        con.register("groups", groups.to_arrow())
+        con.execute("INSERT INTO record_group BY NAME SELECT * FROM groups")
+        con.unregister("groups")
+        verdicts.store_evidence(con)
     (folder / "all.toml").write_text(RECIPE)
     recipe = recipes.load_curation_recipe(str(folder / "all.toml"))
     checks = compile_recipe(recipe, "all", {c.observer for c in COLUMNS.values()})

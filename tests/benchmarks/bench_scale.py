@@ -20,11 +20,12 @@ from agebench import recipes
 from agebench.balancing import balance
 from agebench.curation import verdicts
 from agebench.curation.checks import compile_recipe
-from agebench.curation.groups import connect_groups
+from agebench.curation.groups import derive_groups
 from agebench.datasets.release import read_release
 from agebench.manifest.evidence import COLUMNS
 from agebench.manifest.records import write_records
-from agebench.manifest.store import create_or_open, open_manifest, set_meta
+from agebench.manifest.renewal import mark_made
+from agebench.manifest.store import create, open_manifest, set_meta
 
 SIZES = {"imdb": 460_723, "wiki": 62_328}
 DETECTOR = "made"
@@ -42,14 +43,13 @@ def main() -> None:
         ours, release = timed(lambda: read_release(card, root))
         print(f"reading {len(release.records):,} records: {ours:.2f} s, {ours / theirs:.2f} of scipy's {theirs:.2f} s")
         path = root / "manifest.duckdb"
-        create_or_open(path, "imdb-wiki")
+        create(path, "imdb-wiki")
         with open_manifest(path, write=True) as con:
             wrote, _ = timed(lambda: write_records(con, release.records, release.folders))
         print(f"into a new manifest: {wrote:.2f} s; with reading {(ours + wrote) / theirs:.2f} of scipy's loading")
         with open_manifest(path, write=True) as con:
             observe(con)
-        with open_manifest(path, write=True) as con:
-            grouped, _ = timed(lambda: connect_groups(con))
+        grouped, _ = timed(lambda: group(path))
         recipe = recipes.load_curation_recipe("imdb-wiki-paper")
         checks = compile_recipe(recipe, "imdb-wiki-paper", {c.observer for c in COLUMNS.values()})
         with duckdb.connect(str(path), read_only=True) as con:
@@ -57,20 +57,25 @@ def main() -> None:
                 lambda: con.execute("SELECT count(DISTINCT path), sum(age), sum(face_score) FROM record").fetchall()
             )
         with open_manifest(path, write=True) as con:
-            gathered, _ = timed(lambda: verdicts.keep_evidence(con))
+            gathered, _ = timed(lambda: verdicts.store_evidence(con))
         took = [timed(lambda: judge(path, checks))[0] for _ in range(3)]
         print(
-            f"judging again, {len(checks)} checks, evidence known: {min(took):.2f} s, {min(took) / scan:.1f} DuckDB "
-            f"scans of the records ({scan:.2f} s); gathering the evidence where it has changed: {gathered:.2f} s"
+            f"judging again, {len(checks)} checks, evidence stored: {min(took):.2f} s, {min(took) / scan:.1f} DuckDB "
+            f"scans of the records ({scan:.2f} s); storing the evidence where it has changed: {gathered:.2f} s"
         )
         planned, _ = timed(lambda: balance(path))
         print(f"groups {grouped:.2f} s; balance plan {planned:.2f} s")
     print(f"peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
-def judge(path: Path, checks: list[verdicts.CompiledCheck]) -> None:
+def group(path: Path) -> None:
+    tables = derive_groups(path, None).tables
     with open_manifest(path, write=True) as con:
-        verdicts.keep_evidence(con)
+        con.register("derived", tables["record_group"].to_arrow())
+        con.execute("INSERT INTO record_group BY NAME SELECT * FROM derived")
+
+
+def judge(path: Path, checks: list[verdicts.CompiledCheck]) -> None:
     with open_manifest(path, write=True) as con:
         verdicts.judge(con, checks, recipe="imdb-wiki-paper", recipe_digest="x")
 
@@ -128,12 +133,9 @@ def observe(con: duckdb.DuckDBPyConnection) -> None:
         INSERT INTO near_copy SELECT record_id, record_id, 2, 1, path, 0 FROM record WHERE record_id % 20 = 0;
         INSERT INTO suspicion SELECT record_id, 1, age + 3, 3, pow(random(), 9) FROM record;
     """)
-    set_meta(
-        con,
-        detector=DETECTOR,
-        picture_fingerprint="made",
-        **{f"derived:{what}": "made" for what in ("copies", "ages", "identities")},
-    )
+    set_meta(con, detector=DETECTOR)
+    for what in ("copies", "ages", "identities", "verdicts"):
+        mark_made(con, what, "made")
 
 
 if __name__ == "__main__":

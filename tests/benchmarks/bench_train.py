@@ -104,7 +104,9 @@ def main() -> None:
         np.save(Path(folder) / "faces.npy", faces)
         records = pl.DataFrame(
             {"part": "p", "path": [f"{n}" for n in range(count)], "sha256": "", "age": [n % 100 for n in range(count)]}
-        ).with_columns(group_id=pl.int_range(count), copies=pl.lit(1))
+        ).with_columns(
+            group_id=pl.int_range(count), photograph_id=pl.int_range(count), split=pl.lit("train"), copies=pl.lit(1)
+        )
         data = TrainingData.from_records(Mapped(Path(folder) / "faces.npy"), np.arange(count), records)
         rounds = []
         for _ in range(asked.rounds):
