@@ -59,7 +59,7 @@ def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None
     assert "found 3" in text
     assert "check 'Bad Name'.name" in text
     assert "'Bad Name'" in text
-    assert "check 'b': a check has either `reject` or `review`" in text
+    assert "check 'b': a check needs exactly one of `reject` and `review`" in text
     assert "check 'c'.reasn: unknown key. Did you mean 'reason'" in text
     assert "check 'c'.reason: missing" in text
 
@@ -102,7 +102,7 @@ def test_changed_keys_of_a_model_recipe_are_checked_like_the_file() -> None:
         ({"train.stpes": 7}, "train.stpes: unknown key. Did you mean 'steps'"),
         ({"train.steps": "many"}, "train.steps"),
         ({"trian.steps": 7}, "trian: unknown key. Did you mean 'train'"),
-        ({"name.x": 7}, "'name' is no table"),
+        ({"name.x": 7}, "'name' is not a table"),
         ({"network.blocks": [2, 2]}, "2 stages of blocks but 4 widths"),
     ):
         with pytest.raises(RecipeError, match=told):

@@ -162,7 +162,7 @@ def resolve_settings(
             notes += _not_asked_for(loaded, compiled, named)
             observers = Observers(chosen, ready, _embedder(loaded))
     else:
-        notes.append("There are no pictures here and the recipe needs none: labels alone were judged.")
+        notes.append("There are no pictures here and the recipe needs none: only the labels were judged.")
     asked = None if named is None else json.dumps(named)
     return CurateSettings(
         card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, runs, cross_fit, notes

@@ -94,7 +94,7 @@ def test_explain_shows_decisions(workshop: Path, agebench: Run) -> None:
     ]
     text = " ".join(agebench("explain", *name, cwd=workshop).out.split())
     assert "anna, 20" in text
-    assert "when it was judged: decided: reject" in text
+    assert "when last judged: decided: reject" in text
     agebench("review", "decide", *name, "--keep", "--by", "otto", "--settle", cwd=workshop)
     assert "otto, 20" in (text := " ".join(agebench("explain", *name, cwd=workshop).out.split()))
     assert text.count("(settles the others)") == 1
@@ -129,7 +129,7 @@ def test_the_list_loses_what_is_answered_and_keeps_its_order(workshop: Path, age
     nobody = ok(agebench("review", "list", "--check", "reviewers_disagree", "--json", cwd=workshop))
     assert (nobody["left"], nobody["records"]) == (0, [])  # a loop over what is left ends
     told(agebench("review", "list", "--part", "imbd", cwd=workshop), 2, "no part 'imbd'", "imdb, wiki")
-    told(agebench("review", "list", "--age", "40-20", cwd=workshop), 2, "the lower one comes first")
+    told(agebench("review", "list", "--age", "40-20", cwd=workshop), 2, "the lower age comes first")
     none = agebench("review", "list", "--subject", "nobody", cwd=workshop)
     assert "0 records wait for an answer under these filters" in none.out
 
