@@ -214,7 +214,7 @@ def _render_comparison(found: Comparison, out: Console) -> None:
     out.print(ages)
     if found.not_run:
         out.print(
-            f"[yellow]not run[/] for {found.other}, so they reject nothing in this comparison: {', '.join(found.not_run)}. "
+            f"[yellow]not run[/] for {found.other}, so without effect here: {', '.join(found.not_run)}. "
             f"`--recipe {found.other} --compare {found.recipe}` observes what they need."
         )
     changed = Table(
