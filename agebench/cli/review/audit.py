@@ -34,8 +34,8 @@ def audit(
 
     The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading takes two steps:
     `agebench review decide PART PATH --audit --looks N` says how old the face looks and shows the claimed age; then
-    --audit with --keep (it is right), --wrong or --age N judges it. Half of the records are read twice, for readers make
-    mistakes too: your own second reading of a record is given with --reading 2.
+    --audit with --keep (it is right), --wrong or --age N judges it. About half of the records are read twice, because
+    readers make mistakes too: your own second reading of a record is given with --reading 2.
     """
     from agebench.cli.review import reviewer
 

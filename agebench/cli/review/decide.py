@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -79,9 +79,7 @@ def decide(
     who = reviewer(by)
     seen = _looks(looks) if looks is not None else None
     box = _box(face) if face else None
-    answer: Answer = (
-        "reject" if reject else "wrong" if wrong else "age" if age is not None else "keep" if keep else "face"
-    )
+    answer = cast("Answer", chosen[0].removeprefix("--") if chosen else "face")
     said = None if undo or looks is not None else answer
     from agebench.manifest.places import find_manifest
     from agebench.review.deciding import decide as decided
