@@ -89,8 +89,9 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
         return None
     evidence = found[0]
     sha256 = evidence["sha256"]
-    decision_of = "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?"
+    decision_of = "SELECT * EXCLUDE (record_id, said) FROM verdict_of_people WHERE record_id = ?"
     decisions = rows(decision_of, record_id) if answered else []
+    said = decisions or rows("SELECT verdict FROM verdict_of_checks WHERE record_id = ?", record_id)
     chosen = rows("SELECT face_no FROM decided_face WHERE record_id = ?", record_id) if decisions else []
     meant = chosen[0]["face_no"] if chosen else evidence["face_no"]
     checks = rows(
@@ -129,12 +130,10 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
     relatives = [row for row in companions if row["record_id"] in set(same_subject)]
     duplicates = [row for row in companions if row["record_id"] in same_picture]
     decision = decisions[0] if decisions else None
-    said = {check["verdict"] for check in checks if check["reason"] is not None}
-    verdict = ("reject" if "reject" in said else "review" if said else "keep") if judged else None
+    verdict = (said[0]["verdict"] if said else "keep") if judged else None
     age = evidence["age"]
     if decision is not None:
-        decided = decision["status"] == "decided"
-        verdict = "review" if not decided else "reject" if decision["answer"] == "reject" else "keep"
+        del decision["verdict"]
         age = decision["age"] if decision["age"] is not None else age
     return RecordView(
         record_id, evidence["part"], evidence["path"], age, verdict, evidence, checks,
@@ -151,12 +150,10 @@ def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], ans
         SELECT e.record_id, e.part, e.path, e.photo_year, coalesce(d.age, e.age) AS age, e.age AS claimed_age,
                e.sha256, e.suggested_age,
                CASE WHEN e.face_w > 0 THEN [e.face_x, e.face_y, e.face_w, e.face_h, e.width, e.height] END AS face,
-               CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
-                    WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
+               coalesce(d.verdict, v.verdict, 'keep') AS verdict
         FROM (SELECT * FROM {source} WHERE record_id IN ({numbers})) AS e
-        LEFT JOIN (SELECT * FROM decision WHERE {answered}) AS d USING (record_id)
-        LEFT JOIN (SELECT record_id, min(verdict) AS verdict FROM verdict WHERE record_id IN ({numbers})
-                   GROUP BY record_id) v USING (record_id)
+        LEFT JOIN (SELECT * FROM verdict_of_people WHERE {answered}) AS d USING (record_id)
+        LEFT JOIN (SELECT record_id, verdict FROM verdict_of_checks WHERE record_id IN ({numbers})) v USING (record_id)
         ORDER BY e.photo_year NULLS LAST, e.record_id"""
     return query(con, sql).to_dicts()
 

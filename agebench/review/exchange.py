@@ -18,7 +18,7 @@ from agebench.review.agreement import Agreement, agreement
 from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
 from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
-from agebench.review.resolution import answered_names, resolve
+from agebench.review.resolution import answered_names, misfits
 from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, name_frame, task_rows
 
 
@@ -63,8 +63,9 @@ def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
 
 
 def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
-    cannot be read are told one by one.
+    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest. Annotations that
+    cannot be read, and answers that do not fit their records (see `resolution.misfits`), are left out and told one by
+    one.
 
     kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
     """
@@ -80,7 +81,11 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         names = name_frame((d.part, d.path) for d in theirs).unique()
         must_be_there(decisions_file(manifest), lines_folded(con), manifest)
         curate = curate_command(con, manifest)
-        unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
+        named = answered_records(con, names)
+    unknown = len(names) - len(named.unique(["part", "path"]))
+    unfit = misfits(theirs, named)
+    unread += [f"{file}, {id_}: {message} It is left out." for id_, (message, _) in unfit.items()]
+    theirs = [d for d in theirs if d.id not in unfit]
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
     notes += unread
     if not theirs and not unread:
@@ -91,12 +96,6 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         )
     records = _answered_in(manifest, merged)
     found = agreement(merged, records)
-    unfit = len(resolve(merged, records).filter(pl.col("status") == "unfit"))
-    if unfit:
-        notes.append(
-            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
-            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
-        )
     return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, curate, notes)
 
 

@@ -187,7 +187,7 @@ def _answer(
     values: dict[str, Any] = {
         "at": moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z", "by": _who(annotation),
         "kind": "decision", "part": part, "path": path, "sha256": sha256, "answer": answer, "age": age, "box": box,
-        "note": note, "shown": {"claimed": facts["claimed_age"]} if "claimed_age" in facts else None,
+        "note": note, "claimed": facts.get("claimed_age"),
     }  # fmt: skip
     key = json.dumps([annotation.get("unique_id") or annotation.get("id"), values], sort_keys=True)
     # The 2 sorts behind the ids of an earlier reading of the same annotation, that took prefilled values for answers.
