@@ -86,7 +86,12 @@ def test_an_answer_about_another_picture_reopens_the_record() -> None:
 
 
 def test_audit_answers_decide_nothing_and_unknown_records_are_counted() -> None:
-    lines = [line(1, kind="audit", answer="wrong", looks=30, reading=1), line(2, path="gone"), line(3, path="gone", by="otto"), line(4)]
+    lines = [
+        line(1, kind="audit", answer="wrong", looks=30, reading=1),
+        line(2, path="gone"),
+        line(3, path="gone", by="otto"),
+        line(4),
+    ]
     assert resolve(lines, RECORDS)["record_id"].to_list() == [0]
     assert without_records(lines, RECORDS) == 1
     assert resolve([], RECORDS).is_empty()

@@ -20,7 +20,7 @@ from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.record_view import RecordView
 from agebench.review.decisions import AgeClass, Answer, Box, LineId, Note, composed
 from agebench.review.server.audits import add_audits
-from agebench.review.server.charts import age_bars
+from agebench.review.server.charts import age_chart
 from agebench.review.server.given import PageAnswer, is_readable, seal_of
 from agebench.review.server.guard import Guard, Pass
 from agebench.review.server.pictures import Changed, Pictures
@@ -138,7 +138,7 @@ def create_app(
         estimates = [(sample, session.readings.estimate(sample)) for sample in session.readings.samples()]
         agreed, counts = session.people()
         return page(
-            "overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates,
+            "overview.html", found=found, curated=curated, chart=age_chart(found.ages), estimates=estimates,
             agreed=agreed, counts=counts.to_dicts(),
         )  # fmt: skip
 
@@ -179,12 +179,15 @@ def create_app(
 
     @app.get("/picture/{record_id}")
     def picture(
-        record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
+        record_id: RecordId,
+        side: Annotated[int, Query(ge=32, le=2000)] = 1280,
+        face: bool = False,
+        face_no: Annotated[int | None, Query(ge=-(2**15), le=2**15)] = None,
     ) -> Response:
         if session.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
         try:
-            data = pictures.jpeg(record_id, side, face=face)
+            data = pictures.jpeg(record_id, side, face=face, face_no=face_no)
         except Changed:
             return Response(other_picture, media_type="image/svg+xml")
         if data is None:
@@ -233,8 +236,7 @@ def _beside(row: dict[str, Any]) -> dict[str, Any]:
 
 def _whole(view: RecordView) -> dict[str, Any]:
     facts = (
-        "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
-        "face_chosen_by",
+        "name", "gender", "photo_year", "dob", "width", "height", "face_chosen_by",
     )  # fmt: skip
     return {name: view.evidence.get(name) for name in facts} | {
         "id": view.record_id,
@@ -247,7 +249,7 @@ def _whole(view: RecordView) -> dict[str, Any]:
         "verdict": view.verdict,
         "faces": view.faces,
         "reasons": view.reasons,
-        "estimates": view.meant_estimates,
+        "estimates": view.estimates,
         "relatives": [_beside(row) for row in view.relatives],
         "duplicates": [_beside(row) for row in view.duplicates],
         "decision": view.decision,

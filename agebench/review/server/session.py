@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest.plans import curated_fingerprint
-from agebench.manifest.record_view import Overview, RecordView, overview, view_record
+from agebench.manifest.record_view import Overview, RecordView, overview, tile_faces, view_record
 from agebench.manifest.records import folders_of, record_names
 from agebench.manifest.store import open_manifest
 from agebench.review import audit
@@ -167,8 +167,11 @@ class ReviewSession:
             return int((now.mine[by] & ~done if by else ~done).sum())
 
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
+        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable, and
+        its faces (see `manifest.record_view.tile_faces`). Raises as `open_manifest`."""
         now = self.snapshot
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
+            faces = tile_faces(con, record_ids)
         found = []
         for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
             row = now.queue.rows.row(place, named=True)
@@ -176,7 +179,7 @@ class ReviewSession:
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
                 "readable": row["sha256"] is not None and row["error"] is None,
-            })  # fmt: skip
+            } | faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None}))  # fmt: skip
         return found
 
     def reasons(self, record_id: int) -> list[str]:
@@ -248,16 +251,21 @@ class ReviewSession:
             view = self._views.get((record_id, False))
         return None if view is None else view.evidence.get("sha256")
 
-    def face(self, record_id: int) -> list[float] | None:
-        """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
-        Raises as `open_manifest`."""
+    def face(self, record_id: int, face_no: int | None = None) -> list[float] | None:
+        """x, y, w, h of a face, and the picture's width and height, in pixels; None without one. face_no: None for the
+        face that evidence means. Raises as `open_manifest`."""
         with self._lock:
-            if record_id in self._faces:
+            if face_no is None and record_id in self._faces:
                 return self._faces[record_id]
         view = self.view(record_id)
-        if view is None or not view.evidence.get("face_w"):
+        if view is None:
             return None
-        return [float(view.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
+        wanted = view.evidence["face_no"] if face_no is None else face_no
+        for face in view.faces:
+            if face["face_no"] == wanted:
+                size = view.evidence["width"], view.evidence["height"]
+                return [float(value) for value in (face["x"], face["y"], face["w"], face["h"], *size)]
+        return None
 
     def overview(self) -> tuple[Overview, str]:
         """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""
@@ -265,6 +273,9 @@ class ReviewSession:
         if now.overview is None:
             with open_manifest(self.manifest, wait=PATIENCE) as con:
                 now.overview = overview(con), curated_fingerprint(con)
+            with self._lock:
+                shown = [one for check in now.overview[0].checks for one in check["examples"]]
+                self._faces |= {one["record_id"]: one["face"] for one in shown}
         return now.overview
 
     def people(self) -> tuple[Agreement, pl.DataFrame]:

@@ -459,7 +459,9 @@ def test_an_audit_is_read_to_its_end_and_undone_on_its_own_page(audited: Any, si
         desk.press("2", "5")
         desk.page.wait_for_function("() => seen()?.looks === 25")
         desk.press("k")
-        desk.page.wait_for_function(f"() => !working && byId('left').textContent.startsWith('{drawn['total'] - done - 1} ')")
+        desk.page.wait_for_function(
+            f"() => !working && byId('left').textContent.startsWith('{drawn['total'] - done - 1} ')"
+        )
     assert desk.page.locator("#empty").is_visible()
     assert order.index(skipped) >= len(set(order)) - 1  # it came after those that were not skipped
     kinds = [line["kind"] for line in audited.lines()]
