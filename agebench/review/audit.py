@@ -154,6 +154,11 @@ def looked(decisions: Sequence[Decision], by: str, name: Name, sha256: str | Non
     return _estimates(decisions).get((by, *name, sha256, reading))
 
 
+def estimated_by(decisions: Sequence[Decision], by: str) -> set[Name]:
+    """The records of which a reader has said how old the face looks, in any reading."""
+    return {(d.part, d.path) for d in decisions if d.kind == "estimate" and d.by == by}
+
+
 def _estimates(decisions: Sequence[Decision]) -> dict[tuple[Any, ...], Looks | None]:
     """By reviewer, part, path, sha256 and reading."""
     said = sorted((d for d in decisions if d.kind == "estimate"), key=lambda d: d.order, reverse=True)

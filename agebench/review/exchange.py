@@ -13,11 +13,20 @@ import polars as pl
 from agebench.errors import Missing, StorageError
 from agebench.files import read_file
 from agebench.manifest.places import curate_command
+from agebench.manifest.records import folders_of
 from agebench.manifest.store import open_manifest
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
-from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
+from agebench.review.label_studio import (
+    LABELLING,
+    answers_in,
+    document_root,
+    image_address,
+    is_label_studio,
+    needed_settings,
+    task,
+)
 from agebench.review.resolution import answered_names, misfits
 from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, name_frame, task_rows
 
@@ -47,12 +56,18 @@ def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
     found = listing(manifest)
     with open_manifest(manifest) as con:
         rows, faces, estimates = task_rows(con, found.rows["record_id"])
-    by_record = {row["record_id"]: row for row in rows.to_dicts()}
+        folders = folders_of(con)
+    root = document_root(folders.values())
+    by_record = {
+        row["record_id"]: row | {"image": image_address(folders[row["part"]] / row["path"], root)}
+        for row in rows.to_dicts()
+    }
     by_face = _grouped(faces)
     by_estimate = _grouped(estimates)
     tasks = [task(by_record[n], by_face.get(n, []), by_estimate.get(n, [])) for n in found.rows["record_id"].to_list()]
     interface = "Label Studio's labelling interface for them: " + " ".join(LABELLING.split())
-    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface]
+    settings = [needed_settings(folders.values(), root)] if root else []
+    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface, *settings]
 
 
 def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:

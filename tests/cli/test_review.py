@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
 
 from agebench.manifest.store import open_manifest, query
+from agebench.review.decisions import new_decision
 
 Run = Callable
 FILE = "manifests/imdb-wiki.decisions.jsonl"
@@ -220,8 +222,15 @@ def test_a_bad_file_is_refused_and_nothing_changes(workshop: Path, agebench: Run
 
 
 def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
-    assert agebench("review", "export", "--format", "label-studio", "--out", "tasks.json", cwd=workshop).status == 0
+    export = ("review", "export", "--format", "label-studio", "--out", "tasks.json", "--json")
+    notes = " ".join(ok(agebench(*export, cwd=workshop))["notes"])
+    assert "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true" in notes
+    [root] = re.findall(r"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=([^,]+)", notes)
     tasks = json.loads((workshop / "tasks.json").read_text())
+    for one in tasks:
+        address, _, picture = one["data"]["image"].partition("?d=")
+        assert address == "/data/local-files/"
+        assert (Path(root) / unquote(picture)).is_file()
     listed = ok(agebench("review", "list", "--limit", 999, "--json", cwd=workshop))["records"]
     assert [t["data"]["path"] for t in tasks] == [r["path"] for r in listed]
     with_face = next(t for t in tasks if t["predictions"][0]["result"])
@@ -242,6 +251,20 @@ def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
     assert row["face_no"] is not None
 
 
+def test_an_imported_box_outside_the_picture_is_left_out_and_told(workshop: Path, agebench: Run) -> None:
+    part, path = record(workshop, "keep")
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(sha256,)] = con.execute("SELECT sha256 FROM content WHERE part = ? AND path = ?", [part, path]).fetchall()
+    about = {"by": "otto", "kind": "decision", "part": part, "path": path, "sha256": sha256, "answer": "age", "age": 30}
+    lines = [new_decision(**about, box=box) for box in ((99999, 99999, 10, 10), (1, 1, 10, 10))]
+    (workshop / "theirs.jsonl").write_bytes(b"".join(line.line() for line in lines))
+    found = ok(agebench("review", "import", "theirs.jsonl", "--json", cwd=workshop))
+    assert found["added"] == 1
+    [note] = [note for note in found["notes"] if lines[0].id in note]
+    assert "outside the picture" in note
+    assert lines[0].id not in (workshop / FILE).read_text()
+
+
 WRONG = {
     "two answers": (["--keep", "--reject"], "--keep and --reject contradict"),
     "no answer": ([], "expected one of"),
@@ -249,7 +272,7 @@ WRONG = {
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
-    "box outside": (["--face", "90000,2,3,3"], "lies outside the picture"),
+    "box outside": (["--face", "99999,99999,3,3"], "lies outside the picture"),
     "no name": (["--keep", "--by", " "], "no name"),
     "two names": (["--keep", "--by", "anna;otto"], "no name"),
     "no text": (["--keep", "--by", "anna\udcff"], "no name"),

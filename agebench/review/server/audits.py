@@ -72,8 +72,13 @@ def add_audits(
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
         name = found.part, found.path
         claim = drawn(sample, *name)["age"]
-        looks = audit.looked(session.lines(), by, name, found.evidence["sha256"], reading)
-        return _face(found) | {"reading": reading, "looks": looks} | (_claim(found, claim) if looks is not None else {})
+        lines = session.lines()
+        looks = audit.looked(lines, by, name, found.evidence["sha256"], reading)
+        face = _face(found) | {"reading": reading, "looks": looks}
+        if looks is None:
+            return face
+        blind = {(r["part"], r["path"]) for r in sample.records} - audit.estimated_by(lines, by)
+        return face | _claim(found, claim, blind)
 
     @app.get("/audit/{n}-{seed}")
     def audit_page(n: int, seed: int) -> HTMLResponse:
@@ -134,8 +139,10 @@ def _face(view: RecordView) -> dict[str, Any]:
     }
 
 
-def _claim(view: RecordView, age: int) -> dict[str, Any]:
-    """What the second step adds. age: the one that was drawn, which may be another by now."""
+def _claim(view: RecordView, age: int, blind: set[tuple[str, str]]) -> dict[str, Any]:
+    """What the second step adds. age: the one that was drawn, which may be another by now; blind: records of the sample
+    that the reader has yet to look at, so that their ages must not stand beside this one."""
     known = {name: view.evidence[name] for name in ("name", "gender", "photo_year")}
-    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in view.relatives]
+    others = [r for r in view.relatives if (r["part"], r["path"]) not in blind]
+    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in others]
     return {"part": view.part, "path": view.path, "claimed": age, **known, "relatives": relatives}

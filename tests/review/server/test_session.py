@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) 
     assert desk._file_stamp == desk._stamp()  # nothing is read again until somebody writes
     assert not set(ids[:30]) & set(desk.waiting("anna", ALL, limit=100)[0])
     assert desk.waiting("anna", ALL)[1] <= total - 30
+
+
+def test_a_box_outside_the_picture_is_refused_on_the_page(office: Path) -> None:
+    desk = ReviewSession(office / MANIFEST)
+    record = next(one for one in desk.waiting("anna", ALL, limit=100)[0] if desk._subject(one).width)
+    box = replace(given(desk, record, "age"), age=30, box=(99999.0, 99999.0, 10.0, 10.0))
+    with pytest.raises(UsageError, match="outside the picture"):
+        desk.answer([box], by="anna")
+    assert desk.lines() == []
+    desk.answer([replace(box, box=(1.0, 1.0, 10.0, 10.0))], by="anna")
+    assert len(desk.lines()) == 1
 
 
 def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:
