@@ -41,8 +41,8 @@ def document_root(folders: Iterable[Folder]) -> Path | None:
 
 
 def image_address(picture: Folder, root: Path | None) -> str:
-    """Where Label Studio loads a picture from: a local file by its path below `root` (see `document_root`), a remote one
-    by its URL."""
+    """Where Label Studio loads a picture from: a local file by its path below `root` (see `document_root`), a remote
+    one by its URL."""
     if root is None or not isinstance(picture, Path):
         return str(picture)
     return "/data/local-files/?d=" + quote(picture.absolute().relative_to(root).as_posix())

@@ -147,8 +147,8 @@ def test_half_a_million_records_are_in_order_in_about_a_second() -> None:
     many = pl.DataFrame(
         {"record_id": np.arange(n), "part": "p", "path": [str(i) for i in range(n)], "age": rng.integers(0, 99, n),
          "subject_id": None, "group_id": rng.integers(0, 30_000, n), "near_group": None, "sha256": None, "error": None,
-         "reasons": "odd;high", "checks": 2, "label_suspicion": rng.random(n), "suggested_age": None, "width": None, "height": None, "in_class": 5,
-         "largest_class": 10, "per_class": None}, schema_overrides=SCHEMA,
+         "reasons": "odd;high", "checks": 2, "label_suspicion": rng.random(n), "suggested_age": None,
+         "width": None, "height": None, "in_class": 5, "largest_class": 10, "per_class": None}, schema_overrides=SCHEMA,
     )  # fmt: skip
     began = time.monotonic()
     assert len(in_order(many)) == n

@@ -386,7 +386,7 @@ def test_nothing_that_the_browser_gets_tells_the_claim_before_the_reader_has_est
     desk.page.on("response", lambda r: got.append(r.text()) if "/audit" in r.url else None)
     desk.page.goto(audited.address + "/audit/6-2")
     record = desk.ready()
-    part, path = names(audited)[record]
+    _, path = names(audited)[record]
     with open_manifest(audited.folder / "manifests/imdb-wiki.duckdb") as con:
         [(name,)] = con.execute("SELECT name FROM record WHERE record_id = ?", [record]).fetchall()
     client = audited.client()
