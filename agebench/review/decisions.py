@@ -59,7 +59,12 @@ def _class(age: int) -> int:
 
 
 def _numbers(value: Any) -> Any:
-    return tuple(float(v) if type(v) is int else v for v in value) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        return tuple(float(v) if type(v) is int else v for v in value)
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise ValueError("a box is x, y, w, h in pixels") from error
 
 
 def _on_a_plane(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -89,6 +89,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "flat box": {"answer": "face", "box": [0, 0, 0, 1]},
     "three numbers": {"answer": "face", "box": [0, 0, 1]},
     "infinite box": {"answer": "face", "box": [0, 0, float("inf"), 1]},
+    "box of endless digits": {"answer": "face", "box": [0, 0, 10**400, 1]},
     "answer": {"answer": "maybe"},
     "no answer": {"answer": None},
     "kind": {"kind": "x"},
