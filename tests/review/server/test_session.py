@@ -66,7 +66,7 @@ def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) 
 
 def test_a_box_outside_the_picture_is_refused_on_the_page(office: Path) -> None:
     desk = ReviewSession(office / MANIFEST)
-    record = next(one for one in desk.waiting("anna", ALL, limit=100)[0] if desk._subject(one).width)
+    record = next(one for one in desk.waiting("anna", ALL, limit=100)[0] if (desk._subject(one).width or 0) > 50)
     box = replace(given(desk, record, "age"), age=30, box=(99999.0, 99999.0, 10.0, 10.0))
     with pytest.raises(UsageError, match="outside the picture"):
         desk.answer([box], by="anna")
