@@ -128,13 +128,13 @@ def judge_apart(con: duckdb.DuckDBPyConnection, checks: list[CompiledCheck], *, 
     return query(
         con,
         """SELECT record_id,
-                  CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep') ELSE judged.verdict END AS verdict,
+                  coalesce(d.verdict, v.verdict, 'keep') AS verdict,
                   CASE WHEN d.status IS NULL THEN coalesce(v.reasons, '')
-                       WHEN judged.verdict = 'keep' THEN ''
+                       WHEN d.verdict = 'keep' THEN ''
                        ELSE concat_ws(';', judged.first_check, v.reasons) END AS reasons
-           FROM judged LEFT JOIN decision AS d USING (record_id) LEFT JOIN (
+           FROM judged LEFT JOIN verdict_of_people AS d USING (record_id) LEFT JOIN (
                SELECT record_id, string_agg(name, ';' ORDER BY position) AS reasons,
-                      CASE WHEN bool_or(verdict = 'reject') THEN 'reject' ELSE 'review' END AS verdict
+                      strictest(verdict) AS verdict
                FROM fired GROUP BY record_id) AS v USING (record_id)
            ORDER BY record_id""",
     )

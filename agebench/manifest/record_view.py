@@ -5,7 +5,9 @@ For a judged manifest this is fast: it reads the stored evidence instead of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import duckdb
@@ -26,7 +28,8 @@ class RecordView:
     fire).
 
     faces: face_no, x, y, w, h (pixels of the upright picture), score, sharpness, landmarks (10 numbers), meant (by
-    people's answer, else as evidence says). estimates of all faces: face_no, estimator, age, spread (years),
+    people's answer, else as evidence says), suggested_age (years) and label_suspicion: those of evidence for the face
+    that it means; for another face the median of its estimates, and None. estimates of all faces: face_no, estimator, age, spread (years),
     probabilities (of ages 0 to 99, or None). relatives (the subject's other records, by year) and duplicates (the same
     bytes or the same photograph): record_id, part, path, photo_year, age (in force), claimed_age, sha256,
     suggested_age, verdict, face (x, y, w, h of the face that evidence means, width and height of the picture, all in
@@ -89,8 +92,9 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
         return None
     evidence = found[0]
     sha256 = evidence["sha256"]
-    decision_of = "SELECT * EXCLUDE (record_id) FROM decision WHERE record_id = ?"
+    decision_of = "SELECT * EXCLUDE (record_id, said) FROM verdict_of_people WHERE record_id = ?"
     decisions = rows(decision_of, record_id) if answered else []
+    said = decisions or rows("SELECT verdict FROM verdict_of_checks WHERE record_id = ?", record_id)
     chosen = rows("SELECT face_no FROM decided_face WHERE record_id = ?", record_id) if decisions else []
     meant = chosen[0]["face_no"] if chosen else evidence["face_no"]
     checks = rows(
@@ -129,18 +133,25 @@ def view_record(con: duckdb.DuckDBPyConnection, record_id: int, *, answered: boo
     relatives = [row for row in companions if row["record_id"] in set(same_subject)]
     duplicates = [row for row in companions if row["record_id"] in same_picture]
     decision = decisions[0] if decisions else None
-    said = {check["verdict"] for check in checks if check["reason"] is not None}
-    verdict = ("reject" if "reject" in said else "review" if said else "keep") if judged else None
+    verdict = (said[0]["verdict"] if said else "keep") if judged else None
     age = evidence["age"]
     if decision is not None:
-        decided = decision["status"] == "decided"
-        verdict = "review" if not decided else "reject" if decision["answer"] == "reject" else "keep"
+        del decision["verdict"]
         age = decision["age"] if decision["age"] is not None else age
     return RecordView(
         record_id, evidence["part"], evidence["path"], age, verdict, evidence, checks,
-        [face | {"meant": face["face_no"] == meant} for face in faces], estimates, relatives, duplicates, decision,
+        [face | {"meant": face["face_no"] == meant} | _looks(face["face_no"], evidence, estimates) for face in faces],
+        estimates, relatives, duplicates, decision,
         rows("SELECT observer, version, error FROM observed WHERE sha256 = ? ORDER BY observer", sha256),
     )  # fmt: skip
+
+
+def _looks(face_no: int, evidence: dict[str, Any], estimates: list[dict[str, Any]]) -> dict[str, float | None]:
+    """suggested_age and label_suspicion of one face. The suspicion is fitted to the face that evidence means only."""
+    if face_no == evidence["face_no"]:
+        return {name: evidence.get(name) for name in ("suggested_age", "label_suspicion")}
+    ages = [one["age"] for one in estimates if one["face_no"] == face_no and one["age"] is not None]
+    return {"suggested_age": median(ages) if ages else None, "label_suspicion": None}
 
 
 def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], answered: bool) -> list[dict[str, Any]]:
@@ -151,21 +162,41 @@ def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], ans
         SELECT e.record_id, e.part, e.path, e.photo_year, coalesce(d.age, e.age) AS age, e.age AS claimed_age,
                e.sha256, e.suggested_age,
                CASE WHEN e.face_w > 0 THEN [e.face_x, e.face_y, e.face_w, e.face_h, e.width, e.height] END AS face,
-               CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 'reject' ELSE 'keep' END
-                    WHEN d.status IS NOT NULL THEN 'review' ELSE coalesce(v.verdict, 'keep') END AS verdict
+               coalesce(d.verdict, v.verdict, 'keep') AS verdict
         FROM (SELECT * FROM {source} WHERE record_id IN ({numbers})) AS e
-        LEFT JOIN (SELECT * FROM decision WHERE {answered}) AS d USING (record_id)
-        LEFT JOIN (SELECT record_id, min(verdict) AS verdict FROM verdict WHERE record_id IN ({numbers})
-                   GROUP BY record_id) v USING (record_id)
+        LEFT JOIN (SELECT * FROM verdict_of_people WHERE {answered}) AS d USING (record_id)
+        LEFT JOIN (SELECT record_id, verdict FROM verdict_of_checks WHERE record_id IN ({numbers})) v USING (record_id)
         ORDER BY e.photo_year NULLS LAST, e.record_id"""
     return query(con, sql).to_dicts()
+
+
+def tile_faces(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What a grid marks on its pictures, by record_id: width, height (of the picture, pixels; None where it could not be
+    read), faces (face_no, x, y, w, h in pixels) and meant (the place of the face that evidence means among them; None
+    without one)."""
+    numbers = ", ".join(str(int(number)) for number in ids) or "NULL"
+    source = "stored_evidence" if is_judged(con) else "evidence"
+    sql = f"""
+        SELECT record_id, width, height, face_no, coalesce(faces, []) AS faces
+        FROM (SELECT record_id, sha256, width, height, face_no FROM {source} WHERE record_id IN ({numbers}))
+        LEFT JOIN (
+            SELECT sha256, list({{'face_no': face_no, 'x': x, 'y': y, 'w': w, 'h': h}} ORDER BY face_no) AS faces
+            FROM face_in_force GROUP BY sha256) USING (sha256)"""
+    found = {}
+    for row in query(con, sql).to_dicts():
+        meant = [place for place, face in enumerate(row["faces"]) if face["face_no"] == row["face_no"]]
+        facts = {name: row[name] for name in ("width", "height", "faces")}
+        found[row["record_id"]] = facts | {"meant": meant[0] if meant else None}
+    return found
 
 
 @dataclass(frozen=True)
 class Overview:
     """An overview of a curation. meta: as stored (dataset, recipe, judged_at, detector, …); funnel: position, step,
-    verdict, records, status; ages: age (claimed), records, kept; checks: check, verdict, predicate, status, records,
-    examples (ids of up to `EXAMPLES` records that it fired on, evenly over the release)."""
+    verdict, records (those that the step took first), status; ages: age (claimed), records, kept; checks: check,
+    verdict, predicate, status, records (that it fired on), first (of those, the ones that no other check took before),
+    examples (up to `EXAMPLES` of the records that it fired on, evenly over the release: record_id, part, path, age
+    (claimed), suggested_age, readable, and face as in `RecordView`)."""
 
     meta: dict[str, str]
     funnel: list[dict[str, Any]]
@@ -188,6 +219,22 @@ def overview(con: duckdb.DuckDBPyConnection) -> Overview:
            FROM recipe_check c LEFT JOIN verdict v USING ("check")
            GROUP BY c."check", c.verdict, c.predicate, c.status, c.position ORDER BY c.position""",
     )
-    checks = checks.with_columns(examples=pl.col("fired").list.head(EXAMPLES)).drop("fired")
+    steps = funnel(con).to_dicts()
+    first = {row["step"]: row["records"] for row in steps}
+    examples = checks["fired"].list.head(EXAMPLES).to_list()
+    shown = {row["record_id"]: row for row in _examples(con, sorted({one for some in examples for one in some}))}
+    found = [
+        check | {"first": first.get(check["check"], 0), "examples": [shown[one] for one in some if one in shown]}
+        for check, some in zip(checks.drop("fired").to_dicts(), examples, strict=True)
+    ]
     meta = all_meta(con) | {"judged_at": made_at(con, "verdicts") or ""}
-    return Overview(meta, funnel(con).to_dicts(), ages, checks.to_dicts())
+    return Overview(meta, steps, ages, found)
+
+
+def _examples(con: duckdb.DuckDBPyConnection, ids: list[int]) -> list[dict[str, Any]]:
+    numbers = ", ".join(str(int(number)) for number in ids) or "NULL"
+    sql = f"""
+        SELECT record_id, part, path, age, suggested_age, sha256 IS NOT NULL AND file_error IS NULL AS readable,
+               CASE WHEN face_w > 0 THEN [face_x, face_y, face_w, face_h, width, height] END AS face
+        FROM stored_evidence WHERE record_id IN ({numbers})"""
+    return query(con, sql).to_dicts()

@@ -113,14 +113,22 @@ SELECT record_id, sha256, face_no, f.x, f.y, f.w, f.h, f.score, f.sharpness, f.l
        CASE WHEN overlap >= 0.2 THEN 'release box' WHEN agrees THEN 'identity' ELSE 'largest' END AS face_chosen_by
 FROM chosen JOIN face_in_force f USING (sha256, face_no);
 
+-- What people's answers make of a record, whatever the checks say.
+CREATE OR REPLACE VIEW verdict_of_people AS
+SELECT *, CASE WHEN status <> 'decided' THEN 'review' WHEN answer = 'reject' THEN 'reject' ELSE 'keep' END AS verdict,
+       CASE status WHEN 'conflict' THEN 'reviewers_disagree' WHEN 'changed' THEN 'picture_changed'
+            WHEN 'unfit' THEN 'answer_does_not_fit' WHEN 'claim_changed' THEN 'claim_changed'
+            ELSE CASE WHEN answer = 'reject' THEN 'decision' END END AS said
+FROM decision;
+
 -- What copies are ranked by: the final age if it is plausible, and whether people kept the record (0), rejected it (2), or
 -- have not decided (1).
 CREATE OR REPLACE VIEW copy_claim AS
 SELECT record_id, record.part, record.path,
-       CASE WHEN d.status = 'decided' THEN CASE d.answer WHEN 'reject' THEN 2 ELSE 0 END ELSE 1 END AS unwanted,
-       CASE WHEN coalesce(d.age, record.age) BETWEEN 0 AND 99 AND NOT coalesce(d.answer = 'reject', FALSE)
+       CASE d.verdict WHEN 'reject' THEN 2 WHEN 'keep' THEN 0 ELSE 1 END AS unwanted,
+       CASE WHEN coalesce(d.age, record.age) BETWEEN 0 AND 99 AND NOT coalesce(d.verdict = 'reject', FALSE)
             THEN coalesce(d.age, record.age) END AS plausible
-FROM record LEFT JOIN decision AS d USING (record_id);
+FROM record LEFT JOIN verdict_of_people AS d USING (record_id);
 
 -- Records with the same file content and, if a face is known to be the subject's, the same face. The one that stays is
 -- first: one that people kept, then one with a plausible age, then the order of the release.
@@ -169,35 +177,30 @@ LEFT JOIN (
 ) AS f ON f.sha256 = content.sha256
 LEFT JOIN exact_copy ON exact_copy.record_id = record.record_id;
 
+-- What the checks that fired say of a record together: a reject outweighs a review.
+CREATE OR REPLACE MACRO strictest(verdicts) AS CASE WHEN bool_or(verdicts = 'reject') THEN 'reject' ELSE 'review' END;
+CREATE OR REPLACE VIEW verdict_of_checks AS
+SELECT record_id, strictest(verdict.verdict) AS verdict,
+       string_agg("check", ';' ORDER BY recipe_check.position) AS reasons,
+       arg_min("check", recipe_check.position + CASE WHEN verdict.verdict = 'reject' THEN 0 ELSE 1000000 END)
+           AS first_check
+FROM verdict JOIN recipe_check USING ("check")
+GROUP BY record_id;
+
 -- One row per record with its final verdict, after decisions: a person's answer takes precedence over every check. age: the
 -- final one. Reasons are in the recipe's order; before them `decision` if a person rejected the record, or
 -- `reviewers_disagree`, `answer_does_not_fit`, `claim_changed` or `picture_changed` if answers leave it in review. A record
 -- that stays has no reasons.
 CREATE OR REPLACE VIEW judged AS
 SELECT record_id, part, path, coalesce(d.age, record.age) AS age, record.age AS claimed_age,
-       CASE WHEN d.status IS NULL THEN coalesce(v.verdict, 'keep')
-            WHEN d.status <> 'decided' THEN 'review'
-            WHEN d.answer = 'reject' THEN 'reject' ELSE 'keep' END AS verdict,
+       coalesce(d.verdict, v.verdict, 'keep') AS verdict,
        CASE WHEN d.status IS NULL THEN v.reasons
             WHEN d.status <> 'decided' OR d.answer = 'reject' THEN concat_ws(';', said, v.reasons) END AS reasons,
        CASE WHEN d.status IS NULL THEN v.first_check ELSE said END AS first_check,
        CASE WHEN d.status = 'decided' THEN d."by" END AS decided_by
 FROM record
-LEFT JOIN (
-    SELECT record_id,
-           CASE WHEN bool_or(verdict.verdict = 'reject') THEN 'reject' ELSE 'review' END AS verdict,
-           string_agg("check", ';' ORDER BY recipe_check.position) AS reasons,
-           arg_min("check", recipe_check.position + CASE WHEN verdict.verdict = 'reject' THEN 0 ELSE 1000000 END)
-               AS first_check
-    FROM verdict JOIN recipe_check USING ("check")
-    GROUP BY record_id
-) AS v USING (record_id)
-LEFT JOIN (
-    SELECT *, CASE status WHEN 'conflict' THEN 'reviewers_disagree' WHEN 'changed' THEN 'picture_changed'
-              WHEN 'unfit' THEN 'answer_does_not_fit' WHEN 'claim_changed' THEN 'claim_changed'
-              ELSE CASE WHEN answer = 'reject' THEN 'decision' END END AS said
-    FROM decision
-) AS d USING (record_id)
+LEFT JOIN verdict_of_checks AS v USING (record_id)
+LEFT JOIN verdict_of_people AS d USING (record_id)
 WHERE EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
 -- How many records each check takes, in order, and then the decisions; a record is counted once: at the decision if a
@@ -223,9 +226,8 @@ ORDER BY position;
 -- The records that stay, with their final ages; `curated` without faces, for callers that need none.
 CREATE OR REPLACE VIEW kept AS
 SELECT record_id, part, path, coalesce(d.age, record.age) AS age, subject_id
-FROM record LEFT JOIN decision AS d USING (record_id)
-WHERE CASE WHEN d.status IS NULL THEN record_id NOT IN (SELECT record_id FROM verdict)
-           ELSE d.status = 'decided' AND d.answer <> 'reject' END
+FROM record LEFT JOIN verdict_of_people AS d USING (record_id)
+WHERE coalesce(d.verdict = 'keep', record_id NOT IN (SELECT record_id FROM verdict))
       AND EXISTS (SELECT 1 FROM derivation WHERE name = 'verdicts');
 
 -- The face that a person chose with a box: the detected face that overlaps it most (at least a fifth of their union). If

@@ -12,7 +12,7 @@ import polars as pl
 
 from agebench.errors import Missing
 from agebench.review.decisions import Decision
-from agebench.review.resolution import compared, settled_by
+from agebench.review.resolution import compared
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
     """
     taken = pl.col("status").is_in(["decided", "conflict"])
     everything = compared(decisions, records).filter(taken)
-    rows = compared([d for d in decisions if not settled_by(d)], records).filter(taken)
+    rows = compared([d for d in decisions if not d.settles], records).filter(taken)
     reviewers = {name: int(n) for name, n in everything.group_by("by").len().sort("by").iter_rows()}
     several = rows.filter(pl.len().over("record_id") > 1)
     matrix = (

@@ -22,7 +22,7 @@ from agebench.files import read_file, write_whole
 from agebench.manifest.places import curate_command, must_be_judged
 from agebench.manifest.plans import curated_fingerprint
 from agebench.manifest.store import open_manifest
-from agebench.review.decisions import Decision, beside
+from agebench.review.decisions import CANNOT_TELL, Decision, Looks, beside
 from agebench.review.label_errors import posterior
 from agebench.review.resolution import standing
 from agebench.review.rows import auditable_rows, lines_of, present_pictures
@@ -137,16 +137,48 @@ def samples_of(manifest: Path) -> list[Sample]:
     return sorted(found, key=lambda sample: sample.drawn_at, reverse=True)
 
 
-def reading_number(answer: Decision) -> int:
-    """Which of its reviewer's readings of the record a reading is: the first, unless `shown` says otherwise."""
-    number = (answer.shown or {}).get("reading")
-    return number if type(number) is int and number > 0 else 1
+def describe_sample(sample: Sample) -> str:
+    """How many readings a sample asks for, and why."""
+    twice = sum(r["readings"] == 2 for r in sample.records)
+    n = len(sample.records)
+    return (
+        f"{n:,} of the {sample.kept:,} kept records were drawn, from each decade of age in proportion to its size. "
+        f"{twice:,} of them, about half and chosen at random, are read twice: readers make mistakes too, and the "
+        f"second reading shows how many. That makes {n + twice:,} readings."
+    )
 
 
-def age_read(answer: Decision) -> int | None:
-    """The age that a reading is about, as `shown` says it; None where it does not."""
-    age = (answer.shown or {}).get("age")
-    return age if type(age) is int else None
+def looked(decisions: Sequence[Decision], by: str, name: Name, sha256: str | None, reading: int) -> Looks | None:
+    """How old a reader said that a face looks, in one of their readings of a record; what they said first counts. None
+    where they have not said it yet: then they must not be shown the claimed age."""
+    return _estimates(decisions).get((by, *name, sha256, reading))
+
+
+def estimated_by(decisions: Sequence[Decision], by: str) -> set[Name]:
+    """The records of which a reader has said how old the face looks, in any reading."""
+    return {(d.part, d.path) for d in decisions if d.kind == "estimate" and d.by == by}
+
+
+def _estimates(decisions: Sequence[Decision]) -> dict[tuple[Any, ...], Looks | None]:
+    """By reviewer, part, path, sha256 and reading."""
+    said = sorted((d for d in decisions if d.kind == "estimate"), key=lambda d: d.order, reverse=True)
+    return {(d.by, d.part, d.path, d.sha256, d.reading): d.looks for d in said}
+
+
+def must_come_next(name: str, before: Looks | None, looks: Looks | None) -> None:
+    """Raises UsageError where a step of a reading is out of order. before: how old the reader has said that the face
+    looks, looks: what they say now, None where they judge the claim."""
+    if looks is not None and before is not None:
+        said = before if before == CANNOT_TELL else f"{before} years"
+        raise UsageError(
+            f"How old the face of {name} looks was said already ({said}), and cannot be changed.",
+            "Judge the claimed age.",
+        )
+    if looks is None and before is None:
+        raise UsageError(
+            f"The claimed age of {name} is judged only after you have said how old the face looks.",
+            "Say that first (on the terminal: `--looks`).",
+        )
 
 
 def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[Decision]]:
@@ -157,8 +189,8 @@ def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[D
     found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in drawn}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
         name = (one.part, one.path)
-        if name in found and one.sha256 == drawn[name]["sha256"] and age_read(one) in (None, drawn[name]["age"]):
-            found[name][one.by, reading_number(one)] = one
+        if name in found and (one.sha256, one.claimed) == (drawn[name]["sha256"], drawn[name]["age"]):
+            found[name][one.by, one.reading or 1] = one
     return {name: sorted(had.values(), key=lambda d: d.order) for name, had in found.items()}
 
 
@@ -180,27 +212,32 @@ def to_read(
     """What is still to be read, in order: first what nobody has read, then the second readings, those of others'
     records first for the reviewer `by`; without what has changed since (see `changed_since`).
 
-    part, path, sha256, age (years), reading: which reading of the record it is, or, for a reviewer, which of their own;
-    an answer says it in `shown`. No verdict, no reason, no estimate: it is blind.
+    part, path, sha256, reading: which reading of the record it is, or, for a reviewer, which of their own; looks: how
+    old the reviewer said that the face looks, where the claim waits to be judged; else None. age: the claimed age,
+    years; None until the reviewer has said how old the face looks. No verdict, no reason: it is blind.
     """
     done, changed = readings(sample, decisions), changed_since(sample, present)
+    estimates = _estimates(decisions)
     waiting = []
     for place, r in enumerate(sample.records):
         name = (r["part"], r["path"])
         if name in changed:
             continue
         had = done[name]
-        mine = {reading_number(d) for d in had if d.by == by}
+        mine = {d.reading for d in had if d.by == by}
         free = (number for number in count(1) if number not in mine)  # a number of their own for each that is left
         for reading in range(len(had) + 1, r["readings"] + 1):
-            row = {k: r[k] for k in ("part", "path", "sha256", "age")}
-            waiting.append((reading, bool(mine), place, row | {"reading": next(free) if by is not None else reading}))
+            own = next(free) if by is not None else reading
+            looks = estimates.get((by, *name, r["sha256"], own))
+            row = {k: r[k] for k in ("part", "path", "sha256")} | {"reading": own, "looks": looks}
+            row["age"] = r["age"] if looks is not None else None
+            waiting.append((reading, bool(mine), place, row))
     return [row for *_, row in sorted(waiting, key=lambda w: w[:3])]
 
 
 def is_wrong(reading: Decision, age: int) -> bool:
     """Whether a reading says that the age that was drawn with the record is wrong."""
-    return reading.answer == "reject" or (reading.answer == "age" and reading.age != age)
+    return reading.answer == "wrong" or (reading.answer == "age" and reading.age != age)
 
 
 def foremost(
@@ -303,5 +340,6 @@ def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: 
     current = sample.curated == fingerprint and not changed
     if not current:
         notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
+    notes.append(describe_sample(sample))
     waiting, found = to_read(sample, decisions, by, present), estimate(sample, decisions, present)
     return Audit(sample, file, waiting, found, current, curate, notes)

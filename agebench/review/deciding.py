@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from agebench.manifest.summary import reasons
 from agebench.manifest.unknown import parts_of, unknown_record
 from agebench.recipes import load_card
 from agebench.review import audit as audits
-from agebench.review.decisions import Answer, Box, Decision, Kind, append, decisions_file, new_decision
+from agebench.review.decisions import Answer, Box, Decision, Kind, Looks, append, decisions_file, new_decision
 from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
 from agebench.review.resolution import must_fit, resolve
 from agebench.review.rows import AnsweredRecord, answered_record, answered_records, lines_of
@@ -34,12 +34,14 @@ class Listing:
 @dataclass(frozen=True)
 class Answered:
     """An answer that is on disk. counts: what all answers about the record come to now (the row of
-    `resolution.resolve`); None where none counts. claimed: its claimed age; curate: the command that folds it in."""
+    `resolution.resolve`); None where none counts. claimed: its claimed age, name: the subject's; curate: the command
+    that folds it in."""
 
     decision: Decision
     file: Path
     counts: dict[str, Any] | None
     claimed: int | None
+    name: str | None
     curate: str
     notes: list[str]
 
@@ -98,73 +100,108 @@ def decide(
     age: int | None = None,
     box: Box | None = None,
     note: str | None = None,
-    audit: bool = False,
-    reading: int = 1,
     undo: bool = False,
     settle: bool = False,
     shown: dict[str, Any] | None = None,
 ) -> Answered:
     """Give an answer about a record, or take the reviewer's latest one about it back; it is on disk when this returns.
 
-    reading: of an audit, which of the reviewer's own readings of the record it is; a later one of the same number takes
-    its place. settle: whether it decides the record against the other answers that stand now.
-    Raises UsageError (no such record, with the nearest; an answer that does not fit; nothing to undo or settle; a
-    reading of a record that is in no sample), DecisionError for a file that is damaged or gone, StorageError.
+    settle: whether it decides the record against the other answers that stand now. Raises UsageError (no such record,
+    with the nearest; an answer that does not fit; nothing to undo or settle), DecisionError for a file that is damaged
+    or gone, StorageError.
     """
-    for word, text in (("part", part), ("path", path)):
-        if not text.isascii() and not _is_text(text):
-            raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
-    with open_manifest(manifest) as con:
-        subject = answered_record(con, part, path)
-        if subject is None:
-            raise UsageError(*unknown_record(con, manifest, part, path))
-        records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
-        dataset, curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
-    file = decisions_file(manifest)
-    decisions, notes = lines_of(manifest)
-    mine = [d for d in decisions if (d.part, d.path) == (part, path)]
-    kind: Kind = "audit" if audit else "decision"
-    about: dict[str, Any] = {
-        "by": by,
-        "part": part,
-        "path": path,
-        "sha256": subject.sha256,
-        "note": note,
-        "shown": shown,
-    }
+    asked = _Asked(manifest, part, path)
     if undo:
-        last = Answers(mine).latest((part, path), by, kind)
+        return asked.undo(by, "decision", note)
+    settles: list[str] = []
+    if settle:
+        others = Answers(asked.mine).standing((part, path))
+        if all(d.by == by for d in others):
+            raise UsageError(f"Nobody else has answered about {part} {path}: there is nothing to settle.")
+        settles = [d.id for d in others]
+    asked.notes += _of_a_test_set(asked.dataset, answer)
+    return asked.write(
+        by, "decision", answer=answer, age=age, box=box, claimed=asked.subject.age, note=note, settles=settles,
+        shown=shown,
+    )  # fmt: skip
+
+
+def read_blind(
+    manifest: Path,
+    part: str,
+    path: str,
+    *,
+    by: str,
+    looks: Looks | None = None,
+    answer: Answer | None = None,
+    age: int | None = None,
+    note: str | None = None,
+    reading: int = 1,
+    undo: bool = False,
+) -> Answered:
+    """One step of a reading of an audit: first `looks`, how old the face looks, which stays as it is; only then is the
+    claimed age known from what is returned, and `answer` judges it: keep, wrong, or age with the right one. A later
+    judgement takes the place of the one before; undo takes it back.
+
+    reading: which of the reviewer's own readings of the record it is, 1 or 2. Raises as `decide`, and UsageError for a
+    record that is in no sample and for steps in another order.
+    """
+    asked = _Asked(manifest, part, path)
+    if undo:
+        return asked.undo(by, "audit", note)
+    drawn = _drawn(manifest, asked.subject)
+    before = audits.looked(asked.mine, by, (part, path), drawn["sha256"], reading)
+    about: dict[str, Any] = {"note": note, "reading": reading}
+    if drawn["sha256"] != asked.subject.sha256:
+        asked.notes.append("The picture has changed since it was drawn: the record is left out of the audit.")
+        about["sha256"] = drawn["sha256"]
+    audits.must_come_next(f"{part} {path}", before, looks)
+    if looks is not None:
+        return replace(asked.write(by, "estimate", looks=looks, **about), claimed=drawn["age"])
+    about |= {"looks": before, "claimed": drawn["age"]}
+    return asked.write(by, "audit", answer=answer, age=age, **about)
+
+
+class _Asked:
+    """A record that somebody answers about, and the answers that are there. Raises as `decide`."""
+
+    def __init__(self, manifest: Path, part: str, path: str) -> None:
+        for word, text in (("part", part), ("path", path)):
+            if not text.isascii() and not _is_text(text):
+                raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
+        with open_manifest(manifest) as con:
+            subject = answered_record(con, part, path)
+            if subject is None:
+                raise UsageError(*unknown_record(con, manifest, part, path))
+            self.subject = subject
+            self.records = answered_records(con, pl.DataFrame({"part": [part], "path": [path]}))
+            self.dataset, self.curate = get_meta(con, "dataset") or "?", curate_command(con, manifest)
+        self.file = decisions_file(manifest)
+        decisions, self.notes = lines_of(manifest)
+        self.mine = [d for d in decisions if (d.part, d.path) == (part, path)]
+
+    def undo(self, by: str, kind: Kind, note: str | None) -> Answered:
+        """Take back the reviewer's latest line of a kind."""
+        name = self.subject.part, self.subject.path
+        last = Answers(self.mine).latest(name, by, kind)
         if last is None:
-            raise UsageError(
-                f"{by} has no {'audit ' if audit else ''}answer about {part} {path} to undo.",
-                _who(decisions, part, path),
-            )
-        about |= {"kind": "undo", "undoes": last.id}
-    else:
-        size = (subject.width, subject.height) if subject.width and subject.height else None
-        fault = subject.error
-        must_fit(f"{part} {path}", answer, subject.age, age=age, box=box, fault=fault, size=size, audit=audit)
-        about |= {"kind": kind, "answer": answer, "age": age, "box": box}
-        about["shown"] = {"claimed": subject.age} | (shown or {})
-        if audit:
-            drawn = _drawn(manifest, subject)
-            about["shown"] |= {"age": drawn["age"], "reading": reading}
-            if drawn["sha256"] != subject.sha256:
-                notes.append("The picture has changed since it was drawn, it is left out: the reading does not count.")
-        else:
-            notes += _of_a_test_set(dataset, answer)
-        if settle:
-            others = Answers(mine).standing((part, path))
-            if all(d.by == by for d in others):
-                raise UsageError(f"Nobody else has answered about {part} {path}: there is nothing to settle.")
-            about["shown"]["settles"] = [d.id for d in others]
-    try:
-        decision = new_decision(after=Answers(mine).latest((part, path), by, kind), **about)
-    except DecisionError as error:
-        raise UsageError(error.message, error.next_step) from error
-    notes += append(file, decision)
-    rows = resolve([*mine, decision], records).to_dicts()
-    return Answered(decision, file, rows[0] if rows else None, subject.age, curate, notes)
+            what = "judgement of the audit" if kind == "audit" else "answer"
+            raise UsageError(f"{by} has no {what} about {' '.join(name)} to undo.", _who(self.mine))
+        return self.write(by, "undo", after=last, undoes=last.id, note=note)
+
+    def write(self, by: str, kind: Kind, *, after: Decision | None = None, **said: Any) -> Answered:
+        """Write a line that fits the record."""
+        name = self.subject.part, self.subject.path
+        about = {"by": by, "kind": kind, "part": name[0], "path": name[1], "sha256": self.subject.sha256}
+        try:
+            line = new_decision(after=after or Answers(self.mine).latest(name, by, kind), **about | said)
+        except DecisionError as error:
+            raise UsageError(error.message, error.next_step) from error
+        must_fit([line], self.records)
+        self.notes += append(self.file, line)
+        rows = resolve([*self.mine, line], self.records).to_dicts()
+        counts = rows[0] if rows else None
+        return Answered(line, self.file, counts, self.subject.age, self.subject.name, self.curate, self.notes)
 
 
 def _is_text(text: str) -> bool:
@@ -201,6 +238,6 @@ def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
     ]
 
 
-def _who(decisions: Sequence[Decision], part: str, path: str) -> str:
-    others = sorted({d.by for d in decisions if (d.part, d.path) == (part, path)})
+def _who(decisions: Sequence[Decision]) -> str:
+    others = sorted({d.by for d in decisions})
     return f"Answers are there by {', '.join(others)}." if others else "Nobody has answered about it."

@@ -19,15 +19,31 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from agebench.errors import DecisionError, StorageError
 from agebench.files import LABELS, must_be_regular
 
-Kind = Literal["decision", "audit", "undo"]
-Answer = Literal["keep", "reject", "age", "face"]
-Box = tuple[float, float, float, float]
+Kind = Literal["decision", "audit", "estimate", "undo"]
+Answer = Literal["keep", "reject", "wrong", "age", "face"]
+# What each kind of line may answer. An estimate says how old the face looks, before the claim is shown: no answer.
+ANSWERS: dict[Kind, tuple[Answer, ...]] = {
+    "decision": ("keep", "reject", "age", "face"),
+    "audit": ("keep", "wrong", "age"),
+    "estimate": (),
+    "undo": (),
+}
+CANNOT_TELL: Literal["cannot tell"] = "cannot tell"
 TAIL = 1 << 16  # bytes read to find the last line
 
 
@@ -36,16 +52,53 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def _class(age: int) -> int:
+    if not 0 <= age <= 99:
+        raise ValueError(f"{age} is no age class; ages are whole years from 0 to 99")
+    return age
+
+
+def _numbers(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        return tuple(float(v) if type(v) is int else v for v in value)
+    except OverflowError as error:  # an integer of hundreds of digits
+        raise ValueError("a box is x, y, w, h in pixels") from error
+
+
+def _on_a_plane(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if not (all(map(math.isfinite, box)) and max(map(abs, box)) < 1e6 and min(box[2:]) > 0):
+        raise ValueError("a box is x, y, w, h in pixels, w and h above 0")
+    return box
+
+
+# The values that an answer may hold, wherever it comes from: a file, the page, the terminal, another tool.
+AgeClass = Annotated[int, AfterValidator(_class)]
+Box = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers), AfterValidator(_on_a_plane)]
+Note = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
+LineId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+Reading = Annotated[int, Field(ge=1, le=2)]
+Looks = AgeClass | Literal["cannot tell"]
+
+
 class Decision(BaseModel):
     """One line. `at`: ISO 8601, UTC, microseconds, ending in Z. `box`: x, y, w, h in pixels of the upright picture.
 
-    sha256: of the picture that was looked at; None where it could not be read. shown: what the reviewer saw.
-    undoes: the id of the line that an undo takes back. `face` means: keep, and this box is the face that is meant.
+    sha256: of the picture that was looked at; None where it could not be read. `face` means: keep, and this box is the
+    face that is meant. claimed: the age that was shown as the claimed one, years (in an audit: the age that was drawn);
+    None where none was shown. settles: ids of the answers that it decides against. batch: shared by answers that were
+    given together and are undone together. undoes: the id of the line that an undo takes back. shown: what else the
+    reviewer saw; nothing is computed from it.
+
+    A reading of an audit is two lines with the same `reading` (which of the reviewer's own readings of the record it
+    is): an `estimate` with `looks`, written before the claim is shown; then an `audit` with the answer, and `looks`
+    again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
+    id: LineId
     at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
     by: Annotated[
         str,
@@ -57,11 +110,16 @@ class Decision(BaseModel):
     path: Annotated[str, Field(min_length=1, max_length=5000)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     answer: Answer | None = None
-    age: Annotated[int, Field(ge=0, le=99)] | None = None
+    age: AgeClass | None = None
     box: Box | None = None
-    note: Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")] | None = None
+    note: Note | None = None
+    claimed: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    looks: Looks | None = None
+    reading: Reading | None = None
+    settles: tuple[LineId, ...] = ()
+    batch: LineId | None = None
     shown: dict[str, Any] | None = None
-    undoes: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")] | None = None
+    undoes: LineId | None = None
 
     @field_validator("at")
     @classmethod
@@ -69,34 +127,32 @@ class Decision(BaseModel):
         datetime.fromisoformat(value)
         return value
 
-    @field_validator("box", mode="before")
+    @field_validator("settles", mode="before")
     @classmethod
-    def four_numbers(cls, value: Any) -> Any:
-        return tuple(float(v) if type(v) is int else v for v in value) if isinstance(value, list | tuple) else value
+    def several(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def fits_together(self) -> Decision:
-        if self.kind == "undo":
-            extra = [k for k in ("answer", "age", "box") if getattr(self, k) is not None]
-            if extra:
-                raise ValueError(f"an undo has no `{extra[0]}`")
-            if self.undoes is None:
-                raise ValueError("an undo needs `undoes`")
-            return self
-        if self.answer is None:
-            raise ValueError(f"a line of kind `{self.kind}` needs an `answer`")
-        if self.undoes is not None:
-            raise ValueError("`undoes` is for lines of kind `undo`")
+        allowed = ANSWERS[self.kind]
+        if self.answer not in (allowed or (None,)):
+            expected = " or ".join(f"`{answer}`" for answer in allowed) or "none"
+            raise ValueError(f"the answer of a line of kind `{self.kind}` is {expected}")
+        if (self.undoes is not None) != (self.kind == "undo"):
+            raise ValueError("`undoes` is given in lines of kind `undo`, and in no other")
         if (self.answer == "age") != (self.age is not None):
             raise ValueError("`age` is given with the answer `age`, and with no other")
         if self.answer == "face" and self.box is None:
             raise ValueError("the answer `face` needs a `box`")
-        if self.answer == "reject" and self.box is not None:
-            raise ValueError("the answer `reject` has no `box`")
-        if self.box is not None and not (
-            all(map(math.isfinite, self.box)) and max(map(abs, self.box)) < 1e6 and min(self.box[2:]) > 0
-        ):
-            raise ValueError("`box` is x, y, w, h in pixels, w and h above 0")
+        if self.box is not None and (self.kind != "decision" or self.answer == "reject"):
+            raise ValueError("a `box` goes with an answer that keeps the record")
+        for name in ("looks", "reading"):
+            if (getattr(self, name) is not None) != (self.kind in ("audit", "estimate")):
+                raise ValueError(f"`{name}` is given in lines of kind `estimate` and `audit`, and in no other")
+        if self.kind == "estimate" and self.claimed is not None:
+            raise ValueError("an estimate is made before the claimed age is shown, so it has no `claimed`")
+        if self.settles and self.kind != "decision":
+            raise ValueError("`settles` is for lines of kind `decision`")
         return self
 
     @property

@@ -13,12 +13,21 @@ import polars as pl
 from agebench.errors import Missing, StorageError
 from agebench.files import read_file
 from agebench.manifest.places import curate_command
+from agebench.manifest.records import folders_of
 from agebench.manifest.store import open_manifest
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
-from agebench.review.label_studio import LABELLING, answers_in, is_label_studio, task
-from agebench.review.resolution import answered_names, resolve
+from agebench.review.label_studio import (
+    LABELLING,
+    answers_in,
+    document_root,
+    image_address,
+    is_label_studio,
+    needed_settings,
+    task,
+)
+from agebench.review.resolution import answered_names, misfits
 from agebench.review.rows import answered_records, lines_folded, lines_of, must_be_there, name_frame, task_rows
 
 
@@ -47,12 +56,18 @@ def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
     found = listing(manifest)
     with open_manifest(manifest) as con:
         rows, faces, estimates = task_rows(con, found.rows["record_id"])
-    by_record = {row["record_id"]: row for row in rows.to_dicts()}
+        folders = folders_of(con)
+    root = document_root(folders.values())
+    by_record = {
+        row["record_id"]: row | {"image": image_address(folders[row["part"]] / row["path"], root)}
+        for row in rows.to_dicts()
+    }
     by_face = _grouped(faces)
     by_estimate = _grouped(estimates)
     tasks = [task(by_record[n], by_face.get(n, []), by_estimate.get(n, [])) for n in found.rows["record_id"].to_list()]
     interface = "Label Studio's labelling interface for them: " + " ".join(LABELLING.split())
-    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface]
+    settings = [needed_settings(folders.values(), root)] if root else []
+    return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface, *settings]
 
 
 def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
@@ -63,8 +78,9 @@ def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
 
 
 def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest; annotations that
-    cannot be read are told one by one.
+    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest. Annotations that
+    cannot be read, and answers that do not fit their records (see `resolution.misfits`), are left out and told one by
+    one.
 
     kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
     """
@@ -80,7 +96,11 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         names = name_frame((d.part, d.path) for d in theirs).unique()
         must_be_there(decisions_file(manifest), lines_folded(con), manifest)
         curate = curate_command(con, manifest)
-        unknown = len(names) - len(answered_records(con, names).unique(["part", "path"]))
+        named = answered_records(con, names)
+    unknown = len(names) - len(named.unique(["part", "path"]))
+    unfit = misfits(theirs, named)
+    unread += [f"{file}, {id_}: {message} It is left out." for id_, (message, _) in unfit.items()]
+    theirs = [d for d in theirs if d.id not in unfit]
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
     notes += unread
     if not theirs and not unread:
@@ -91,12 +111,6 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
         )
     records = _answered_in(manifest, merged)
     found = agreement(merged, records)
-    unfit = len(resolve(merged, records).filter(pl.col("status") == "unfit"))
-    if unfit:
-        notes.append(
-            f"{unfit:,} records have an answer that cannot be meant so (such as keeping an age that is none, or a "
-            "picture that cannot be read); they stay in review with the reason `answer_does_not_fit`."
-        )
     return Imported(decisions_file(manifest), len(theirs), added, found.disagreements, curate, notes)
 
 

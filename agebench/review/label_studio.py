@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from agebench.errors import DecisionError
+from agebench.remote import Folder
 from agebench.review.decisions import Decision, new_decision
 
 SAME = 0.05  # per cent of the picture's sides by which a rectangle that nobody moved may differ
@@ -29,14 +33,36 @@ LABELLING = """<View>
 """
 
 
+def document_root(folders: Iterable[Folder]) -> Path | None:
+    """The folder below which Label Studio serves local files: the one that holds all local folders of a release. None
+    if all of them are remote."""
+    parents = [folder.absolute().parent for folder in folders if isinstance(folder, Path)]
+    return Path(os.path.commonpath(parents)) if parents else None
+
+
+def image_address(picture: Folder, root: Path | None) -> str:
+    """Where Label Studio loads a picture from: a local file by its path below `root` (see `document_root`), a remote
+    one by its URL."""
+    if root is None or not isinstance(picture, Path):
+        return str(picture)
+    return "/data/local-files/?d=" + quote(picture.absolute().relative_to(root).as_posix())
+
+
+def needed_settings(folders: Iterable[Folder], root: Path) -> str:
+    """What must be set so that Label Studio loads local pictures, as a sentence. root: see `document_root`."""
+    local = ", ".join(sorted({str(folder.absolute()) for folder in folders if isinstance(folder, Path)}))
+    return (
+        "Label Studio loads the pictures if it is started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
+        f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, and if its project has a local storage for each of: {local}."
+    )
+
+
 def task(
     row: Mapping[str, Any], faces: Sequence[Mapping[str, Any]], estimates: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """One task. row: record_id, part, path, age, sha256, reasons (joined by `;`), details, width, height (pixels),
-    label_suspicion, suggested_age; faces: x, y, w, h (pixels), score, meant; estimates: estimator, age (years).
-
-    The picture is named by `part/path`, to be served from a local storage or with a prefix of one's own.
-    """
+    label_suspicion, suggested_age, and image (see `image_address`); faces: x, y, w, h (pixels), score, meant;
+    estimates: estimator, age (years)."""
     width, height = row["width"], row["height"]
     result: list[dict[str, Any]] = [
         {
@@ -55,7 +81,7 @@ def task(
     return {
         "id": row["record_id"],
         "data": {
-            "image": f"{row['part']}/{row['path']}", "part": row["part"], "path": row["path"], "sha256": row["sha256"],
+            "image": row["image"], "part": row["part"], "path": row["path"], "sha256": row["sha256"],
             "width": width, "height": height, "claimed_age": row["age"], "reasons": row["reasons"],
             "details": row["details"], "estimated": f"Estimates: {', '.join(said)}." if said else "",
             "prefilled": [_sides(one["value"]) for one in result],
@@ -187,7 +213,7 @@ def _answer(
     values: dict[str, Any] = {
         "at": moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z", "by": _who(annotation),
         "kind": "decision", "part": part, "path": path, "sha256": sha256, "answer": answer, "age": age, "box": box,
-        "note": note, "shown": {"claimed": facts["claimed_age"]} if "claimed_age" in facts else None,
+        "note": note, "claimed": facts.get("claimed_age"),
     }  # fmt: skip
     key = json.dumps([annotation.get("unique_id") or annotation.get("id"), values], sort_keys=True)
     # The 2 sorts behind the ids of an earlier reading of the same annotation, that took prefilled values for answers.

@@ -26,7 +26,8 @@ class Queue:
 
     rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
     subject_id, block and near_block (records with the same number are neighbours), sha256, error (why it cannot
-    be read), reasons (list), label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum).
+    be read), reasons (list), label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum),
+    width, height (of the picture, pixels).
     """
 
     manifest: Path
@@ -112,7 +113,7 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
         .with_row_index("place")
         .select(
             "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "error",
-            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth",
+            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth", "width", "height",
         )
     )  # fmt: skip
 
@@ -145,15 +146,14 @@ class Answers:
 
     def latest_of(self, by: str, kind: Kind = "decision", among: Container[Record] | None = None) -> list[Decision]:
         """What an undo takes back: a reviewer's latest answer of a kind that is not taken back, and with it those that
-        were given in the same go (`shown["batch"]`), in order; empty where there is none. among: only about these
+        were given in the same go (`batch`), in order; empty where there is none. among: only about these
         records."""
         mine = [d for d in self._by.get(by, []) if d.kind == kind and (among is None or (d.part, d.path) in among)]
         mine.sort(key=lambda d: d.order, reverse=True)
         last = next((d for d in mine if self._stands(d)), None)
-        batch = (last.shown or {}).get("batch") if last else None
-        if last is None or batch is None:
+        if last is None or last.batch is None:
             return [last] if last else []
-        return [d for d in reversed(mine) if (d.shown or {}).get("batch") == batch and self._stands(d)]
+        return [d for d in reversed(mine) if d.batch == last.batch and self._stands(d)]
 
     def _stands(self, decision: Decision) -> bool:
         return decision in self.standing((decision.part, decision.path), decision.kind)
@@ -205,7 +205,7 @@ def second_looks(answers: Answers, reviewers: Sequence[str], *, overlap: float =
     for record in answers.lines if overlap > 0 else ():
         whose = assigned(record, reviewers, overlap=overlap, seed=seed)
         said = answers.standing(record) if len(whose) > 1 else []
-        settled = any((d.shown or {}).get("settles") for d in said)
+        settled = any(d.settles for d in said)
         if not settled and len({d.by for d in said} & set(whose)) == 1:
             found.append(record)
     return found

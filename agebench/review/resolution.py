@@ -6,12 +6,11 @@ Pure functions of the set of lines: neither their order nor that of merged files
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import polars as pl
 
 from agebench.errors import UsageError
-from agebench.review.decisions import Answer, Box, Decision, Kind
+from agebench.review.decisions import Decision, Kind
 
 SAME_FACE = 0.5  # intersection over union from which two boxes mean one face
 OPEN = ("conflict", "unfit", "claim_changed", "changed")  # statuses of records that answers leave in review
@@ -19,18 +18,23 @@ _LATEST: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.Utf8, "at": pl.Utf8, "by": pl.Utf8, "part": pl.Utf8, "path": pl.Utf8, "sha256": pl.Utf8, "answer": pl.Utf8,
     "age": pl.Int32, "box": pl.Array(pl.Float64, 4), "note": pl.Utf8,
 }  # fmt: skip
+_SAID: dict[str, pl.DataType | type[pl.DataType]] = {"claimed": pl.Int32, "settles": pl.List(pl.Utf8)}
 _PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32}
 
 
 def taken_back(decisions: Iterable[Decision]) -> set[str]:
     """Ids of the lines that undos take back. An undo can be undone; one counts only for its own reviewer's line about
-    the same record, and undos that take back each other in a circle do nothing."""
+    the same record, undos that take back each other in a circle do nothing, and an estimate stays as it is."""
     by_id = {d.id: d for d in decisions}
     target: dict[str, str] = {}
     against: dict[str, int] = {}
     for d in by_id.values():
         other = by_id.get(d.undoes) if d.undoes else None
-        if other is not None and (d.by, d.part, d.path) == (other.by, other.part, other.path):
+        if (
+            other is not None
+            and other.kind != "estimate"
+            and (d.by, d.part, d.path) == (other.by, other.part, other.path)
+        ):
             target[d.id] = other.id
             against[other.id] = against.get(other.id, 0) + 1
     ready = [undo for undo in target if undo not in against]
@@ -52,31 +56,17 @@ def standing(decisions: Sequence[Decision], kind: Kind = "decision") -> list[Dec
     return [d for d in decisions if d.kind == kind and d.id not in undone]
 
 
-def settled_by(decision: Decision) -> list[str]:
-    """Ids of the answers that an answer settles, as it names them in `shown`."""
-    named = (decision.shown or {}).get("settles")
-    return [str(one) for one in named] if isinstance(named, list) else []
-
-
 def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
     """Of every reviewer the latest `(at, id)` about each record that is not taken back, in order of record and
     reviewer.
 
-    Columns: id, at, by, part, path, sha256, answer, age (years), box (4, pixels), note; settles (ids); told (whether
-    `shown` has the age that was claimed then) and claimed_then (years; far outside 0 to 99 where that is no number).
+    Columns: id, at, by, part, path, sha256, answer, age (years), box (4, pixels), note; claimed_then (the age that was
+    shown as the claimed one, years; NULL where none was) and settles (ids).
     """
     found = standing(decisions)
-    columns: dict[str, list[Any]] = {name: [getattr(d, name) for d in found] for name in _LATEST}
-    columns["settles"] = [settled_by(d) for d in found]
-    columns["told"] = ["claimed" in (d.shown or {}) for d in found]
-    columns["claimed_then"] = [_years((d.shown or {}).get("claimed")) for d in found]
-    more: dict[str, pl.DataType | type[pl.DataType]] = {
-        "settles": pl.List(pl.Utf8),
-        "told": pl.Boolean,
-        "claimed_then": pl.Int32,
-    }
     return (
-        pl.DataFrame(columns, schema=_LATEST | more)
+        pl.DataFrame({name: [getattr(d, name) for d in found] for name in (*_LATEST, *_SAID)}, schema=_LATEST | _SAID)
+        .rename({"claimed": "claimed_then"})
         .sort("at", "id")
         .unique(["part", "path", "by"], keep="last", maintain_order=True)
         .sort("part", "path", "by")
@@ -132,13 +122,8 @@ def compared(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFra
     only the one that settles it), status. Where some answers can be taken, those are left out that cannot, or that are
     about another picture or claim.
     """
-    records = records.with_columns(
-        pl.lit(None, dtype).alias(name) for name, dtype in _PICTURE.items() if name not in records.columns
-    )
-    once = records.sort("record_id").unique(["part", "path"], keep="first", maintain_order=True)
-    rows = latest_answers(decisions).join(
-        once.rename({"age": "claimed", "sha256": "present"}), on=["part", "path"], how="inner"
-    )
+    once = _one_of_each_name(records).rename({"age": "claimed", "sha256": "present"})
+    rows = latest_answers(decisions).join(once, on=["part", "path"], how="inner")
     rows = rows.with_columns(
         outcome=pl.when(pl.col("answer") != "reject")
         .then(pl.concat_str(pl.lit("keep "), pl.coalesce("age", "claimed").cast(pl.Utf8).fill_null("?")))
@@ -173,59 +158,81 @@ _TROUBLES = {1: "unfit", 2: "claim_changed", 3: "changed"}
 def _trouble() -> pl.Expr:
     """Why an answer cannot be taken, as a key of `_TROUBLES`; 0 where it can."""
     current = pl.col("sha256").eq_missing(pl.col("present")) | ~pl.col("looked")
-    keeps_claim = pl.col("answer").is_in(["keep", "face"])
-    other_claim = keeps_claim & pl.col("told") & ~pl.col("claimed_then").eq_missing(pl.col("claimed"))
-    no_age = keeps_claim & ~pl.col("claimed").is_between(0, 99).fill_null(False)
-    no_picture = (pl.col("answer") != "reject") & pl.col("error").is_not_null()
+    other_claim = _keeps_claim() & (pl.col("claimed_then") != pl.col("claimed")).fill_null(
+        pl.col("claimed_then").is_not_null()
+    )
+    return pl.when(~current).then(3).when(other_claim).then(2).when(_misfit().is_not_null()).then(1).otherwise(0)
+
+
+def _keeps_claim() -> pl.Expr:
+    return pl.col("answer").is_in(["keep", "face"])
+
+
+def _misfit() -> pl.Expr:
+    """What does not fit between an answer and its record: a key of `_MISFITS`; NULL where they fit.
+
+    This is the one place that says so, for the page, the terminal, imports and folding. Of columns answer, box, claimed
+    (years), error (why the picture cannot be read; NULL where it can), width, height (pixels; NULL: not known).
+    """
     x, y, w, h = (pl.col("box").arr.get(i) for i in range(4))
     middle = (x + w / 2).is_between(0, pl.col("width")) & (y + h / 2).is_between(0, pl.col("height"))
     return (
-        pl.when(~current)
-        .then(3)
-        .when(other_claim)
-        .then(2)
-        .when(no_age | no_picture | ~middle.fill_null(True))
-        .then(1)
-        .otherwise(0)
+        pl.when(_keeps_claim() & ~pl.col("claimed").is_between(0, 99).fill_null(False))
+        .then(pl.lit("claim"))
+        .when((pl.col("answer") != "reject") & pl.col("error").is_not_null())
+        .then(pl.lit("picture"))
+        .when(~middle.fill_null(True))
+        .then(pl.lit("box"))
     )
 
 
-def must_fit(
-    name: str,
-    answer: Answer | None,
-    claimed: int | None,
-    *,
-    age: int | None = None,
-    box: Box | None = None,
-    fault: str | None = None,
-    size: tuple[int, int] | None = None,
-    audit: bool = False,
-) -> None:
-    """Raises UsageError where an answer about a record cannot be meant so: an age that is no class, a wrong claim kept
-    as it is, a picture kept that cannot be read, a box whose middle lies outside of the picture. `resolve` calls such
-    answers `unfit`; readings of an audit only say what is right.
+_MISFITS = {
+    "claim": (
+        "{name} claims {claims}, so it cannot be kept as it is.",
+        "Give the right age, or reject it.",
+    ),
+    "picture": (
+        "The picture of {name} cannot be read ({error}), so it cannot be kept.",
+        "Put the right file there and curate again, or reject it.",
+    ),
+    "box": (
+        "The middle of the box lies outside the picture of {name}, which is {width} by {height} pixels.",
+        "`agebench explain` lists the faces that were found.",
+    ),
+}
 
-    name: part and path; claimed: the claimed age, years; fault: why the picture cannot be read; size: width and height
-    of the picture, pixels."""
-    if age is not None and not 0 <= age <= 99:
-        raise UsageError(
-            f"The age {age} is no age class.", "Ages are whole years from 0 to 99; a record of another age is rejected."
-        )
-    if not audit and answer in ("keep", "face") and not 0 <= (-1 if claimed is None else claimed) <= 99:
-        claims = "no age" if claimed is None else f"the age {claimed}"
-        raise UsageError(f"{name} claims {claims}, so it cannot be kept as it is.", "Give the right age, or reject it.")
-    if not audit and answer != "reject" and fault is not None:
-        raise UsageError(
-            f"The picture of {name} cannot be read ({fault}), so it cannot be kept.",
-            "Put the right file there and curate again, or reject it.",
-        )
-    if box is not None and size:
-        x, y, w, h = box
-        if not (0 <= x + w / 2 <= size[0] and 0 <= y + h / 2 <= size[1]):
-            raise UsageError(
-                f"The middle of the box lies outside the picture, which is {size[0]} by {size[1]} pixels.",
-                "The faces that were found are listed with the record.",
-            )
+
+def misfits(decisions: Sequence[Decision], records: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """The answers that do not fit the records that they are about, by id, each with a sentence and a next step: a claim
+    kept that is no age, a picture kept that cannot be read, a box whose middle lies outside the picture.
+
+    records: as `resolve` takes them. An answer about another picture or another claimed age than the present one is
+    left out: it may have fitted what was shown.
+    """
+    once = _one_of_each_name(records).rename({"age": "claimed", "sha256": "present"})
+    said = [d for d in decisions if d.kind == "decision"]
+    columns = {name: [getattr(d, name) for d in said] for name in (*_LATEST, *_SAID)}
+    rows = pl.DataFrame(columns, schema=_LATEST | _SAID).rename({"claimed": "claimed_then"})
+    rows = rows.join(once, on=["part", "path"], how="inner").filter(_trouble() == 1).with_columns(misfit=_misfit())
+    found = {}
+    for row in rows.iter_rows(named=True):
+        claims = "no age" if row["claimed"] is None else f"the age {row['claimed']}"
+        message, next_step = _MISFITS[row["misfit"]]
+        found[row["id"]] = message.format(name=f"{row['part']} {row['path']}", claims=claims, **row), next_step
+    return found
+
+
+def must_fit(decisions: Sequence[Decision], records: pl.DataFrame) -> None:
+    """Raises UsageError for the first answer that does not fit its record (see `misfits`). Readings of an audit fit
+    always: they only say what is right."""
+    for message, next_step in misfits(decisions, records).values():
+        raise UsageError(message, next_step)
+
+
+def _one_of_each_name(records: pl.DataFrame) -> pl.DataFrame:
+    """Of records with one name the first; with NULL where nothing is known of the picture."""
+    unknown = {name: pl.lit(None, dtype) for name, dtype in _PICTURE.items() if name not in records.columns}
+    return records.with_columns(**unknown).sort("record_id").unique(["part", "path"], keep="first", maintain_order=True)
 
 
 def _settling(rows: pl.DataFrame) -> pl.Series:
@@ -237,12 +244,6 @@ def _settling(rows: pl.DataFrame) -> pl.Series:
     named = (pl.col("id") == pl.col("id_of")) | pl.col("settles").list.contains(pl.col("id_of")) | agrees
     good = pairs.group_by("id").agg(named.all().alias("good")).filter("good")
     return ours.join(good, on="id", how="semi").unique("record_id", keep="last", maintain_order=True)["id"]
-
-
-def _years(value: object) -> int | None:
-    if value is None:
-        return None
-    return max(-(2**31), min(2**31 - 1, value)) if type(value) is int else -(2**31)
 
 
 def answered_names(decisions: Sequence[Decision]) -> pl.DataFrame:

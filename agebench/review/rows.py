@@ -30,11 +30,11 @@ QUEUE = """
     SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
            len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
            coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
-           (SELECT per_class FROM per) AS per_class
+           (SELECT per_class FROM per) AS per_class, i.width, i.height
     FROM asked j JOIN record r USING (record_id)
     LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
     LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
-    LEFT JOIN class ON class.age = j.age
+    LEFT JOIN image i ON i.sha256 = c.sha256 LEFT JOIN class ON class.age = j.age
     ORDER BY j.record_id
 """
 
@@ -42,7 +42,7 @@ QUEUE = """
 @dataclass(frozen=True)
 class AnsweredRecord:
     """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels;
-    error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot."""
+    error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot; name: the subject's."""
 
     record_id: int
     part: str
@@ -53,12 +53,13 @@ class AnsweredRecord:
     width: int | None
     height: int | None
     error: str | None = None
+    name: str | None = None
 
 
 def answered_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> AnsweredRecord | None:
     """The record of that name; None where there is none."""
     rows = con.execute(
-        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error
+        """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error, r.name
            FROM (SELECT * FROM record WHERE part = ? AND path = ? ORDER BY record_id LIMIT 1) r
            LEFT JOIN content c ON c.part = r.part AND c.path = r.path LEFT JOIN image i ON i.sha256 = c.sha256
            LEFT JOIN (SELECT record_id, verdict FROM judged WHERE part = ? AND path = ?) j
@@ -123,7 +124,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
     """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
     sha256, error (why it cannot be read), reasons (joined by `;`), checks (how many fired), label_suspicion,
     suggested_age, in_class (curated records of that age), largest_class, per_class (what the newest plan wants of a
-    class; NULL without one).
+    class; NULL without one), width, height (of the picture, pixels).
 
     also: (part, path) of further records, which an answer has decided, if a check has fired on them; their age is the
     claimed one, not the answer's.

@@ -116,7 +116,6 @@ def _answers(manifest: Path, part: str, path: str) -> list[dict[str, Any]]:
     lines = [d for d in read(decisions_file(manifest))[0] if (d.part, d.path) == (part, path)]
     undone = taken_back(lines)
     return [
-        d.model_dump(exclude={"part", "path", "shown"})
-        | {"taken_back": d.id in undone, "settles": bool((d.shown or {}).get("settles"))}
+        d.model_dump(exclude={"part", "path", "shown"}) | {"taken_back": d.id in undone, "settles": bool(d.settles)}
         for d in sorted(lines, key=lambda d: d.order)
     ]

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pytest
 
 from agebench.manifest.store import open_manifest, query
+from agebench.review.decisions import new_decision
 
 Run = Callable
 FILE = "manifests/imdb-wiki.decisions.jsonl"
@@ -179,7 +181,7 @@ def test_two_peoples_answers_come_together(workshop: Path, agebench: Run) -> Non
     told(agebench("review", "decide", *names[0], "--keep", "--settle", "--audit", cwd=workshop), 2, "--settle")
     told(agebench("review", "decide", *record(workshop, "keep", 5), "--keep", "--settle", cwd=workshop), 2, "to settle")
     found = ok(agebench("review", "decide", *names[0], "--age", 44, "--settle", "--by", "zoe", "--json", cwd=workshop))
-    assert len(found["line"]["shown"]["settles"]) == 2
+    assert len(found["line"]["settles"]) == 2
     agebench("curate", "imdb-wiki", cwd=workshop)
     row = verdicts(workshop, agebench)[names[0]]
     assert (row["verdict"], row["age"], row["decided_by"]) == ("keep", 44, "zoe")
@@ -220,8 +222,15 @@ def test_a_bad_file_is_refused_and_nothing_changes(workshop: Path, agebench: Run
 
 
 def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
-    assert agebench("review", "export", "--format", "label-studio", "--out", "tasks.json", cwd=workshop).status == 0
+    export = ("review", "export", "--format", "label-studio", "--out", "tasks.json", "--json")
+    notes = " ".join(ok(agebench(*export, cwd=workshop))["notes"])
+    assert "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true" in notes
+    [root] = re.findall(r"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=([^,]+)", notes)
     tasks = json.loads((workshop / "tasks.json").read_text())
+    for one in tasks:
+        address, _, picture = one["data"]["image"].partition("?d=")
+        assert address == "/data/local-files/"
+        assert (Path(root) / unquote(picture)).is_file()
     listed = ok(agebench("review", "list", "--limit", 999, "--json", cwd=workshop))["records"]
     assert [t["data"]["path"] for t in tasks] == [r["path"] for r in listed]
     with_face = next(t for t in tasks if t["predictions"][0]["result"])
@@ -242,6 +251,20 @@ def test_label_studio_there_and_back(workshop: Path, agebench: Run) -> None:
     assert row["face_no"] is not None
 
 
+def test_an_imported_box_outside_the_picture_is_left_out_and_told(workshop: Path, agebench: Run) -> None:
+    part, path = record(workshop, "keep")
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(sha256,)] = con.execute("SELECT sha256 FROM content WHERE part = ? AND path = ?", [part, path]).fetchall()
+    about = {"by": "otto", "kind": "decision", "part": part, "path": path, "sha256": sha256, "answer": "age", "age": 30}
+    lines = [new_decision(**about, box=box) for box in ((99999, 99999, 10, 10), (1, 1, 10, 10))]
+    (workshop / "theirs.jsonl").write_bytes(b"".join(line.line() for line in lines))
+    found = ok(agebench("review", "import", "theirs.jsonl", "--json", cwd=workshop))
+    assert found["added"] == 1
+    [note] = [note for note in found["notes"] if lines[0].id in note]
+    assert "outside the picture" in note
+    assert lines[0].id not in (workshop / FILE).read_text()
+
+
 WRONG = {
     "two answers": (["--keep", "--reject"], "--keep and --reject contradict"),
     "no answer": ([], "expected one of"),
@@ -249,12 +272,17 @@ WRONG = {
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
-    "box outside": (["--face", "90000,2,3,3"], "lies outside the picture"),
+    "box outside": (["--face", "99999,99999,3,3"], "lies outside the picture"),
     "no name": (["--keep", "--by", " "], "no name"),
     "two names": (["--keep", "--by", "anna;otto"], "no name"),
     "no text": (["--keep", "--by", "anna\udcff"], "no name"),
     "a reading of nothing": (["--keep", "--reading", 2], "--audit"),
     "in no sample": (["--keep", "--audit"], "in no audit's sample"),
+    "a reading that rejects": (["--reject", "--audit"], "--wrong"),
+    "a decision that says wrong": (["--wrong"], "--reject"),
+    "an estimate without an audit": (["--looks", 30], "--looks"),
+    "both steps at once": (["--audit", "--looks", 30, "--keep"], "contradict"),
+    "looks in words": (["--audit", "--looks", "old"], "cannot-tell"),
     "nothing to settle": (["--keep", "--settle"], "nothing to settle"),
     "nothing to undo": (["--undo", "--by", "otto"], "otto has no answer"),
 }
@@ -281,7 +309,9 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
         told(agebench("review", "decide", part, path, *answer, cwd=workshop), 2, "cannot be read", "reject")
     assert not (workshop / FILE).exists()
     found = ok(agebench("review", "decide", *record(workshop, "keep"), "--keep", "--json", cwd=workshop))
-    assert found["line"]["shown"] == {"claimed": found["counts"]["age"] or found["line"]["shown"]["claimed"]}
+    with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
+        [(claimed,)] = con.execute("SELECT age FROM record WHERE path = ?", [found["line"]["path"]]).fetchall()
+    assert (found["line"]["claimed"], found["line"]["shown"]) == (claimed, None)
     told(agebench("review", "list", "--manifest", "utkface", cwd=workshop), 3, "utkface")
 
 
@@ -303,17 +333,21 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     found = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert {"command", "n", "readings", "wrong", "interval", "seed", "estimated_at", "curated", "to_read"} <= set(found)
     assert (found["n"], found["wrong"], found["interval"], found["current"]) == (10, None, None, True)
-    assert set(found["to_read"][0]) == {"part", "path", "sha256", "age", "reading"}
+    assert {(row["age"], row["looks"]) for row in found["to_read"]} == {(None, None)}
     assert all(before[row["part"], row["path"]]["verdict"] == "keep" for row in found["to_read"])
     assert "wait to be folded in" not in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
     text = agebench("review", "audit", "--n", 10, "--seed", 1, cwd=workshop).out
     assert "keep" not in text.replace("kept", "")
+    assert "claimed" not in text
+    assert f"That makes {len(found['to_read'])} readings" in " ".join(text.split())
     rng = random.Random(0)
     for row in found["to_read"]:
-        flag = "--reject" if rng.random() < 0.2 else "--keep"
-        done = agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",
-                        row["reading"], cwd=workshop)  # fmt: skip
-        assert "changes no verdict" in " ".join(done.out.split())
+        flag = "--wrong" if rng.random() < 0.2 else "--keep"
+        step = ("review", "decide", row["part"], row["path"], "--audit", "--by", "anna", "--reading", row["reading"])
+        told(agebench(*step, flag, cwd=workshop), 2, "how old the face looks")
+        assert "The claimed age" in " ".join(agebench(*step, "--looks", 30, cwd=workshop).out.split())
+        assert "changes no verdict" in " ".join(agebench(*step, flag, cwd=workshop).out.split())
+        told(agebench(*step, "--looks", "cannot-tell", cwd=workshop), 2, "cannot be changed")
     again = ok(agebench("review", "audit", "--by", "anna", "--json", cwd=workshop))  # the one that was drawn last
     assert (again["n"], again["seed"]) == (10, 1)
     told(agebench("review", "audit", cwd=workshop), 0)
@@ -321,8 +355,7 @@ def test_the_audit_is_blind_reproducible_and_estimates(workshop: Path, agebench:
     assert len(list((workshop / "manifests").glob("*.audit-*"))) == 1
     again = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert (again["to_read"], again["readings"]) == ([], len(found["to_read"]))
-    agebench("review", "decide", row["part"], row["path"], flag, "--audit", "--by", "anna", "--reading",
-             row["reading"], cwd=workshop)  # fmt: skip
+    assert agebench(*step, flag, cwd=workshop).status == 0
     once = ok(agebench("review", "audit", "--n", 10, "--seed", 1, "--json", cwd=workshop))
     assert once | {"estimated_at": ""} == again | {"estimated_at": ""}
     low, high = again["interval"]
@@ -359,8 +392,8 @@ def test_an_audit_leaves_out_what_has_changed_since_it_was_drawn(workshop: Path,
     assert (after["n"], after["changed"], after["current"]) == (10, 1, False)
     assert any("1 records have changed since they were drawn" in note for note in after["notes"])
     assert name not in [{key: row[key] for key in name} for row in after["to_read"]]
-    done = agebench("review", "decide", *name.values(), "--keep", "--audit", cwd=workshop)
-    assert "has changed since it was drawn, it is left out" in " ".join((done.out + done.err).split())
+    done = agebench("review", "decide", *name.values(), "--looks", 30, "--audit", cwd=workshop)
+    assert "has changed since it was drawn" in " ".join((done.out + done.err).split())
 
 
 def test_help_is_light_and_every_example_runs(workshop: Path, agebench: Run) -> None:

@@ -116,7 +116,7 @@ def test_answers_that_cannot_be_taken_say_why(build: Build) -> None:
     path = build(4, age=[2009, 2, 2, 2], part=["p"] * 4, path=["00000.jpg", "00001.jpg", "00002.jpg", "00001.jpg"])
     say(path, 0, "keep")
     say(path, 1, "reject")
-    say(path, 2, "keep", shown={"claimed": 3})
+    say(path, 2, "keep", claimed=3)
     rows = judged(path, [])
     assert [r["verdict"] for r in rows] == ["review", "reject", "review", "reject"]
     assert [r["reasons"] for r in rows] == ["answer_does_not_fit", "decision", "claim_changed", "decision"]

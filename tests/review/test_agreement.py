@@ -56,7 +56,7 @@ def test_a_settled_record_is_no_disagreement_any_more_and_no_agreement() -> None
     lines = said("anna", "kkr") + said("otto", "krk")
     assert agreement(lines, RECORDS).settled == 0
     apart = [d.id for d in lines if d.path == "1"]
-    lines += [new_decision(by="zoe", kind="decision", part="p", path="1", answer="keep", shown={"settles": apart})]
+    lines += [new_decision(by="zoe", kind="decision", part="p", path="1", answer="keep", settles=apart)]
     found = agreement(lines, RECORDS)
     assert (found.several, found.agreed, found.settled) == (3, 1, 1)
     assert [d["path"] for d in found.disagreements] == ["2"]

@@ -30,15 +30,19 @@ from agebench.review.label_errors import posterior
 SHA = "a" * 64
 
 
+def claims(path: str) -> int:
+    return int(path.removesuffix(".jpg")) ** 2 % 100
+
+
 def kept(n: int) -> pl.DataFrame:
-    return pl.DataFrame({"part": "p", "path": [f"{i}.jpg" for i in range(n)], "age": [i * i % 100 for i in range(n)],
-                         "sha256": SHA})  # fmt: skip
+    paths = [f"{i}.jpg" for i in range(n)]
+    return pl.DataFrame({"part": "p", "path": paths, "age": [claims(path) for path in paths], "sha256": SHA})
 
 
 def read_as(record: dict, answer: str, by: str = "anna", **values: object) -> Decision:
     return new_decision(
         by=by, kind="audit", part=record["part"], path=record["path"], sha256=SHA, answer=answer,
-        **{"shown": {"reading": record.get("reading", 1)}} | values
+        **{"reading": record.get("reading", 1), "claimed": claims(record["path"]), "looks": 40} | values
     )  # fmt: skip
 
 
@@ -85,11 +89,12 @@ def test_what_is_to_be_read_comes_once_and_then_again_and_is_blind() -> None:
     twice = sum(r["readings"] == 2 for r in sample.records)
     waiting = to_read(sample, [])
     assert [r["reading"] for r in waiting] == [1] * 10 + [2] * twice
-    assert set(waiting[0]) == {"part", "path", "sha256", "age", "reading"}
+    assert set(waiting[0]) == {"part", "path", "sha256", "age", "looks", "reading"}
+    assert {(r["age"], r["looks"]) for r in waiting} == {(None, None)}
     lines = [read_as(r, "keep") for r in waiting[:10]]
     assert len(to_read(sample, lines)) == twice
     again = [r for r in sample.records if r["readings"] == 2]
-    lines.append(read_as(again[0], "reject", by="otto"))
+    lines.append(read_as(again[0], "wrong", by="otto"))
     assert len(to_read(sample, lines)) == twice - 1
     undone = [*lines, new_decision(by="otto", kind="undo", part="p", path=again[0]["path"], undoes=lines[-1].id)]
     assert len(to_read(sample, undone)) == twice
@@ -101,11 +106,11 @@ def test_what_is_to_be_read_comes_once_and_then_again_and_is_blind() -> None:
 def test_every_reading_counts_and_what_is_called_wrong() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     a, b, c, _ = sample.records
-    lines = [read_as(a, "keep"), read_as(a, "reject", by="otto"), read_as(b, "age", age=b["age"]),
-             read_as(b, "age", age=(b["age"] + 1) % 100, shown={"reading": 2}),
-             read_as(c, "face", box=(0, 0, 1, 1)), read_as(c, "keep").model_copy(update={"sha256": "b" * 64}),
-             read_as({"part": "p", "path": "other"}, "reject"),
-             read_as(c, "reject").model_copy(update={"kind": "decision"})]  # fmt: skip
+    lines = [read_as(a, "keep"), read_as(a, "wrong", by="otto"), read_as(b, "age", age=b["age"]),
+             read_as(b, "age", age=(b["age"] + 1) % 100, reading=2),
+             read_as(c, "keep"), read_as(c, "wrong").model_copy(update={"sha256": "b" * 64}),
+             read_as({"part": "p", "path": "1000.jpg"}, "wrong"),
+             read_as(c, "wrong").model_copy(update={"kind": "decision"})]  # fmt: skip
     found = estimate(sample, lines)
     assert (found.n, found.read, found.readings, found.called_wrong, found.curated) == (4, 3, 5, 2, "fp")
     assert found.interval is not None
@@ -119,7 +124,7 @@ def test_an_audit_that_is_begun_does_not_take_the_place_of_one_that_is_done() ->
     done, begun = (draw_sample(kept(500), n=n, seed=n, curated="fp") for n in (4, 6))
     lines = [read_as(r, "keep") for r in done.records]
     other = next(r for r in begun.records if r["path"] not in {d["path"] for d in done.records})
-    lines.append(read_as(other, "reject"))
+    lines.append(read_as(other, "wrong"))
     found = foremost([begun, done], lines, [None, None])
     assert found is not None
     assert (found.n, found.read) == (4, 4)
@@ -130,26 +135,25 @@ def test_an_audit_that_is_begun_does_not_take_the_place_of_one_that_is_done() ->
 def test_a_reading_that_was_shown_another_age_is_none() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     one = sample.records[0]
-    shown = {"reading": 1, "age": one["age"]}
-    assert estimate(sample, [read_as(one, "keep", shown=shown)]).readings == 1
-    other = shown | {"age": (one["age"] + 1) % 100}  # as a later audit drew it, after somebody decided
-    assert estimate(sample, [read_as(one, "keep", shown=other)]).readings == 0
-    assert len(to_read(sample, [read_as(one, "keep", shown=other)])) == sum(r["readings"] for r in sample.records)
+    assert estimate(sample, [read_as(one, "keep", claimed=one["age"])]).readings == 1
+    other = read_as(one, "keep", claimed=(one["age"] + 1) % 100)  # as a later audit drew it, after somebody decided
+    assert estimate(sample, [other]).readings == 0
+    assert len(to_read(sample, [other])) == sum(r["readings"] for r in sample.records)
 
 
 def test_a_reviewer_who_corrects_a_reading_counts_once() -> None:
     sample = draw_sample(kept(50), n=4, seed=1, curated="fp")
     one = next(r for r in sample.records if r["readings"] == 2)
-    lines = [read_as(one, "reject"), read_as(one, "keep")]
+    lines = [read_as(one, "wrong"), read_as(one, "keep")]
     assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong) == (1, 0)
 
     def left(by: str | None) -> list[int]:
         return [r["reading"] for r in to_read(sample, lines, by) if r["path"] == one["path"]]
 
     assert (left("anna"), left("otto"), left(None)) == ([2], [1], [2])  # the second of anna, the first of otto
-    lines.append(read_as(one, "reject", shown={"reading": 2}))
+    lines.append(read_as(one, "wrong", reading=2))
     assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong, left("otto")) == (2, 1, [])
-    lines.append(read_as(one, "keep", shown={"reading": 2}))
+    lines.append(read_as(one, "keep", reading=2))
     assert (estimate(sample, lines).readings, estimate(sample, lines).called_wrong) == (2, 0)
 
 
@@ -228,7 +232,7 @@ def test_the_whole_way_from_sample_to_interval() -> None:
         lines = [
             read_as(
                 r,
-                "reject" if bool(wrong[r["path"]]) != bool(rng.random() < 0.05) else "keep",
+                "wrong" if bool(wrong[r["path"]]) != bool(rng.random() < 0.05) else "keep",
                 by=rng.choice(["a", "b"]),
             )
             for r in to_read(sample, [])

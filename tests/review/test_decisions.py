@@ -43,13 +43,14 @@ def test_what_was_written_is_read_again(file: Path) -> None:
         answer(sha256="a" * 64, note="schön\nzwei\u2028", shown={"age": 3}),
         answer(answer="age", age=30, box=[1, 2.5, 3, 4]),
         answer(answer="face", box=(1.0, 2.0, 3.0, 4.0)),
-        answer(answer="reject", kind="audit"),
+        answer(answer="wrong", kind="audit", looks="cannot tell", reading=2, claimed=30),
     ]
     lines.append(answer(kind="undo", answer=None, undoes=lines[0].id))
     for line in lines:
         assert append(file, line) == []
     assert read(file) == (lines, [])
-    keys = ["id", "at", "by", "kind", "part", "path", "sha256", "answer", "age", "box", "note", "shown", "undoes"]
+    keys = ["id", "at", "by", "kind", "part", "path", "sha256", "answer", "age", "box", "note", "claimed", "looks",
+            "reading", "settles", "batch", "shown", "undoes"]  # fmt: skip
     assert [list(json.loads(line)) for line in file.read_bytes().splitlines()] == [keys] * 5
 
 
@@ -88,6 +89,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "flat box": {"answer": "face", "box": [0, 0, 0, 1]},
     "three numbers": {"answer": "face", "box": [0, 0, 1]},
     "infinite box": {"answer": "face", "box": [0, 0, float("inf"), 1]},
+    "box of endless digits": {"answer": "face", "box": [0, 0, 10**400, 1]},
     "answer": {"answer": "maybe"},
     "no answer": {"answer": None},
     "kind": {"kind": "x"},
@@ -98,6 +100,20 @@ WRONG: dict[str, dict[str, Any]] = {
     "moment": {"at": "2024-13-01T00:00:00.000000Z"},
     "moment without microseconds": {"at": "2024-12-01T00:00:00Z"},
     "nobody": {"by": " "},
+    "a decision that says wrong": {"answer": "wrong"},
+    "a reading that rejects": {"kind": "audit", "answer": "reject", "looks": 30, "reading": 1},
+    "a reading without an estimate": {"kind": "audit", "answer": "wrong", "reading": 1},
+    "a third reading": {"kind": "audit", "answer": "wrong", "looks": 30, "reading": 3},
+    "an estimate of nothing": {"kind": "estimate", "answer": None, "reading": 1},
+    "an estimate with an answer": {"kind": "estimate", "answer": "keep", "looks": 30, "reading": 1},
+    "an estimate that knows the claim": {"kind": "estimate", "answer": None, "looks": 3, "reading": 1, "claimed": 3},
+    "an estimate beyond ages": {"kind": "estimate", "answer": None, "looks": 100, "reading": 1},
+    "looks in words": {"kind": "estimate", "answer": None, "looks": "old", "reading": 1},
+    "a decision with a reading": {"reading": 1},
+    "a claim in words": {"claimed": "30"},
+    "a claim without end": {"claimed": 10**30},
+    "settles one id": {"settles": "id000001"},
+    "settles numbers": {"settles": [3]},
     "unknown key": {"extra": 1},
     "a name that moves the cursor": {"by": "a\x1b[2Jb"},
     "a note that moves the cursor": {"note": "a\x1b[2Jb"},

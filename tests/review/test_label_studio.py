@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agebench.errors import DecisionError
-from agebench.review.label_studio import answers_in, is_label_studio, task
+from agebench.remote import as_folder
+from agebench.review.label_studio import answers_in, document_root, image_address, is_label_studio, task
 
 SHA = "a" * 64
 ROW = {"record_id": 7, "part": "imdb", "path": "01/a.jpg", "age": 30, "sha256": SHA, "reasons": "odd;high",
-       "details": "odd 30", "width": 200, "height": 100, "label_suspicion": 0.9, "suggested_age": 41.6}  # fmt: skip
+       "details": "odd 30", "width": 200, "height": 100, "label_suspicion": 0.9, "suggested_age": 41.6,
+       "image": "/data/local-files/?d=imdb/01/a.jpg"}  # fmt: skip
 FACES = [{"x": 20, "y": 10, "w": 40, "h": 50, "score": 0.9, "meant": True},
          {"x": 100, "y": 0, "w": 20, "h": 20, "score": 0.5, "meant": False}]  # fmt: skip
 
@@ -48,12 +51,21 @@ def prefilled() -> dict[str, Any]:
 
 def test_a_task_is_prefilled_with_the_meant_face_alone() -> None:
     one = task(ROW, FACES, [{"estimator": "e", "age": 41.6}])
-    assert one["data"]["image"] == "imdb/01/a.jpg"
+    assert one["data"]["image"] == ROW["image"]
     [first] = one["predictions"][0]["result"]
     assert first["value"] == {"x": 10, "y": 10, "width": 20, "height": 50, "rotation": 0, "rectanglelabels": ["face"]}
     assert one["data"]["estimated"] == "Estimates: suggested: 42, e: 42."
     bare = task(ROW | {"width": None, "suggested_age": None}, FACES, [])
     assert (bare["predictions"][0]["result"], bare["data"]["estimated"]) == ([], "")
+
+
+def test_pictures_are_named_by_addresses_that_label_studio_serves() -> None:
+    imdb, wiki, remote = Path("/data/imdb_crop"), Path("/data/wiki_crop"), as_folder("s3://bucket/wiki")
+    assert document_root([imdb]) == document_root([imdb, wiki, remote]) == Path("/data")  # no storage may be the root
+    assert image_address(imdb / "01/a.jpg", Path("/data")) == "/data/local-files/?d=imdb_crop/01/a.jpg"
+    assert image_address(wiki / "é &?.jpg", Path("/data")).endswith("?d=wiki_crop/%C3%A9%20%26%3F.jpg")
+    assert document_root([remote]) is None
+    assert image_address(remote / "01/a.jpg", None) == "s3://bucket/wiki/01/a.jpg"
 
 
 @pytest.mark.parametrize(

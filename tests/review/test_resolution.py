@@ -86,7 +86,12 @@ def test_an_answer_about_another_picture_reopens_the_record() -> None:
 
 
 def test_audit_answers_decide_nothing_and_unknown_records_are_counted() -> None:
-    lines = [line(1, kind="audit", answer="reject"), line(2, path="gone"), line(3, path="gone", by="otto"), line(4)]
+    lines = [
+        line(1, kind="audit", answer="wrong", looks=30, reading=1),
+        line(2, path="gone"),
+        line(3, path="gone", by="otto"),
+        line(4),
+    ]
     assert resolve(lines, RECORDS)["record_id"].to_list() == [0]
     assert without_records(lines, RECORDS) == 1
     assert resolve([], RECORDS).is_empty()
@@ -117,14 +122,14 @@ def test_an_answer_that_cannot_be_meant_leaves_the_record_in_review() -> None:
 
 
 def test_a_keep_does_not_survive_another_claimed_age() -> None:
-    assert only(line(1, shown={"claimed": 30}))["status"] == "decided"
+    assert only(line(1, claimed=30))["status"] == "decided"
     assert only(line(1, shown={"mode": "page"}))["status"] == "decided"
-    for then in (31, None, "30", 10**30, True):
-        assert only(line(1, shown={"claimed": then}))["status"] == "claim_changed"
-    assert only(line(1, answer="face", box=(0, 0, 9, 9), shown={"claimed": 31}))["status"] == "claim_changed"
-    assert only(line(1, answer="age", age=7, shown={"claimed": 31}))["age"] == 7
-    assert only(line(1, answer="reject", shown={"claimed": 31}))["answer"] == "reject"
-    assert only(line(1, shown={"claimed": 31}), line(2, "otto", answer="age", age=8))["age"] == 8
+    for then in (31, 1930, -1):
+        assert only(line(1, claimed=then))["status"] == "claim_changed"
+    assert only(line(1, answer="face", box=(0, 0, 9, 9), claimed=31))["status"] == "claim_changed"
+    assert only(line(1, answer="age", age=7, claimed=31))["age"] == 7
+    assert only(line(1, answer="reject", claimed=31))["answer"] == "reject"
+    assert only(line(1, claimed=31), line(2, "otto", answer="age", age=8))["age"] == 8
 
 
 def test_of_records_with_one_name_the_first_is_meant_but_a_reject_takes_all() -> None:
@@ -139,26 +144,25 @@ def test_of_records_with_one_name_the_first_is_meant_but_a_reject_takes_all() ->
 def test_a_settling_answer_decides_until_somebody_says_otherwise() -> None:
     lines = [line(1, "ann"), line(2, "bob", answer="age", age=52), line(3, "carol", answer="age", age=52)]
     assert only(*lines)["status"] == "conflict"
-    named = {"settles": [one.id for one in lines]}
-    settled = [*lines, line(4, "dora", answer="age", age=52, shown=named, note="passport")]
+    named = [one.id for one in lines]
+    settled = [*lines, line(4, "dora", answer="age", age=52, settles=named, note="passport")]
     row = only(*settled)
     assert (row["status"], row["answer"], row["age"], row["by"], row["answers"]) == ("decided", "age", 52, "dora", 4)
     assert row["note"] == "passport"
-    own = [*lines, line(4, "ann", answer="reject", shown=named)]
+    own = [*lines, line(4, "ann", answer="reject", settles=named)]
     assert (only(*own)["answer"], only(*own)["by"]) == ("reject", "ann")
     assert only(*settled, line(5, "ann", answer="age", age=52))["status"] == "decided"
     for later in (line(5, "ann", answer="reject"), line(5, "ann"), line(5, "eve", answer="age", age=51)):
         assert only(*settled, later)["status"] == "conflict"
     assert only(*settled, undo(5, 4, by="dora"))["status"] == "conflict"
     again = [*settled, line(5, "ann", answer="reject")]
-    again.append(line(6, "bob", answer="age", age=40, shown={"settles": [d.id for d in again]}))
+    again.append(line(6, "bob", answer="age", age=40, settles=[d.id for d in again]))
     assert (only(*again)["age"], only(*again)["by"]) == (40, "bob")
-    assert only(*lines, line(4, "dora", shown={"settles": ["id000001"]}))["status"] == "conflict"
-    assert only(*lines, line(4, "dora", sha256=B, shown=named))["status"] == "conflict"  # about another picture
-    for odd in ("id000001", None, 3, [3], {}):
-        assert only(*lines, line(4, "dora", shown={"settles": odd}))["status"] == "conflict"
+    assert only(*lines, line(4, "dora", settles=["id000001"]))["status"] == "conflict"
+    assert only(*lines, line(4, "dora", sha256=B, settles=named))["status"] == "conflict"  # about another picture
+    assert only(*lines, line(4, "dora", shown={"settles": named, "claimed": 99}))["status"] == "conflict"  # a remark
     boxes = [line(1, answer="face", box=(0, 0, 9, 9)), line(2, "otto", answer="face", box=(50, 0, 9, 9))]
-    assert only(*boxes, line(3, "zoe", shown={"settles": ["id000001", "id000002"]}))["box"] is None
+    assert only(*boxes, line(3, "zoe", settles=["id000001", "id000002"]))["box"] is None
 
 
 def naive(lines: list[Decision]) -> dict[int, tuple[Any, ...]]:

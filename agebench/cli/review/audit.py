@@ -32,10 +32,10 @@ def audit(
 ) -> None:
     """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
 
-    The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading is given with
-    `agebench review decide PART PATH --audit` and --keep (the age is right), --age N or
-    --reject; given again, it takes the first one's place. Half of the records are read twice, for reviewers make
-    mistakes too: your own second reading of a record is given with --reading 2.
+    The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading takes two steps:
+    `agebench review decide PART PATH --audit --looks N` says how old the face looks and shows the claimed age; then
+    --audit with --keep (it is right), --wrong or --age N judges it. About half of the records are read twice, because
+    readers make mistakes too: your own second reading of a record is given with --reading 2.
     """
     from agebench.cli.review import reviewer
 
@@ -53,10 +53,11 @@ def _render(found: Audit, as_json: bool) -> None:
     out = console(as_json)
     if found.to_read:
         table = Table(title="to be read", title_justify="left", box=None, pad_edge=False)
-        for name in ("part", "path", "claimed age", "reading"):
+        for name in ("part", "path", "reading", "next"):
             table.add_column(name, overflow="fold")
         for row in found.to_read[:MOST_SHOWN]:
-            table.add_row(plain(row["part"]), plain(row["path"]), str(row["age"]), str(row["reading"]))
+            step = "--looks" if row["looks"] is None else f"judge the claimed age {row['age']}"
+            table.add_row(plain(row["part"]), plain(row["path"]), str(row["reading"]), step)
         out.print(table)
         rest = len(found.to_read) - MOST_SHOWN
         if rest > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,6 +10,7 @@ from agebench.cli.render import Json, ManifestName, console, notes, plain, print
 
 if TYPE_CHECKING:
     from agebench.review.deciding import Answered
+    from agebench.review.decisions import Answer, Looks
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,13 @@ def decide(
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take your latest answer about the record back.")] = False,
     audit: Annotated[bool, typer.Option("--audit", help="A reading of an audit: it changes no verdict.")] = False,
+    looks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|cannot-tell", help="With --audit, first: how old the face looks; shows the claimed age."
+        ),
+    ] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="With --audit: the claimed age is wrong.")] = False,
     reading: Annotated[
         int | None, typer.Option(min=1, max=2, help="With --audit: which of your readings of the record it is [1].")
     ] = None,
@@ -39,34 +47,53 @@ def decide(
     json: Json = False,
 ) -> None:
     """Answer what is to become of a record. The answer is on disk when this ends; --face goes with --keep or --age
-    too."""
+    too.
+
+    A reading of an audit takes two steps. First --audit --looks N says how old the face looks; it cannot be changed,
+    and only now is the claimed age shown. Then --audit and --keep (the claimed age is right), --wrong, or --age N (the
+    right age) judges it.
+    """
     from agebench.cli.review import reviewer
 
-    chosen = [name for name, given in (("--keep", keep), ("--reject", reject), ("--age", age is not None)) if given]
+    answers = {
+        "--keep": keep, "--reject": reject, "--wrong": wrong, "--age": age is not None, "--looks": looks is not None,
+    }  # fmt: skip
+    chosen = [name for name, given in answers.items() if given]
+    allowed = ("--keep", "--wrong", "--age", "--looks") if audit else ("--keep", "--reject", "--age")
     if undo and (chosen or face):
         raise typer.BadParameter("--undo takes no answer beside it.")
     if len(chosen) > 1:
         raise typer.BadParameter(f"{' and '.join(chosen)} contradict each other.")
-    if reject and face:
-        raise typer.BadParameter("--reject and --face contradict each other.")
+    if chosen and chosen[0] not in allowed:
+        where = "a reading of an audit" if audit else "an answer without --audit"
+        raise typer.BadParameter(f"{chosen[0]} is not for {where}; expected one of {', '.join(allowed)}.")
+    if face and (reject or audit):
+        raise typer.BadParameter(f"{'--audit' if audit else '--reject'} and --face contradict each other.")
     if not (undo or chosen or face):
-        raise typer.BadParameter("expected one of --keep, --reject, --age N, --face X,Y,W,H, --undo.")
+        expected = ", ".join((*allowed, *(() if audit else ("--face X,Y,W,H",)), "--undo"))
+        raise typer.BadParameter(f"expected one of {expected}.")
     if reading is not None and (not audit or undo):
         raise typer.BadParameter("it goes with --audit and an answer.", param_hint="--reading")
     if settle and (audit or undo):
         raise typer.BadParameter("it goes with --keep, --reject, --age or --face.", param_hint="--settle")
     who = reviewer(by)
+    seen = _looks(looks) if looks is not None else None
     box = _box(face) if face else None
-    answer = "reject" if reject else "age" if age is not None else "keep" if keep else "face"
+    answer = cast("Answer", chosen[0].removeprefix("--") if chosen else "face")
+    said = None if undo or looks is not None else answer
     from agebench.manifest.places import find_manifest
     from agebench.review.deciding import decide as decided
+    from agebench.review.deciding import read_blind
 
-    found = decided(
-        find_manifest(manifest, training=False), part, path, by=who, answer=None if undo else answer,  # type: ignore[arg-type]
-        age=age, box=box, note=note, audit=audit, reading=reading or 1, undo=undo, settle=settle,
-    )  # fmt: skip
+    place = find_manifest(manifest, training=False)
+    if audit:
+        found = read_blind(
+            place, part, path, by=who, looks=seen, answer=said, age=age, note=note, reading=reading or 1, undo=undo
+        )
+    else:
+        found = decided(place, part, path, by=who, answer=said, age=age, box=box, note=note, undo=undo, settle=settle)
     out = console(json)
-    out.print(f"{plain(part)} {plain(path)}: {plain(_counts(found))}")
+    out.print(f"{plain(part)} {plain(path)}: {plain(_reading(found) if audit else _counts(found))}")
     notes(found.notes, out)
     if json:
         print_json(
@@ -74,9 +101,34 @@ def decide(
                 "command": "review decide",
                 "file": found.file,
                 "line": found.decision.model_dump(),
+                "claimed": found.claimed,
                 "counts": found.counts,
             }
         )
+
+
+def _looks(text: str) -> Looks:
+    if text == "cannot-tell":
+        return "cannot tell"
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is neither an age nor cannot-tell.", param_hint="--looks") from error
+
+
+def _reading(found: Answered) -> str:
+    """Where a reading of an audit stands, as a sentence."""
+    line = found.decision
+    if line.kind == "undo":
+        return "judgement taken back; how old the face looks stays as it was said."
+    if line.kind == "audit":
+        return "reading recorded; it changes no verdict. `agebench review audit` counts it."
+    looks = "you cannot tell how old the face looks" if line.looks == "cannot tell" else f"the face looks {line.looks}"
+    who = f" of {found.name}" if found.name else ""
+    return (
+        f"recorded: {looks}. The claimed age{who} is {found.claimed}. Is it right? "
+        f"Judge it with --audit{'' if line.reading == 1 else ' --reading 2'} and --keep, --wrong or --age N."
+    )
 
 
 def _box(text: str) -> tuple[float, float, float, float]:
@@ -84,8 +136,6 @@ def _box(text: str) -> tuple[float, float, float, float]:
         x, y, w, h = (float(number) for number in text.split(","))
     except ValueError as error:
         raise typer.BadParameter(f"'{text}' is no X,Y,W,H.", param_hint="--face") from error
-    if not (w > 0 and h > 0 and all(abs(v) < 1e6 for v in (x, y, w, h))):
-        raise typer.BadParameter(f"'{text}' is no box: W and H are above 0.", param_hint="--face")
     return x, y, w, h
 
 
@@ -93,8 +143,6 @@ def _counts(found: Answered) -> str:
     """What counts now, as a sentence."""
     line, now = found.decision, found.counts
     did = "taken back" if line.kind == "undo" else "recorded"
-    if line.kind == "audit":
-        return "reading recorded; it changes no verdict. `agebench review audit` counts it."
     folds = f"`{found.curate}` folds it in."
     if now is None:
         return f"{did}; no answer counts now. {folds}"

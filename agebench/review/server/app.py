@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,18 +18,16 @@ from starlette.types import ASGIApp
 
 from agebench.errors import AgebenchError, ManifestBusy, UsageError
 from agebench.manifest.record_view import RecordView
-from agebench.review import audit
-from agebench.review.decisions import composed
-from agebench.review.server.charts import age_bars
+from agebench.review.decisions import AgeClass, Answer, Box, LineId, Note, composed
+from agebench.review.server.audits import add_audits
+from agebench.review.server.charts import age_chart
 from agebench.review.server.given import PageAnswer, is_readable, seal_of
 from agebench.review.server.guard import Guard, Pass
 from agebench.review.server.pictures import Changed, Pictures
-from agebench.review.server.readings import drawn
 from agebench.review.server.session import ReviewSession
 from agebench.review.server.snapshot import Filters
 
 GRID = 30
-MOST_READINGS = 1000  # that the audit's page is told of at once
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
 By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
@@ -37,38 +35,34 @@ By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: n
 
 class One(BaseModel):
     """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
-    ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the reviewer's
-    own readings of the record it is, so that one that is sent again is no second one."""
+    ids of the answers that were shown with it, which it decides against."""
 
     model_config = ConfigDict(extra="forbid")
 
     record: Annotated[int, Field(ge=0, le=2**31 - 1)]
     seal: Annotated[str, Field(max_length=100)]
-    answer: Literal["keep", "reject", "age", "face"]
-    age: Annotated[int, Field(ge=0, le=99)] | None = None
-    box: tuple[float, float, float, float] | None = None
-    note: Annotated[str, Field(max_length=2000)] | None = None
-    settles: Annotated[list[Annotated[str, Field(max_length=100)]], Field(max_length=100)] = []
-    reading: Annotated[int, Field(ge=1, le=2)] | None = None
+    answer: Answer
+    age: AgeClass | None = None
+    box: Box | None = None
+    note: Note | None = None
+    settles: Annotated[list[LineId], Field(max_length=100)] = []
 
 
 class Answering(BaseModel):
-    """What the page sends: answers given in one go. audit: the sample's n and seed, where they are readings of one."""
+    """What the page sends: answers given in one go."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
     answers: Annotated[list[One], Field(min_length=1, max_length=100)]
-    audit: tuple[int, int] | None = None
 
 
 class Undoing(BaseModel):
-    """Whose latest answer is taken back; audit: among the readings of that audit."""
+    """Whose latest answer is taken back."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
-    audit: tuple[int, int] | None = None
 
 
 def create_app(
@@ -138,17 +132,13 @@ def create_app(
     def grid() -> HTMLResponse:
         return page("grid.html", most=GRID)
 
-    @app.get("/audit/{n}-{seed}")
-    def audit_page(n: int, seed: int) -> HTMLResponse:
-        return page("review.html", audit=_sample(session, (n, seed)))
-
     @app.get("/overview")
     def overview_page() -> HTMLResponse:
         found, curated = session.overview()
         estimates = [(sample, session.readings.estimate(sample)) for sample in session.readings.samples()]
         agreed, counts = session.people()
         return page(
-            "overview.html", found=found, curated=curated, bars=age_bars(found.ages), estimates=estimates,
+            "overview.html", found=found, curated=curated, chart=age_chart(found.ages), estimates=estimates,
             agreed=agreed, counts=counts.to_dicts(),
         )  # fmt: skip
 
@@ -174,44 +164,30 @@ def create_app(
         more = {"tiles": as_json(session.tiles(ids))} if tiles else {}
         return JSONResponse({"records": ids, "left": left, "total": total, **more, **_state(session)})
 
-    @app.get("/api/audit/{n}-{seed}")
-    def audit_queue(n: int, seed: int, by: By = "") -> JSONResponse:
-        sample = _sample(session, (n, seed))
-        rows = session.readings.to_read(sample, by)
-        total = sum(r["readings"] for r in sample.records)
-        shown = rows[:MOST_READINGS]
-        ids, readings = [row["record_id"] for row in shown], [row["reading"] for row in shown]
-        return JSONResponse(
-            {"records": ids, "readings": readings, "left": len(rows), "total": total, **_state(session)}
-        )
-
     @app.get("/api/record/{record_id}")
-    def record(
-        record_id: RecordId, sample: Annotated[str | None, Query(pattern=r"^\d{1,9}-\d{1,19}$")] = None
-    ) -> JSONResponse:
-        settles = sample is None and "reviewers_disagree" in session.reasons(record_id)
-        independent = sample is None and not settles and session.snapshot.asked_twice(record_id)
+    def record(record_id: RecordId) -> JSONResponse:
+        settles = "reviewers_disagree" in session.reasons(record_id)
+        independent = not settles and session.snapshot.asked_twice(record_id)
         found = session.view(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
-        if sample is None:
-            shown = _whole(found) | {"independent": independent}
-        else:
-            n, seed = map(int, sample.split("-"))
-            shown = _blind(found, drawn(_sample(session, (n, seed)), found.part, found.path)["age"])
-        open_ = settles or (sample is None and not session.reviewers.names)  # else second answers are independent
+        open_ = settles or not session.reviewers.names  # else second answers are independent
         standing = session.answers.standing((found.part, found.path)) if open_ else []
         answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]
-        return JSONResponse(as_json(shown | {"answers": answers, "settles": settles}))
+        more = {"independent": independent, "answers": answers, "settles": settles}
+        return JSONResponse(as_json(_whole(found) | more))
 
     @app.get("/picture/{record_id}")
     def picture(
-        record_id: RecordId, side: Annotated[int, Query(ge=32, le=2000)] = 1280, face: bool = False
+        record_id: RecordId,
+        side: Annotated[int, Query(ge=32, le=2000)] = 1280,
+        face: bool = False,
+        face_no: Annotated[int | None, Query(ge=-(2**15), le=2**15)] = None,
     ) -> Response:
         if session.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
         try:
-            data = pictures.jpeg(record_id, side, face=face)
+            data = pictures.jpeg(record_id, side, face=face, face_no=face_no)
         except Changed:
             return Response(other_picture, media_type="image/svg+xml")
         if data is None:
@@ -220,20 +196,16 @@ def create_app(
 
     @app.post("/api/answer")
     def answer(sent: Answering) -> JSONResponse:
-        sample = _sample(session, sent.audit) if sent.audit else None
         given = [
-            PageAnswer(
-                one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.reading
-            )
+            PageAnswer(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles))
             for one in sent.answers
         ]
-        mode = "audit" if sample else "page" if len(given) == 1 else "grid"
-        made = session.answer(given, by=sent.by, mode=mode, sample=sample)
+        made = session.answer(given, by=sent.by, mode="page" if len(given) == 1 else "grid")
         return JSONResponse({"recorded": [decision.id for decision in made]})
 
     @app.post("/api/undo")
     def undo(sent: Undoing) -> JSONResponse:
-        taken = session.undo(sent.by, sample=_sample(session, sent.audit) if sent.audit else None)
+        taken = session.undo(sent.by)
         if not taken:
             return JSONResponse({"undone": None})
         first = taken[0]
@@ -241,6 +213,7 @@ def create_app(
         more = {"records": len(taken), "record_id": session.record_of(first.part, first.path)}
         return JSONResponse({"undone": what | more})
 
+    add_audits(app, session, page, lambda: _state(session))
     return Guard(app, pass_=pass_, hosts=hosts)
 
 
@@ -257,59 +230,26 @@ def _error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": {"kind": "Refused", "message": message, "next": None}}, status)
 
 
-def _sample(session: ReviewSession, which: tuple[int, int]) -> audit.Sample:
-    for sample in session.readings.samples():
-        if (sample.n, sample.seed) == which:
-            return sample
-    raise UsageError(
-        f"There is no audit of {which[0]} records with seed {which[1]}.",
-        f"`agebench review audit --n {which[0]} --seed {which[1]}` draws it.",
-    )
-
-
-def _named(view: RecordView, facts: Sequence[str]) -> dict[str, Any]:
-    """What both ways of showing a record have: which it is, and these columns of its evidence."""
-    return {
-        "id": view.record_id,
-        "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
-        "part": view.part,
-        "path": view.path,
-        "age": view.age,
-        "readable": is_readable(view),
-    } | {name: view.evidence.get(name) for name in facts}
-
-
-def _blind(view: RecordView, age: int) -> dict[str, Any]:
-    """A record as an audit shows it: the age that was drawn with it, which may be another by now, and nothing of what
-    machines made of it but which face is meant."""
-    facts = ("name", "gender", "photo_year", "width", "height")
-    relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in view.relatives]
-    return _named(view, facts) | {
-        "age": age,
-        "claimed": age,
-        "faces": [face | {"score": None} for face in view.faces if face["meant"]],
-        "reasons": [],
-        "estimates": [],
-        "relatives": relatives,
-        "duplicates": [],
-    }
-
-
 def _beside(row: dict[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in ("record_id", "photo_year", "age", "suggested_age", "verdict")}
 
 
 def _whole(view: RecordView) -> dict[str, Any]:
     facts = (
-        "name", "gender", "photo_year", "dob", "width", "height", "label_suspicion", "suggested_age", "age_gap",
-        "face_chosen_by",
+        "name", "gender", "photo_year", "dob", "width", "height", "face_chosen_by",
     )  # fmt: skip
-    return _named(view, facts) | {
+    return {name: view.evidence.get(name) for name in facts} | {
+        "id": view.record_id,
+        "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
+        "part": view.part,
+        "path": view.path,
+        "age": view.age,
+        "readable": is_readable(view),
         "claimed": view.evidence["age"],
         "verdict": view.verdict,
         "faces": view.faces,
         "reasons": view.reasons,
-        "estimates": view.meant_estimates,
+        "estimates": view.estimates,
         "relatives": [_beside(row) for row in view.relatives],
         "duplicates": [_beside(row) for row in view.duplicates],
         "decision": view.decision,

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-WIDTH, HEIGHT = 1000.0, 220.0
+LEFT, TOP, WIDTH, HEIGHT = 70.0, 14.0, 920.0, 220.0  # of the plot inside its axes
+TICKS = 4  # on the axis of records, at most
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One age class. x, width: place; tall: height of all records; kept: height of those that are kept."""
+    """One age class. x, width: place; tall: height of all records; low: height of those that are kept."""
 
     age: int
     records: int
@@ -22,21 +23,47 @@ class Bar:
     low: float
 
 
-def age_bars(ages: pl.DataFrame) -> list[Bar]:
-    """Bars of the ages 0 to 99. ages: age (claimed), records, kept."""
+@dataclass(frozen=True)
+class AgeChart:
+    """A histogram of the ages 0 to 99. ticks: (number of records, y); years: (age, x); base, left, right: the axes."""
+
+    bars: list[Bar]
+    ticks: list[tuple[int, float]]
+    years: list[tuple[int, float]]
+    base: float = TOP + HEIGHT
+    left: float = LEFT
+    right: float = LEFT + WIDTH
+
+
+def age_chart(ages: pl.DataFrame) -> AgeChart:
+    """The histogram of a curation. ages: age (claimed), records, kept."""
     by_age = {int(age): (int(records), int(kept)) for age, records, kept in ages.iter_rows() if 0 <= age < 100}
-    most = max((records for records, _ in by_age.values()), default=0) or 1
-    step = WIDTH / 100
-    return [
+    step = _round_step(max((records for records, _ in by_age.values()), default=1) or 1)
+    most = max((records for records, _ in by_age.values()), default=1)
+    top = step * -(-most // step) or step
+    wide = WIDTH / 100
+    bars = [
         Bar(
             age,
             records,
             kept,
-            round(age * step, 2),
-            round(step * 0.86, 2),
-            round(HEIGHT * records / most, 2),
-            round(HEIGHT * kept / most, 2),
+            round(LEFT + age * wide, 2),
+            round(wide * 0.86, 2),
+            round(HEIGHT * records / top, 2),
+            round(HEIGHT * kept / top, 2),
         )
         for age in range(100)
         for records, kept in [by_age.get(age, (0, 0))]
     ]
+    ticks = [(number, round(TOP + HEIGHT * (1 - number / top), 2)) for number in range(0, top + 1, step)]
+    return AgeChart(bars, ticks, [(age, round(LEFT + (age + 0.43) * wide, 2)) for age in range(0, 100, 10)])
+
+
+def _round_step(most: int) -> int:
+    """The least of 1, 2, 5, 10, 20, … of which `TICKS` reach `most`."""
+    step, factors = 1, (2, 2.5, 2)
+    for turn in range(60):
+        if step * TICKS >= most:
+            break
+        step = int(step * factors[turn % 3])
+    return step

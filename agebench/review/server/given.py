@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import polars as pl
+
 from agebench.errors import UsageError
 from agebench.manifest.record_view import RecordView
-from agebench.review.decisions import Answer, Box
+from agebench.review.decisions import Answer, Box, Looks
 
 
 @dataclass(frozen=True)
 class PageAnswer:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against; reading: of an audit, which of the
-    reviewer's own readings of the record it is (None: the next one)."""
+    settles: ids of the answers that were shown with it, which it decides against."""
 
     record_id: int
     answer: Answer
@@ -23,20 +24,46 @@ class PageAnswer:
     box: Box | None = None
     note: str | None = None
     settles: tuple[str, ...] = ()
-    reading: int | None = None
+
+
+@dataclass(frozen=True)
+class PageReading:
+    """One step of a reading of an audit: `looks`, or then the judgement. reading: which of the reader's own readings of
+    the record it is; the others as in `PageAnswer`."""
+
+    record_id: int
+    seal: str
+    reading: int
+    looks: Looks | None = None
+    answer: Answer | None = None
+    age: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; reasons: checks."""
+    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; error: why the
+    picture cannot be read; width, height: of the picture, pixels; reasons: checks."""
 
     part: str
     path: str
     sha256: str | None
     claimed: int | None
-    readable: bool
+    error: str | None
+    width: int | None
+    height: int | None
     suggested_age: float | None
     reasons: list[str]
+
+    def record(self, record_id: int) -> pl.DataFrame:
+        """The record as `resolution.must_fit` wants it."""
+        names = ("part", "path", "sha256", "error", "width", "height")
+        values = {name: getattr(self, name) for name in names} | {"record_id": record_id, "age": self.claimed}
+        schema = {
+            "record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "sha256": pl.Utf8,
+            "error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "looked": pl.Boolean,
+        }  # fmt: skip
+        return pl.DataFrame([values | {"looked": True}], schema=schema)
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:
@@ -49,10 +76,10 @@ def is_readable(view: RecordView) -> bool:
     return view.evidence["sha256"] is not None and view.evidence.get("file_error") is None
 
 
-def must_be_as_shown(one: PageAnswer, record: ShownRecord) -> None:
+def must_be_as_shown(record_id: int, seal: str, record: ShownRecord) -> None:
     """Raises UsageError where an answer is not about the record as it was shown."""
-    if seal_of(record.part, record.path, record.sha256) != one.seal:
+    if seal_of(record.part, record.path, record.sha256) != seal:
         raise UsageError(
-            f"Record {one.record_id} is not what was shown: the records were read again.",
+            f"Record {record_id} is not what was shown: the records were read again.",
             "Look at it as it is now; nothing was recorded.",
         )

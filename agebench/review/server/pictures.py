@@ -31,16 +31,17 @@ class Pictures:
         self.session = session
         self._room = threading.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int, int, bool], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int, int, bool, int | None], bytes] = OrderedDict()
         self._bytes = 0
 
-    def jpeg(self, record_id: int, side: int, *, face: bool = False) -> bytes | None:
-        """A picture with at most `side` pixels on its long side, or of its face alone; None where there is none.
+    def jpeg(self, record_id: int, side: int, *, face: bool = False, face_no: int | None = None) -> bytes | None:
+        """A picture with at most `side` pixels on its long side, or of a face alone (`face_no`, else the one that
+        evidence means); None where there is none.
 
         Raises Changed where the record's content is at hand (see `ReviewSession.content`) and the file has another by
         now."""
         now = self.session.snapshot
-        key = (now.number, record_id, side, face)
+        key = (now.number, record_id, side, face, face_no)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -51,7 +52,7 @@ class Pictures:
         file, fault = Locator(now.folders).find(*name)
         if file is None or fault is not None:
             return None
-        box = self._box(record_id) if face else None
+        box = self._box(record_id, face_no) if face else None
         enough = side if box is None else int(side * max(box[4:]) / max(box[2:4]))
         expected = self.session.content(record_id)
         with self._room:
@@ -75,9 +76,9 @@ class Pictures:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
         return encoded
 
-    def _box(self, record_id: int) -> tuple[float, ...] | None:
+    def _box(self, record_id: int, face_no: int | None) -> tuple[float, ...] | None:
         """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
-        found = self.session.face(record_id)
+        found = self.session.face(record_id, face_no)
         if found is None:
             return None
         x, y, w, h, *size = found

@@ -27,6 +27,16 @@ class Readings:
         """The latest first."""
         return audit.samples_of(self.manifest)
 
+    def sample(self, n: int, seed: int) -> audit.Sample:
+        """One of them. Raises UsageError where there is none with these numbers."""
+        for sample in self.samples():
+            if (sample.n, sample.seed) == (n, seed):
+                return sample
+        raise UsageError(
+            f"There is no audit of {n} records with seed {seed}.",
+            f"`agebench review audit --n {n} --seed {seed}` draws it.",
+        )
+
     def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
         """What is still to be read by this reviewer (see `audit.to_read`), in order, with `record_id`."""
         present = self.present(sample)
@@ -44,13 +54,6 @@ class Readings:
     def estimate(self, sample: audit.Sample) -> audit.Estimate:
         present = self.present(sample)
         return audit.estimate(sample, self.lines(), present)
-
-    def numbers(self, sample: audit.Sample, by: str, present: dict[Names, str | None]) -> dict[Names, int]:
-        """Which of the reviewer's own readings the next one of each record is."""
-        found: dict[Names, int] = {}
-        for row in audit.to_read(sample, self.lines(), by, present):
-            found.setdefault((row["part"], row["path"]), row["reading"])
-        return found
 
     def present(self, sample: audit.Sample) -> dict[Names, str | None]:
         """The pictures of a sample as they are now. Raises as `open_manifest`."""

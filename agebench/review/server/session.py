@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from agebench.errors import AgebenchError, DecisionError, NothingCurated, UsageError
 from agebench.manifest.plans import curated_fingerprint
-from agebench.manifest.record_view import Overview, RecordView, overview, view_record
+from agebench.manifest.record_view import Overview, RecordView, overview, tile_faces, view_record
 from agebench.manifest.records import folders_of, record_names
 from agebench.manifest.store import open_manifest
 from agebench.review import audit
 from agebench.review.agreement import Agreement, agreement
-from agebench.review.decisions import Decision, Kind, append, decisions_file, new_decision, new_id, read
+from agebench.review.decisions import Decision, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, load_queue, second_looks
 from agebench.review.resolution import answered_names, must_fit, resolve
 from agebench.review.rows import answered_records, lines_folded, must_be_there, name_frame
-from agebench.review.server.given import PageAnswer, ShownRecord, is_readable, must_be_as_shown, seal_of
+from agebench.review.server.given import PageAnswer, PageReading, ShownRecord, must_be_as_shown, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
 
@@ -167,8 +167,11 @@ class ReviewSession:
             return int((now.mine[by] & ~done if by else ~done).sum())
 
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable."""
+        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable, and
+        its faces (see `manifest.record_view.tile_faces`). Raises as `open_manifest`."""
         now = self.snapshot
+        with open_manifest(self.manifest, wait=PATIENCE) as con:
+            faces = tile_faces(con, record_ids)
         found = []
         for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
             row = now.queue.rows.row(place, named=True)
@@ -176,7 +179,7 @@ class ReviewSession:
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
                 "readable": row["sha256"] is not None and row["error"] is None,
-            })  # fmt: skip
+            } | faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None}))  # fmt: skip
         return found
 
     def reasons(self, record_id: int) -> list[str]:
@@ -248,16 +251,21 @@ class ReviewSession:
             view = self._views.get((record_id, False))
         return None if view is None else view.evidence.get("sha256")
 
-    def face(self, record_id: int) -> list[float] | None:
-        """x, y, w, h of the face that evidence means, and the picture's width and height, in pixels; None without one.
-        Raises as `open_manifest`."""
+    def face(self, record_id: int, face_no: int | None = None) -> list[float] | None:
+        """x, y, w, h of a face, and the picture's width and height, in pixels; None without one. face_no: None for the
+        face that evidence means. Raises as `open_manifest`."""
         with self._lock:
-            if record_id in self._faces:
+            if face_no is None and record_id in self._faces:
                 return self._faces[record_id]
         view = self.view(record_id)
-        if view is None or not view.evidence.get("face_w"):
+        if view is None:
             return None
-        return [float(view.evidence[name]) for name in ("face_x", "face_y", "face_w", "face_h", "width", "height")]
+        wanted = view.evidence["face_no"] if face_no is None else face_no
+        for face in view.faces:
+            if face["face_no"] == wanted:
+                size = view.evidence["width"], view.evidence["height"]
+                return [float(value) for value in (face["x"], face["y"], face["w"], face["h"], *size)]
+        return None
 
     def overview(self) -> tuple[Overview, str]:
         """The overview of the curation, and the fingerprint of its curated rows. Raises as `open_manifest`."""
@@ -265,6 +273,9 @@ class ReviewSession:
         if now.overview is None:
             with open_manifest(self.manifest, wait=PATIENCE) as con:
                 now.overview = overview(con), curated_fingerprint(con)
+            with self._lock:
+                shown = [one for check in now.overview[0].checks for one in check["examples"]]
+                self._faces |= {one["record_id"]: one["face"] for one in shown}
         return now.overview
 
     def people(self) -> tuple[Agreement, pl.DataFrame]:
@@ -278,52 +289,58 @@ class ReviewSession:
 
     # --- answers ------------------------------------------------------------------------------------------------
 
-    def answer(
-        self, given: Sequence[PageAnswer], *, by: str, mode: str = "page", sample: audit.Sample | None = None
-    ) -> list[Decision]:
-        """Record answers given in one go; when this returns all are on disk, or none is. sample: they are readings of
-        that audit.
+    def answer(self, given: Sequence[PageAnswer], *, by: str, mode: str = "page") -> list[Decision]:
+        """Record answers given in one go; when this returns all are on disk, or none is.
 
         Raises UsageError (the answer does not fit, or the record is no longer what was shown), StorageError, and as
         `open_manifest` for a record that is not in the queue.
         """
         self._must_be_known(by)
-        kind: Kind = "audit" if sample else "decision"
         subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
-        unnumbered = sample if any(one.reading is None for one in given) else None
-        present = self.readings.present(unnumbered) if unnumbered else {}
-        shown = {"mode": mode} if len(given) == 1 else {"mode": mode, "batch": new_id()}
+        batch = new_id() if len(given) > 1 else None
         with self._lock:
             made = []
-            numbers = self.readings.numbers(unnumbered, by, present) if unnumbered else {}
             for one, subject in zip(given, subjects, strict=True):
-                must_be_as_shown(one, subject)
-                must_fit(
-                    f"{subject.part} {subject.path}", one.answer, subject.claimed, age=one.age,
-                    fault=None if subject.readable else "it is no picture", audit=sample is not None,
-                )  # fmt: skip
+                must_be_as_shown(one.record_id, one.seal, subject)
                 if one.record_id in self.snapshot.changed and one.answer != "reject":
                     raise UsageError(
                         f"The file of {subject.part} {subject.path} has changed since it was looked at.",
                         "Skip it; `agebench curate` looks at it again.",
                     )
                 name = subject.part, subject.path
-                about: dict[str, Any] = shown | {"claimed": subject.claimed}
-                if sample is not None:
-                    age = must_be_as_drawn(sample, *name, subject.sha256)["age"]
-                    about |= {"age": age, "reading": one.reading or numbers.get(name, 1)}
-                else:
-                    about |= {"suggested_age": subject.suggested_age, "reasons": subject.reasons}
-                    if one.settles:
-                        known = {d.id for d in self.answers.standing(name)}
-                        about["settles"] = [answer for answer in one.settles if answer in known]
-                values = {"part": subject.part, "path": subject.path, "sha256": subject.sha256}
-                said = {"answer": one.answer, "age": one.age, "box": one.box, "note": one.note, "shown": about}
-                made.append(_decision(self.answers.latest(name, by, kind), by=by, kind=kind, **values, **said))
+                known = {d.id for d in self.answers.standing(name)}
+                line = _decision(
+                    self.answers.latest(name, by), by=by, kind="decision", part=name[0], path=name[1],
+                    sha256=subject.sha256, answer=one.answer, age=one.age, box=one.box, note=one.note,
+                    claimed=subject.claimed, settles=[answer for answer in one.settles if answer in known], batch=batch,
+                    shown={"mode": mode, "suggested_age": subject.suggested_age, "reasons": subject.reasons},
+                )  # fmt: skip
+                must_fit([line], subject.record(one.record_id))
+                made.append(line)
             self._write(made)
             for one, decision in zip(given, made, strict=True):
                 self._mark(decision, one.record_id)
             return made
+
+    def read_blind(self, one: PageReading, *, by: str, sample: audit.Sample) -> Decision:
+        """Record one step of a reading of an audit (see `deciding.read_blind`). Raises as `answer`."""
+        self._must_be_known(by)
+        subject = self._subject(one.record_id)
+        name = subject.part, subject.path
+        drawn = must_be_as_drawn(sample, *name, subject.sha256)
+        with self._lock:
+            must_be_as_shown(one.record_id, one.seal, subject)
+            before = audit.looked(self.answers.lines.get(name, []), by, name, subject.sha256, one.reading)
+            audit.must_come_next("this record" if before is None else " ".join(name), before, one.looks)
+            about: dict[str, Any] = {"by": by, "part": name[0], "path": name[1], "sha256": subject.sha256,
+                                     "reading": one.reading, "shown": {"mode": "audit"}}  # fmt: skip
+            if one.looks is not None:
+                line = _decision(None, kind="estimate", looks=one.looks, **about)
+            else:
+                about |= {"claimed": drawn["age"], "answer": one.answer, "age": one.age, "note": one.note}
+                line = _decision(self.answers.latest(name, by, "audit"), kind="audit", looks=before, **about)
+            self._write([line])
+            return line
 
     def undo(self, by: str, *, sample: audit.Sample | None = None) -> list[Decision]:
         """Take back what the reviewer answered last, all that was given in one go; what was taken back, empty where
@@ -355,7 +372,7 @@ class ReviewSession:
         if place is not None:  # without the manifest, which somebody may be writing
             row = now.queue.rows.row(place, named=True)
             return ShownRecord(
-                row["part"], row["path"], row["sha256"], row["age"], row["sha256"] is not None and not row["error"],
+                row["part"], row["path"], row["sha256"], row["age"], row["error"], row["width"], row["height"],
                 row["suggested_age"], row["reasons"] or [],
             )  # fmt: skip
         found = self.view(record_id)
@@ -363,8 +380,8 @@ class ReviewSession:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
         known = found.evidence
         return ShownRecord(
-            found.part, found.path, known["sha256"], known["age"], is_readable(found), known.get("suggested_age"),
-            [reason["check"] for reason in found.reasons],
+            found.part, found.path, known["sha256"], known["age"], known["file_error"], known["width"], known["height"],
+            known.get("suggested_age"), [reason["check"] for reason in found.reasons],
         )  # fmt: skip
 
     def _write(self, made: list[Decision]) -> None:

@@ -74,7 +74,7 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
     counted = {(line["part"], line["path"]): line for line in lines if line["kind"] == "decision"}
     assert {where[record] for record in given} <= set(counted)
     assert all(line["by"] == "anna" and line["shown"]["mode"] == "page" for line in counted.values())
-    assert all(set(line["shown"]) == {"mode", "claimed", "suggested_age", "reasons"} for line in counted.values())
+    assert all(set(line["shown"]) == {"mode", "suggested_age", "reasons"} for line in counted.values())
     assert all("every_one" in line["shown"]["reasons"] for line in counted.values())
     assert counted[where[undone]]["age"] == 37
     assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=server.folder).status == 0
@@ -267,7 +267,7 @@ def test_thirty_in_one_go_are_one_write_and_one_undo(server: Any, sit: Any) -> N
     where = names(server)
     assert {(line["part"], line["path"]) for line in lines} == {where[record] for record in shown}
     assert [(line["part"], line["path"]) for line in lines if line["answer"] == "keep"] == [where[int(kept)]]
-    assert len({line["shown"]["batch"] for line in lines}) == 1
+    assert len({line["batch"] for line in lines}) == 1
     desk.press("u")
     desk.page.wait_for_function("() => byId('banner').textContent.includes('Taken back: 30 answers')")
     assert desk.page.evaluate("() => tiles().map((tile) => Number(tile.dataset.id))") == shown
@@ -357,7 +357,7 @@ def test_an_answer_on_the_page_settles_what_reviewers_disagree_about(
         assert all(word in text for word in ("anna: reject", "otto: age 30", "your answer settles it"))
     desk.press("4", "1")
     desk.page.wait_for_function("() => !working && now === null")
-    assert len(server.lines()[-1]["shown"]["settles"]) == 2
+    assert len(server.lines()[-1]["settles"]) == 2
     assert agebench(*curate, cwd=office).status == 0
     found = json.loads(agebench("review", "agreement", "--json", cwd=office).out)
     assert (found["disagreements"], found["settled"]) == ([], 1)
@@ -366,59 +366,110 @@ def test_an_answer_on_the_page_settles_what_reviewers_disagree_about(
     assert desk.complaints == []
 
 
-def test_an_audit_is_read_blind_and_undone_on_its_own_page(serve: Any, sit: Any, agebench: Any, office: Path) -> None:
-    (office / "pipelines/everything.toml").write_text(
-        (office / "pipelines/everything.toml").read_text().replace('review = "TRUE"', 'review = "record_id % 2 = 0"')
-    )
+@pytest.fixture
+def audited(office: Path, agebench: Any, serve: Any) -> Any:
+    """A server with an audit of six kept records."""
+    recipe = office / "pipelines/everything.toml"
+    recipe.write_text(recipe.read_text().replace('review = "TRUE"', 'review = "record_id % 2 = 0"'))
     assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
     assert agebench("review", "audit", "--n", 6, "--seed", 2, cwd=office).status == 0
-    server = serve()
-    client = server.client()
-    drawn = client.get("/api/audit/6-2", by="anna")
-    allowed = {"id", "seal", "part", "path", "age", "claimed", "readable", "faces", "reasons", "estimates", "relatives",
-               "duplicates", "name", "gender", "photo_year", "width", "height", "answers", "settles"}  # fmt: skip
-    for record in drawn["records"]:
-        blind = client.get(f"/api/record/{record}", sample="6-2")
-        assert set(blind) == allowed
-        assert [blind[name] for name in ("reasons", "estimates", "duplicates", "answers")] == [[], [], [], []]
-        assert all(set(one) == {"record_id", "photo_year", "age"} for one in blind["relatives"])
-        assert all(face["score"] is None for face in blind["faces"])
-        assert len(blind["faces"]) <= 1
-    html = client.http.get("/audit/6-2").text
-    for word in ("every_one", "wiki_only", "Why it is here", "Estimated ages"):
-        assert word not in html
-    desk = sit(server)
-    reviewed = desk.answer("r")  # a decision, which the audit's undo leaves alone
-    desk.page.goto(server.address + "/audit/6-2")
+    return serve()
+
+
+AUDIT = "/api/audit/6-2"
+
+
+def test_nothing_that_the_browser_gets_tells_the_claim_before_the_reader_has_estimated(audited: Any, sit: Any) -> None:
+    desk = sit(audited)
+    desk.ready()
+    got: list[str] = []
+    desk.page.on("response", lambda r: got.append(r.text()) if "/audit" in r.url else None)
+    desk.page.goto(audited.address + "/audit/6-2")
+    record = desk.ready()
+    _, path = names(audited)[record]
+    with open_manifest(audited.folder / "manifests/imdb-wiki.duckdb") as con:
+        [(name,)] = con.execute("SELECT name FROM record WHERE record_id = ?", [record]).fetchall()
+    client = audited.client()
+    blind = client.get(f"{AUDIT}/{record}", by="anna")
+    assert set(blind) == {"id", "seal", "readable", "width", "height", "faces", "reading", "looks"}
+    assert all(set(face) == set("xywh") for face in blind["faces"])
+    assert len(got) >= 3  # the page, the queue, the record
+    for text in (*got, desk.page.content()):
+        for secret in (path, path.rpartition("/")[2], name, "photo_year", '"age"', "every_one", "suggested"):
+            assert not secret or secret not in text, secret
+    assert desk.page.locator("#claimed").is_hidden()
+    assert desk.page.locator("#relatives img").count() == 0
+    desk.press("k", "w")  # nobody judges what they have not seen
+    assert audited.lines() == []
+    step = {"by": "anna", "record": record, "seal": blind["seal"], "reading": 1}
+    refused = client.post(f"{AUDIT}/judge", step | {"answer": "keep"})
+    assert refused.status_code == 400
+    assert "how old the face looks" in refused.json()["error"]["message"]
+    desk.press("3", "4")
+    desk.page.wait_for_function("() => seen()?.looks === 34")
+    [line] = audited.lines()
+    assert (line["kind"], line["looks"], line["claimed"], line["answer"]) == ("estimate", 34, None, None)
+    assert desk.page.locator("#claimed").inner_text() == str(desk.page.evaluate("() => now.claimed"))
+    assert path in desk.page.locator("#path").inner_text()
+    assert desk.complaints == []
+
+
+def test_the_estimate_stays_and_wrong_is_logged_as_wrong(audited: Any, sit: Any) -> None:
+    desk = sit(audited)
+    desk.ready()
+    desk.page.goto(audited.address + "/audit/6-2")
     first = desk.ready()
-    assert desk.page.evaluate("() => document.body.innerText").find("looks") < 0
-    desk.answer("k")
+    desk.press("t")
+    desk.page.wait_for_function("() => seen()?.looks === 'cannot tell'")
+    desk.page.reload()  # the claim was shown, so it is judged and not estimated again
+    assert desk.ready() == first
+    assert desk.page.evaluate("() => now.looks") == "cannot tell"
+    claimed = desk.page.evaluate("() => now.claimed")
+    step = {"by": "anna", "record": first, "seal": desk.page.evaluate("() => now.seal"), "reading": 1}
+    again = audited.client().post(f"{AUDIT}/looks", step | {"looks": 20})
+    assert again.status_code == 400
+    assert "cannot be changed" in again.json()["error"]["message"]
+    assert desk.answer("w") == first
+    line = audited.lines()[-1]
+    assert (line["kind"], line["answer"], line["looks"], line["claimed"]) == ("audit", "wrong", "cannot tell", claimed)
+    desk.ready()
     desk.press("u")
-    desk.page.wait_for_function("(id) => seen() && now.id === id", arg=first)
+    desk.page.wait_for_function("(id) => seen()?.id === id", arg=first)
+    assert desk.page.evaluate("() => now.looks") == "cannot tell"
+    assert desk.answer("4", "1") == first
+    line = audited.lines()[-1]
+    assert (line["answer"], line["age"], line["looks"], line["reading"]) == ("age", 41, "cannot tell", 1)
+    assert desk.complaints == []
+
+
+def test_an_audit_is_read_to_its_end_and_undone_on_its_own_page(audited: Any, sit: Any) -> None:
+    client = audited.client()
+    drawn = client.get(AUDIT, by="anna")
+    desk = sit(audited)
+    reviewed = desk.answer("r")  # a decision, which the audit's undo leaves alone
+    desk.page.goto(audited.address + "/audit/6-2")
+    desk.ready()
+    assert f"That makes {drawn['total']} readings" in desk.page.locator(".why").text_content()
     desk.press("u")
-    desk.page.wait_for_function("() => byId('banner').textContent.includes('no answer of yours')")
+    desk.page.wait_for_function("() => byId('banner').textContent.includes('no judgement of yours')")
     skipped = desk.answer("s")
-    readings = 0
     order = []
-    while desk.page.evaluate("() => now !== null"):
-        desk.page.wait_for_function("() => seen() || now === null")
-        if desk.page.evaluate("() => now === null"):
-            break
-        order.append(desk.page.evaluate("() => now.id"))
-        left = desk.page.locator("#left").inner_text()
+    for done in range(drawn["total"]):
+        order.append(desk.ready())
+        desk.press("2", "5")
+        desk.page.wait_for_function("() => seen()?.looks === 25")
         desk.press("k")
-        desk.page.wait_for_function("(left) => !working && byId('left').textContent !== left", arg=left)
-        readings += 1
-        assert readings < 20
-    assert readings == drawn["total"]
+        desk.page.wait_for_function(
+            f"() => !working && byId('left').textContent.startsWith('{drawn['total'] - done - 1} ')"
+        )
+    assert desk.page.locator("#empty").is_visible()
     assert order.index(skipped) >= len(set(order)) - 1  # it came after those that were not skipped
-    lines = server.lines()
-    assert [line["kind"] for line in lines].count("undo") == 1
-    assert sum(line["kind"] == "audit" for line in lines) == readings + 1
+    kinds = [line["kind"] for line in audited.lines()]
+    assert (kinds.count("estimate"), kinds.count("audit"), kinds.count("undo")) == (drawn["total"], drawn["total"], 0)
     assert client.queue().count(reviewed) == 0
-    desk.page.goto(server.address + "/overview")
+    desk.page.goto(audited.address + "/overview")
     assert "95 % interval" in desk.page.locator("main").inner_text()
     other = client.queue()[0]
-    body = {"by": "anna", "answers": [client.given(other)], "audit": [6, 2]}
-    assert client.post("/api/answer", body).status_code == 400
+    step = {"by": "anna", "record": other, "seal": client.given(other)["seal"], "reading": 1}
+    assert client.post(f"{AUDIT}/looks", step | {"looks": 30}).status_code == 400
     assert desk.complaints == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) 
     assert desk._file_stamp == desk._stamp()  # nothing is read again until somebody writes
     assert not set(ids[:30]) & set(desk.waiting("anna", ALL, limit=100)[0])
     assert desk.waiting("anna", ALL)[1] <= total - 30
+
+
+def test_a_box_outside_the_picture_is_refused_on_the_page(office: Path) -> None:
+    desk = ReviewSession(office / MANIFEST)
+    record = next(one for one in desk.waiting("anna", ALL, limit=100)[0] if (desk._subject(one).width or 0) > 50)
+    box = replace(given(desk, record, "age"), age=30, box=(99999.0, 99999.0, 10.0, 10.0))
+    with pytest.raises(UsageError, match="outside the picture"):
+        desk.answer([box], by="anna")
+    assert desk.lines() == []
+    desk.answer([replace(box, box=(1.0, 1.0, 10.0, 10.0))], by="anna")
+    assert len(desk.lines()) == 1
 
 
 def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:
@@ -136,19 +148,46 @@ def test_an_audit_shows_the_age_that_was_drawn_although_another_was_decided_sinc
     assert agebench("review", "decide", one["part"], one["path"], "--age", other, cwd=office).status == 0
     assert agebench(*curate, cwd=office).status == 0
     client = serve().client()
-    record = client.get("/api/audit/5-2", by="anna")["records"][0]
+    audit = "/api/audit/5-2"
+    [record, *_] = [waits["record"] for waits in client.get(audit, by="anna")["waiting"]]
     assert client.get(f"/api/record/{record}")["age"] == other
-    blind = client.get(f"/api/record/{record}", sample="5-2")
-    assert (blind["path"], blind["claimed"], blind["age"]) == (one["path"], one["age"], one["age"])
-    body = {"by": "anna", "answers": [{"record": record, "seal": blind["seal"], "answer": "keep"}], "audit": [5, 2]}
-    assert client.post("/api/answer", body).status_code == 200
-    assert client.server.lines()[-1]["shown"]["age"] == one["age"]
-    left = client.get("/api/audit/5-2", by="anna")["left"]
+    blind = client.get(f"{audit}/{record}", by="anna")
+    step = {"by": "anna", "record": record, "seal": blind["seal"], "reading": 1}
+    opened = client.post(f"{audit}/looks", step | {"looks": 30}).json()
+    assert (opened["path"], opened["claimed"]) == (one["path"], one["age"])
+    assert client.post(f"{audit}/judge", step | {"answer": "keep"}).status_code == 200
+    assert client.server.lines()[-1]["claimed"] == one["age"]
+    left = client.get(audit, by="anna")["left"]
     for _ in range(2):  # sent again, as after a lost reply: it takes the place of the first
-        body["answers"][0]["reading"] = 1
-        assert client.post("/api/answer", body).status_code == 200
-        assert client.get("/api/audit/5-2", by="anna")["left"] == left
-    assert client.http.get(f"/api/record/{record}", params={"sample": "5-3"}).status_code == 400
+        assert client.post(f"{audit}/judge", step | {"answer": "keep"}).status_code == 200
+        assert client.get(audit, by="anna")["left"] == left
+    assert client.http.get(f"/api/audit/5-3/{record}").status_code == 400
+
+
+def test_a_photograph_that_waits_to_be_read_is_not_shown_with_its_age_beside_another(
+    office: Path, agebench: Any, serve: Any
+) -> None:
+    recipe = office / "pipelines/everything.toml"
+    recipe.write_text(recipe.read_text().replace('review = "TRUE"', 'review = "age IS NULL"'))
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    assert agebench("review", "audit", "--n", 500, "--seed", 2, cwd=office).status == 0  # all of them
+    client = serve().client()
+    audit = "/api/audit/500-2"
+    waiting = {waits["record"] for waits in client.get(audit, by="anna")["waiting"]}
+    first = next(one for one in waiting if waiting & others_of(client, one))
+    second = min(waiting & others_of(client, first))
+    shown = []
+    for record in (first, second):
+        seal = client.get(f"{audit}/{record}", by="anna")["seal"]
+        step = {"by": "anna", "record": record, "seal": seal, "reading": 1, "looks": 30}
+        opened = client.post(f"{audit}/looks", step).json()
+        shown.append({other["record_id"] for other in opened["relatives"]})
+    assert not shown[0] & waiting
+    assert first in shown[1]
+
+
+def others_of(client: Any, record: int) -> set[int]:
+    return {other["record_id"] for other in client.get(f"/api/record/{record}")["relatives"]}
 
 
 def test_a_second_answer_is_asked_for_although_the_first_was_folded_in(office: Path, agebench: Any, serve: Any) -> None:

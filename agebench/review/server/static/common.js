@@ -113,15 +113,17 @@ function filters() {
   return asked;
 }
 if (form) {
-  for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
+  const kept = location.search || sessionStorage.getItem("agebench-filters") || ""; // they go along to another page
+  for (const [name, value] of new URLSearchParams(kept)) if (form.elements[name]) form.elements[name].value = value;
   const show = () => {
     const text = [...filters()].map(([name, value]) => `${name} ${value}`).join(", ");
     byId("filter-text").textContent = text ? `(${text})` : "";
+    const asked = filters().toString();
+    sessionStorage.setItem("agebench-filters", asked);
+    history.replaceState(null, "", `${asked ? `?${asked}` : location.pathname}${location.hash}`);
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const asked = filters().toString();
-    history.replaceState(null, "", asked ? `?${asked}` : location.pathname);
     show();
     byId("filters").open = false;
     document.dispatchEvent(new Event("again"));
@@ -145,9 +147,7 @@ function progress(state) {
   const done = state.total - state.left;
   byId("progress").max = Math.max(1, state.total);
   byId("progress").value = done;
-  const minutes = (Date.now() - began) / 60000;
-  const rate = given >= 3 && minutes > 0.05 ? `, ${Math.round(given / minutes)} a minute` : "";
-  byId("left").textContent = `${state.left.toLocaleString("en")} left of ${state.total.toLocaleString("en")}${rate}`;
+  byId("left").textContent = `${state.left.toLocaleString("en")} left of ${state.total.toLocaleString("en")}${pace(state.left)}`;
   if (state.generation !== generation) {
     banner("The records were judged again: the queue was renewed.", false, 12);
     generation = state.generation;
@@ -157,6 +157,15 @@ function progress(state) {
   if (state.trouble) banner(state.trouble, true);
   else if (reported) banner("");
   reported = Boolean(state.trouble);
+}
+
+// Answers a minute since the page was opened, and how long the rest takes at that pace.
+function pace(left) {
+  const minutes = (Date.now() - began) / 60000;
+  if (given < 3 || minutes < 0.05) return "";
+  const rest = left * minutes / given;
+  const time = rest < 1 ? "under a minute" : rest < 90 ? `about ${Math.round(rest)} min` : `about ${Math.round(rest / 60)} h`;
+  return ` · ${Math.max(1, Math.round(given / minutes))} a minute · ${time} to go`;
 }
 
 function typing(event) {

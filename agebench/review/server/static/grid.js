@@ -1,11 +1,13 @@
 "use strict";
 // Thirty records at a time, each to be rejected, kept or left; one click or key sends the answers, and one takes them
-// all back.
+// all back. A tile with several faces is answered only after somebody chose which of them is meant.
 
 const STATES = ["", "reject", "keep"];
 const WORDS = { "": "leave", reject: "reject", keep: "keep" };
 const grid = byId("grid");
 const most = Number(grid.dataset.most);
+const shown = new Map(); // records by id
+let touched = null; // the tile from which a range begins
 let first;
 let last;
 let working = 0;
@@ -21,8 +23,8 @@ function tiles() { return [...grid.children]; }
 
 function set(tile, state) {
   tile.dataset.state = state;
-  tile.querySelector(".state").textContent = WORDS[state];
-  tile.setAttribute("aria-label", `${tile.dataset.text}: ${WORDS[state]}`);
+  tile.querySelector(".state").textContent = undecided(tile) ? `${recordOf(tile).faces.length} faces: choose one (F)` : WORDS[state];
+  tile.setAttribute("aria-label", `${tile.dataset.text}: ${tile.querySelector(".state").textContent}`);
   byId("count").textContent = tiles().filter((one) => one.dataset.state).length;
 }
 
@@ -36,13 +38,21 @@ async function load(after, at) {
   const state = await call(`/api/queue?${asked}`);
   progress(state);
   const found = state.tiles;
+  shown.clear();
+  touched = null;
   grid.replaceChildren(...found.map((record) => {
+    shown.set(record.id, record);
     const text = `claims ${record.age ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
     const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
-      element("img", { src: record.readable ? pictureOf(record.id, 320) : "/static/none.svg", alt: "" }),
-      element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { title: checks }, checks));
-    tile.addEventListener("click", () => {
+      framed(record, record.readable ? pictureOf(record.id, pictureSide()) : "/static/none.svg"),
+      element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { class: "checks" }, checks));
+    tile.addEventListener("click", (event) => {
+      const box = event.target.closest(".box");
+      if (box && record.faces.length > 1) { chooseFace(tile, Number(box.dataset.face)); return; }
+      if (event.shiftKey && touched) { range(touched, tile); return; }
+      touched = tile;
+      if (undecided(tile)) { banner("Choose the face that is meant first: click on it, or press F.", false, 6); return; }
       const states = STATES.filter((state) => fits(tile, state));
       set(tile, states[(states.indexOf(tile.dataset.state) + 1) % states.length]);
     });
@@ -59,7 +69,59 @@ async function load(after, at) {
 }
 
 // A record whose claim is no age, or whose picture cannot be read, cannot be kept as it is.
-function fits(tile, state) { return state !== "keep" || tile.dataset.keepable === "true"; }
+function fits(tile, state) { return !state || (!undecided(tile) && (state !== "keep" || tile.dataset.keepable === "true")); }
+
+function recordOf(tile) { return shown.get(Number(tile.dataset.id)); }
+
+function undecided(tile) { return recordOf(tile).faces.length > 1 && tile.dataset.face === undefined; }
+
+// A picture with its faces marked, at the place where `object-fit: contain` puts it in a square.
+function framed(record, source) {
+  const frame = element("span", { class: "shot" }, element("img", { src: source, alt: "" }));
+  if (!record.readable || !record.width) return frame;
+  const side = Math.max(record.width, record.height);
+  const [left, top] = [(side - record.width) / 2, (side - record.height) / 2];
+  record.faces.forEach((face, number) => {
+    if (record.faces.length === 1 && record.meant === null) return;
+    const box = element("span", { class: `box${number === record.meant ? " meant" : ""}`, "data-face": number });
+    box.style.left = `${100 * (left + face.x) / side}%`;
+    box.style.top = `${100 * (top + face.y) / side}%`;
+    box.style.width = `${100 * face.w / side}%`;
+    box.style.height = `${100 * face.h / side}%`;
+    frame.append(box);
+  });
+  return frame;
+}
+
+function chooseFace(tile, number) {
+  tile.dataset.face = number;
+  for (const box of tile.querySelectorAll(".box")) box.classList.toggle("meant", Number(box.dataset.face) === number);
+  set(tile, tile.dataset.state);
+  say(`Face ${number + 1} of ${recordOf(tile).faces.length} is meant.`);
+}
+
+// The first press takes the face that is marked, each further one the next face.
+function nextFace(tile) {
+  const record = recordOf(tile);
+  if (record.faces.length < 2) return;
+  const now = tile.dataset.face;
+  chooseFace(tile, now === undefined ? record.meant ?? 0 : (Number(now) + 1) % record.faces.length);
+}
+
+// From the tile that was clicked last to this one, all get the state of the first.
+function range(from, to) {
+  const all = tiles();
+  const [low, high] = [all.indexOf(from), all.indexOf(to)].sort((a, b) => a - b);
+  for (const tile of all.slice(low, high + 1)) if (fits(tile, from.dataset.state)) set(tile, from.dataset.state);
+}
+
+function enlarge(tile) {
+  const record = recordOf(tile);
+  const large = framed({ ...record, meant: Number(tile.dataset.face ?? record.meant ?? -1) }, record.readable ? pictureOf(record.id, 1280) : "/static/none.svg");
+  byId("large-picture").replaceChildren(large);
+  byId("large-text").textContent = tile.dataset.text;
+  byId("large").showModal();
+}
 
 // Only what can be seen: a picture that has not come yet is left.
 function mark(state) {
@@ -70,7 +132,7 @@ function send() {
   if (working) return; // the ones that are shown are on their way already, or going
   next(async () => {
     const answers = tiles().filter((one) => one.dataset.state)
-      .map((one) => ({ record: Number(one.dataset.id), seal: one.dataset.seal, answer: one.dataset.state }));
+      .map(answerOf);
     if (!answers.length) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
     const place = first;
     await call("/api/answer", { by: reviewer(), answers });
@@ -78,6 +140,13 @@ function send() {
     await load(undefined, place);
     banner(`${answers.length} answered; Undo takes them back together.`, false, 6);
   });
+}
+
+function answerOf(tile) {
+  const one = { record: Number(tile.dataset.id), seal: tile.dataset.seal, answer: tile.dataset.state };
+  if (one.answer !== "keep" || tile.dataset.face === undefined) return one;
+  const { x, y, w, h } = recordOf(tile).faces[Number(tile.dataset.face)];
+  return { ...one, answer: "face", box: [x, y, w, h] };
 }
 
 function undo() {
@@ -109,9 +178,24 @@ document.addEventListener("keydown", (event) => {
   else if (key === "enter" && !event.repeat && event.target.tagName !== "A" && event.target.tagName !== "SUMMARY" && !event.target.closest(".actions")) send();
   else if (key === "s") next(() => load(last));
   else if (key === "u") undo();
+  else if (key === "f" && grid.contains(event.target)) nextFace(event.target);
+  else if (key === "e" && grid.contains(event.target)) enlarge(event.target);
   else return;
   event.preventDefault();
 });
+
+byId("large").addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "e") byId("large").close(); });
+
+// How large tiles are is remembered.
+const size = byId("size");
+function resize() { grid.style.setProperty("--tile", `${size.value}px`); }
+function pictureSide() { return Number(size.value) > 240 ? 640 : 320; }
+size.value = localStorage.getItem("agebench-tile") || Math.max(112, Math.min(240, window.innerWidth / 8));
+size.addEventListener("input", () => { resize(); localStorage.setItem("agebench-tile", size.value); });
+size.addEventListener("change", () => {
+  for (const tile of tiles()) if (recordOf(tile).readable) tile.querySelector("img").src = pictureOf(tile.dataset.id, pictureSide());
+});
+resize();
 
 byId("mark-reject").addEventListener("click", () => mark("reject"));
 byId("mark-keep").addEventListener("click", () => mark("keep"));

@@ -1,7 +1,7 @@
 "use strict";
 // One record at a time. An answer is acknowledged by the server, which has it on disk then, before the next one shows;
 // the next records and their pictures are already here. What is shown is answered and nothing else: a key that comes
-// before the next picture is there, or before anybody can have seen it, is ignored.
+// before the next picture is there, or before anybody can have seen it, is ignored, and the picture says so.
 
 const AHEAD = 6;
 const UNSEEN = 150; // ms after a picture appears in which nobody has seen it
@@ -14,7 +14,9 @@ const ownReading = new Map(); // of an audit: which of the reviewer's own readin
 let queue = [];
 let now = null;
 let waits = true; // whether what is shown is in the queue
+const trail = []; // what was shown before, the latest last
 let face = -1;
+let zoomed = false;
 let appeared = Infinity;
 let working = 0;
 let moves = 0; // answers, skips and the like: what was asked before one is stale after it
@@ -23,6 +25,16 @@ let digits = "";
 
 // What the reviewer looks at, or null while it changes.
 function seen() { return now && !working && performance.now() - appeared >= UNSEEN ? now : null; }
+
+// The same for a key or button that answers; one that came too early is told.
+function seenFor(what) {
+  const record = seen();
+  if (now && !record) {
+    flash(`${what} came too early and was ignored`, "early");
+    say(`${what} came too early and was ignored.`);
+  }
+  return record;
+}
 
 function ask({ after, at } = {}) {
   const asked = filters();
@@ -82,7 +94,9 @@ function readings(ids, shown) {
 }
 
 async function start() {
-  const wanted = new URLSearchParams(location.hash.slice(1)).get("record");
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (/^\d{1,9}$/.test(asked.get("look") ?? "")) { await lookAt(Number(asked.get("look"))); return; }
+  const wanted = asked.get("record");
   const place = /^\d{1,9}$/.test(wanted ?? "") ? Number(wanted) : undefined;
   const state = await ask(place === undefined ? {} : { at: place });
   if (audit) count(state);
@@ -92,8 +106,18 @@ async function start() {
   await advance();
 }
 
+// A record that somebody names, whether it waits or not.
+async function lookAt(id) {
+  const state = await refill({ at: id });
+  await show(id);
+  waits = state.records.includes(id);
+  prefetch();
+}
+
 async function advance() {
   const id = queue[0];
+  if (now && now.id !== id) trail.push(now.id);
+  if (trail.length > 200) trail.shift();
   if (id === undefined) { finished(); return; }
   await show(id);
   queue.shift();
@@ -126,25 +150,23 @@ async function show(id) {
   byId("picture").replaceWith(picture);
   picture.id = "picture";
   const [wide, high] = record.readable && record.width ? [record.width, record.height] : [320, 240];
+  zoom(false);
   byId("frame").style.width = `min(100%, calc(var(--tall) * ${wide / high}), ${wide * 5}px)`;
   picture.width = wide;
   picture.height = high;
   const claimed = record.claimed === null ? "none" : String(record.claimed);
   picture.alt = `${record.name || "Somebody"}, claimed age ${claimed}; ${record.faces.length === 1 ? "one face" : `${record.faces.length} faces`}`;
   byId("claimed").textContent = claimed;
-  byId("looks").textContent = audit || record.suggested_age === null ? "" : `looks ${record.suggested_age.toFixed(0)}`;
   byId("who").textContent = [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ");
   byId("path").textContent = `${record.part} / ${record.path}`;
   face = record.faces.findIndex((one) => one.meant);
-  drawFaces();
   if (!audit) {
     reasons(record);
-    estimates(record);
+    keeps(record);
   }
+  byId("next-face").hidden = record.faces.length < 2;
   answersOf(record);
-  strip("duplicates", record.duplicates, record);
-  strip("relatives", record.relatives, record);
-  timeline(record);
+  aboutFace(record);
   byId("age").value = "";
   byId("note").value = "";
   forget();
@@ -153,10 +175,57 @@ async function show(id) {
   appeared = performance.now();
   performance.clearMarks("shown");
   performance.mark("shown", { detail: id });
-  for (const one of document.querySelectorAll("img[data-src]")) { // the big picture does not wait for small ones
+  loadStrips();
+}
+
+function loadStrips() { // the big picture does not wait for small ones
+  for (const one of document.querySelectorAll("img[data-src]")) {
     one.src = one.dataset.src;
     one.removeAttribute("data-src");
   }
+}
+
+// "Keep" says what it keeps.
+function keeps(record) {
+  const fits = record.readable && record.claimed !== null && record.claimed >= 0 && record.claimed <= 99;
+  byId("keep").disabled = !fits;
+  byId("keep-text").textContent = fits ? `${record.claimed} is right` : "Cannot be kept as it is";
+}
+
+let flashTimer;
+function flash(text, kind) {
+  const place = byId("flash");
+  clearTimeout(flashTimer);
+  place.textContent = text;
+  place.className = `flash ${kind}`;
+  place.hidden = false;
+  flashTimer = setTimeout(() => { place.hidden = true; }, kind === "early" ? 1500 : 600);
+}
+
+// --- looking closer -----------------------------------------------------------------------------------------------
+
+// Let the face that is meant (without one the middle) fill about half of the frame.
+function zoom(wanted) {
+  zoomed = Boolean(wanted && now?.readable && now.width);
+  byId("zoom").setAttribute("aria-pressed", String(zoomed));
+  const glass = byId("glass");
+  glass.style.setProperty("--zoom", 1);
+  if (!zoomed) { glass.style.transform = ""; return; }
+  const one = now.faces[face] ?? { x: now.width / 4, y: now.height / 4, w: now.width / 2, h: now.height / 2 };
+  const scale = Math.max(1.5, Math.min(8, 0.55 * Math.min(now.width / one.w, now.height / one.h)));
+  const part = (middle, size) => Math.min(scale - 1, Math.max(0, scale * middle / size - 0.5));
+  const [left, top] = [part(one.x + one.w / 2, now.width), part(one.y + one.h / 2, now.height)];
+  glass.style.setProperty("--zoom", scale);
+  glass.style.transform = `translate(${-100 * left}%, ${-100 * top}%) scale(${scale})`;
+  const sharp = new Image();
+  sharp.src = pictureOf(now.id, 2000);
+  const record = now;
+  sharp.decode().then(() => { if (now === record && zoomed) byId("picture").src = sharp.src; }).catch(() => {});
+}
+
+function hideBoxes(hidden) {
+  byId("frame").classList.toggle("bare", hidden);
+  byId("hide-boxes").setAttribute("aria-pressed", String(hidden));
 }
 
 // --- faces --------------------------------------------------------------------------------------------------------
@@ -191,9 +260,23 @@ function drawFaces() {
 function choose(number) {
   if (!now || !now.faces.length) return;
   face = (number + now.faces.length) % now.faces.length;
-  drawFaces();
-  say(`Face ${face + 1} of ${now.faces.length} is meant.`);
+  aboutFace(now);
+  loadStrips();
+  if (zoomed) zoom(true);
+  say(`Face ${face + 1} of ${now.faces.length} is meant. ${audit ? "" : looksOf(now)}`);
 }
+
+// Everything that is about the face that is meant now.
+function aboutFace(record) {
+  drawFaces();
+  byId("face-text").textContent = `Face ${face + 1} of ${record.faces.length}`;
+  if (!audit) estimates(record);
+  strip("duplicates", record.duplicates, record);
+  strip("relatives", record.relatives, record);
+  timeline(record);
+}
+
+function suggested(record) { return record.faces[face]?.suggested_age ?? null; }
 
 // --- what is known ------------------------------------------------------------------------------------------------
 
@@ -202,34 +285,44 @@ function reasons(record) {
     element("li", { class: one.verdict }, element("b", {}, one.check.replaceAll("_", " ")), one.reason)));
 }
 
+// One sentence: how old the face looks, and what that says of the claim.
+function looksOf(record) {
+  const [age, doubt] = [suggested(record), record.faces[face]?.label_suspicion ?? null];
+  if (age === null) return record.faces.length ? "No estimator has judged this face." : "No face was found.";
+  const years = record.claimed === null ? 0 : Math.round(age) - record.claimed;
+  const gap = record.claimed === null ? "" : years === 0 ? ", as claimed"
+    : `, ${Math.abs(years)} year${Math.abs(years) === 1 ? "" : "s"} ${years < 0 ? "younger" : "older"} than claimed`;
+  const wrong = doubt === null
+    ? record.faces[face].meant ? "" : " How likely the claim is wrong is only known for the face that was chosen automatically."
+    : ` The claim is wrong with a probability of ${percent(doubt)}.`;
+  return `Looks ${age.toFixed(0)}${gap}.${wrong}`;
+}
+
+function percent(share) { return share > 0.99 && share < 1 ? "over 99 %" : share < 0.01 ? "under 1 %" : `${(100 * share).toFixed(0)} %`; }
+
+// One chart: what all estimators together say of the face, the age it looks, and the claim.
 function estimates(record) {
   const place = byId("estimates");
-  place.replaceChildren();
-  if (!record.estimates.length) {
-    place.append(element("p", { class: "muted" }, "Nothing has estimated it."));
-    return;
-  }
-  for (const one of record.estimates) {
-    const values = one.probabilities && one.probabilities.length ? one.probabilities : normal(one.age, one.spread || 6);
-    const most = Math.max(...values, 1e-9);
-    const points = values.map((value, age) => `${(age * 3).toFixed(1)},${(34 - 32 * value / most).toFixed(1)}`).join(" ");
-    const chart = drawn("svg", { viewBox: "0 0 300 46", preserveAspectRatio: "none", role: "img",
-      "aria-label": `${one.estimator}: ${one.age.toFixed(0)} years` },
-      drawn("polygon", { class: "area", points: `0,34 ${points} 297,34` }),
-      drawn("line", { class: "axis", x1: 0, x2: 300, y1: 34, y2: 34 }),
-      drawn("line", { class: "mean-line", x1: one.age * 3, x2: one.age * 3, y1: 2, y2: 34 }));
-    if (record.claimed !== null && record.claimed >= 0 && record.claimed < 100) {
-      chart.append(drawn("line", { class: "claim-line", x1: record.claimed * 3, x2: record.claimed * 3, y1: 0, y2: 40 }));
-    }
-    const spread = one.spread ? ` ± ${one.spread.toFixed(0)}` : "";
-    place.append(element("div", { class: "estimate" },
-      element("p", {}, element("span", {}, one.estimator.replace(/-[0-9a-f]{8}.*$/, "")),
-        element("strong", {}, `${one.age.toFixed(0)}${spread}`)), chart,
-      element("div", { class: "ticks", "aria-hidden": "true" }, ...["0", "25", "50", "75", "99"].map((age) => element("span", {}, age)))));
-  }
-  const together = record.suggested_age === null ? "" : `Together ${record.suggested_age.toFixed(0)}; `
-    + (record.label_suspicion === null ? "" : `the claim is wrong with a probability of ${(100 * record.label_suspicion).toFixed(0)} %. `);
-  place.append(element("p", { class: "estimate-key" }, `${together}Red: the claimed age.`));
+  place.replaceChildren(element("p", { class: "looks" }, looksOf(record)));
+  const age = suggested(record);
+  if (age === null) return;
+  const theirs = record.estimates.filter((one) => one.face_no === record.faces[face].face_no && one.age !== null);
+  const all = theirs.map((one) => one.probabilities?.length ? one.probabilities : normal(one.age, one.spread || 6))
+    .map((values) => { const sum = values.reduce((a, b) => a + b, 0) || 1; return values.map((value) => value / sum); });
+  const values = Array.from({ length: 100 }, (_, year) => all.reduce((sum, one) => sum + one[year], 0));
+  const most = Math.max(...values, 1e-9);
+  const x = (year) => 10 + 2.85 * year;
+  const points = values.map((value, year) => `${x(year).toFixed(1)},${(52 - 44 * value / most).toFixed(1)}`).join(" ");
+  const chart = drawn("svg", { viewBox: "0 0 300 72", role: "img", "aria-label": looksOf(record) },
+    drawn("polygon", { class: "area", points: `${x(0)},52 ${points} ${x(99)},52` }),
+    drawn("line", { class: "axis", x1: x(0), x2: x(99), y1: 52, y2: 52 }));
+  for (const year of [0, 20, 40, 60, 80]) chart.append(drawn("text", { x: x(year), y: 66, "text-anchor": "middle" }, String(year)));
+  chart.append(drawn("line", { class: "mean-line", x1: x(age), x2: x(age), y1: 6, y2: 52 }));
+  const claims = record.claimed !== null && record.claimed >= 0 && record.claimed < 100;
+  if (claims) chart.append(drawn("line", { class: "claim-line", x1: x(record.claimed), x2: x(record.claimed), y1: 2, y2: 56 }));
+  place.append(chart, element("p", { class: "estimate-key" },
+    element("span", { class: "key looks-key" }), "looks", ...(claims ? [element("span", { class: "key claim-key" }), "claimed"] : []),
+    element("span", { class: "key pale" }), `estimate by ${theirs.map((one) => one.estimator.replace(/-[0-9a-f]{8}.*$/, "")).join(", ")}`));
 }
 
 function normal(mean, spread) {
@@ -245,13 +338,13 @@ function answersOf(record) {
 
 function strip(name, rows, record) {
   byId(`${name}-block`).hidden = !rows.length;
-  const all = rows.length ? [{ record_id: record.id, photo_year: record.photo_year, age: record.claimed, suggested_age: record.suggested_age, this: true }, ...rows] : [];
+  const all = rows.length ? [{ record_id: record.id, photo_year: record.photo_year, age: record.claimed, suggested_age: suggested(record), this: true }, ...rows] : [];
   if (name === "relatives") all.sort((a, b) => (a.photo_year ?? 9999) - (b.photo_year ?? 9999));
   byId(name).replaceChildren(...all.map((one) => {
     const estimated = one.suggested_age === null || one.suggested_age === undefined ? "" : `, looks ${one.suggested_age.toFixed(0)}`;
     const text = `${one.photo_year ?? "no year"}: ${one.age ?? "no age"}${estimated}`;
     const picture = element("img", { loading: "lazy", alt: `${one.this ? "This photograph" : "Photograph"}, ${text}`,
-      "data-src": pictureOf(one.record_id, 160, name === "relatives" ? "&face=true" : "") });
+      "data-src": pictureOf(one.record_id, 160, name === "relatives" ? `&face=true${one.this && face >= 0 ? `&face_no=${record.faces[face].face_no}` : ""}` : "") });
     return element("figure", { class: one.this ? "this" : "" }, picture,
       element("figcaption", {}, one.this ? `this, ${text}` : text + (one.verdict && one.verdict !== "keep" ? ` (${one.verdict})` : "")));
   }));
@@ -260,7 +353,7 @@ function strip(name, rows, record) {
 function timeline(record) {
   const place = byId("timeline");
   place.replaceChildren();
-  const points = [...record.relatives, { photo_year: record.photo_year, age: record.claimed, suggested_age: record.suggested_age, this: true }]
+  const points = [...record.relatives, { photo_year: record.photo_year, age: record.claimed, suggested_age: suggested(record), this: true }]
     .filter((one) => one.photo_year && one.age !== null && one.age >= 0 && one.age < 120);
   if (points.length < 3) return;
   const years = points.map((one) => one.photo_year);
@@ -297,8 +390,8 @@ function next(work) {
   return busy;
 }
 
-function answer(kind, age) {
-  const record = seen();
+function answer(kind, age, key = "Your answer") {
+  const record = seenFor(key);
   if (!record) return;
   const meant = record.faces.findIndex((one) => one.meant);
   const moved = face >= 0 && face !== meant;
@@ -310,6 +403,7 @@ function answer(kind, age) {
   if (audit && ownReading.has(record.id)) one.reading = ownReading.get(record.id); // sent again it is no second one
   if (record.settles) one.settles = record.answers.map((said) => said.id);
   if (named) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
+  const what = age !== undefined ? `Age ${age}` : kind === "reject" ? "Rejected" : audit ? "Right" : `${record.claimed} kept`;
   next(async () => {
     if (now !== record) return;
     const sent = { by: reviewer(), answers: [one] };
@@ -322,6 +416,7 @@ function answer(kind, age) {
     }
     if (one.reading) ownReading.set(record.id, one.reading + 1);
     given += 1;
+    flash(what, kind);
     byId("last").textContent = `· last: ${age === undefined ? moved && kind === "keep" ? "keep, another face" : kind : `age ${age}`}`;
     records.delete(record.id);
     skipped.delete(record.id);
@@ -338,7 +433,7 @@ async function moveOn(id) {
 }
 
 function skip() {
-  const record = seen();
+  const record = seenFor("Skip");
   if (!record) return;
   next(async () => {
     if (now !== record) return;
@@ -347,6 +442,19 @@ function skip() {
     if (audit) queue = queue.filter((id) => id !== record.id);
     if (queue.length) await moveOn(record.id);
     else banner("No other record waits.", false, 6);
+  });
+}
+
+// To what was shown before; its answer stands until another one is given.
+function back() {
+  next(async () => {
+    const id = trail.pop();
+    if (id === undefined) { banner("Nothing was shown before this one.", false, 6); return; }
+    records.delete(id); // what was answered since is shown
+    if (now) queue.unshift(now.id);
+    await show(id);
+    waits = false;
+    prefetch();
   });
 }
 
@@ -374,7 +482,7 @@ function forget() {
 }
 
 function digit(key) {
-  if (!seen()) return;
+  if (!seenFor(key)) return;
   digits += key;
   byId("typed").textContent = digits.padEnd(2, "_");
   byId("typed").hidden = false;
@@ -390,7 +498,10 @@ document.addEventListener("keydown", (event) => {
   const key = event.key.toLowerCase();
   if (/^\d$/.test(key)) { if (!event.repeat) digit(key); }
   else if (key === "escape") forget();
-  else if (key === "k" || key === "r") { if (!event.repeat) answer(key === "k" ? "keep" : "reject"); }
+  else if (key === "k" || key === "r") { if (!event.repeat) answer(key === "k" ? "keep" : "reject", undefined, key.toUpperCase()); }
+  else if (key === "arrowleft" && !audit) { if (!event.repeat) back(); }
+  else if (key === "z") zoom(!zoomed);
+  else if (key === "b") hideBoxes(!byId("frame").classList.contains("bare"));
   else if (key === "s" || key === "arrowright") { if (!event.repeat) skip(); }
   else if (key === "u" || key === "backspace") { if (!event.repeat) undo(); }
   else if (key === "f") choose(face + (event.shiftKey ? -1 : 1));
@@ -407,6 +518,10 @@ pressed("keep", () => answer("keep"));
 pressed("reject", () => answer("reject"));
 pressed("skip", skip);
 pressed("undo", undo);
+if (!audit) pressed("back", back);
+byId("zoom").addEventListener("click", () => zoom(!zoomed));
+byId("hide-boxes").addEventListener("click", () => hideBoxes(!byId("frame").classList.contains("bare")));
+byId("next-face").addEventListener("click", () => choose(face + 1));
 pressed("help-button", () => byId("help").showModal());
 byId("age-form").addEventListener("submit", (event) => {
   event.preventDefault();
