@@ -172,6 +172,7 @@ function keeps(record) {
 let flashTimer;
 function flash(text, kind) {
   const place = byId("flash");
+  if (kind !== "early" && !place.hidden && place.classList.contains("early")) return; // an ignored key is read first
   clearTimeout(flashTimer);
   place.textContent = text;
   place.className = `flash ${kind}`;
