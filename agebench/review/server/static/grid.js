@@ -46,7 +46,7 @@ async function load(after, at) {
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
     const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
       framed(record, record.readable ? pictureOf(record.id, pictureSide()) : "/static/none.svg"),
-      element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { class: "checks" }, checks));
+      element("span", { class: "state" }), element("span", {}, text), element("span", { class: "checks" }, checks));
     tile.addEventListener("click", (event) => {
       const box = event.target.closest(".box");
       if (box && record.faces.length > 1) { chooseFace(tile, Number(box.dataset.face)); return; }
