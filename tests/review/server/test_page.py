@@ -83,12 +83,12 @@ def test_f_changes_estimate_suspicion_and_crop_to_the_face_that_is_meant_now(ser
     look_at(desk, server, record)
     before = desk.page.locator("#estimates").inner_text()
     crop = desk.page.locator("#relatives .this img").get_attribute("src")
-    assert "25 %" in before
+    assert "25\u00a0%" in before
     assert "Looks 77" not in before
     desk.press("f")
     after = desk.page.locator("#estimates").inner_text()
     assert "Looks 77" in after
-    assert "25 %" not in after
+    assert "25\u00a0%" not in after
     assert "looks 77" in desk.page.locator("#relatives .this").inner_text()
     moved = desk.page.locator("#relatives .this img").get_attribute("src")
     assert moved != crop

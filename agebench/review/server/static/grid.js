@@ -190,7 +190,7 @@ byId("large").addEventListener("keydown", (event) => { if (event.key.toLowerCase
 const size = byId("size");
 function resize() { grid.style.setProperty("--tile", `${size.value}px`); }
 function pictureSide() { return Number(size.value) > 240 ? 640 : 320; }
-size.value = localStorage.getItem("agebench-tile") || Math.max(112, Math.min(240, window.innerWidth / 8));
+size.value = localStorage.getItem("agebench-tile") || Math.max(160, Math.min(240, window.innerWidth / 8));
 size.addEventListener("input", () => { resize(); localStorage.setItem("agebench-tile", size.value); });
 size.addEventListener("change", () => {
   for (const tile of tiles()) if (recordOf(tile).readable) tile.querySelector("img").src = pictureOf(tile.dataset.id, pictureSide());

@@ -276,7 +276,7 @@ function looksOf(record) {
   return `Looks ${age.toFixed(0)}${gap}.${wrong}`;
 }
 
-function percent(share) { return share > 0.99 && share < 1 ? "over 99 %" : share < 0.01 ? "under 1 %" : `${(100 * share).toFixed(0)} %`; }
+function percent(share) { return share > 0.99 && share < 1 ? "over 99\u00a0%" : share < 0.01 ? "under 1\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`; }
 
 // One chart: what all estimators together say of the face, the age it looks, and the claim.
 function estimates(record) {
