@@ -126,7 +126,7 @@ def create_app(
 
     @app.get("/")
     def review() -> HTMLResponse:
-        return page("review.html", audit=None)
+        return page("review.html")
 
     @app.get("/grid")
     def grid() -> HTMLResponse:

@@ -46,7 +46,7 @@ async function load(after, at) {
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
     const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
       framed(record, record.readable ? pictureOf(record.id, pictureSide()) : "/static/none.svg"),
-      element("span", { class: "state" }), element("span", {}, text.replace("claims ", "")), element("span", { class: "checks" }, checks));
+      element("span", { class: "state" }), element("span", {}, text), element("span", { class: "checks" }, checks));
     tile.addEventListener("click", (event) => {
       const box = event.target.closest(".box");
       if (box && record.faces.length > 1) { chooseFace(tile, Number(box.dataset.face)); return; }
@@ -190,7 +190,7 @@ byId("large").addEventListener("keydown", (event) => { if (event.key.toLowerCase
 const size = byId("size");
 function resize() { grid.style.setProperty("--tile", `${size.value}px`); }
 function pictureSide() { return Number(size.value) > 240 ? 640 : 320; }
-size.value = localStorage.getItem("agebench-tile") || Math.max(112, Math.min(240, window.innerWidth / 8));
+size.value = localStorage.getItem("agebench-tile") || Math.max(160, Math.min(240, window.innerWidth / 8));
 size.addEventListener("input", () => { resize(); localStorage.setItem("agebench-tile", size.value); });
 size.addEventListener("change", () => {
   for (const tile of tiles()) if (recordOf(tile).readable) tile.querySelector("img").src = pictureOf(tile.dataset.id, pictureSide());

@@ -5,12 +5,8 @@
 
 const AHEAD = 6;
 const UNSEEN = 150; // ms after a picture appears in which nobody has seen it
-const auditMark = byId("audit");
-const audit = auditMark ? [Number(auditMark.dataset.n), Number(auditMark.dataset.seed)] : null;
 const records = new Map();
 const pictures = new Map();
-const skipped = new Set(); // of an audit, which has no place in the queue
-const ownReading = new Map(); // of an audit: which of the reviewer's own readings of a record is the next
 let queue = [];
 let now = null;
 let waits = true; // whether what is shown is in the queue
@@ -39,7 +35,6 @@ function seenFor(what) {
 function ask({ after, at } = {}) {
   const asked = filters();
   asked.set("by", nameField.value.trim());
-  if (audit) return call(`/api/audit/${audit[0]}-${audit[1]}?${asked}`);
   asked.set("limit", AHEAD + 2);
   if (after !== undefined) asked.set("after", after);
   if (at !== undefined) asked.set("at", at);
@@ -48,7 +43,7 @@ function ask({ after, at } = {}) {
 
 function load(id) {
   if (!records.has(id)) {
-    const wanted = call(`/api/record/${id}${audit ? `?sample=${audit[0]}-${audit[1]}` : ""}`);
+    const wanted = call(`/api/record/${id}`);
     wanted.catch(() => records.delete(id));
     records.set(id, wanted);
     const picture = new Image();
@@ -75,22 +70,10 @@ async function refill(where, background = false) {
   const before = moves;
   const state = await ask(where);
   if (background && moves !== before) return null;
-  if (audit) count(state);
   const shown = where?.after ?? where?.at;
-  queue = audit ? readings(state.records, shown) : state.records.filter((id) => id !== shown);
+  queue = state.records.filter((id) => id !== shown);
   progress(state);
   return state;
-}
-
-// Backwards: of a record that stands here twice the first one is the next reading.
-function count(state) {
-  for (let place = state.records.length - 1; place >= 0; place -= 1) ownReading.set(state.records[place], state.readings[place]);
-}
-
-// A record stands here twice while two readings of it are missing; one of them is what is shown.
-function readings(ids, shown) {
-  const rest = ids.includes(shown) ? ids.toSpliced(ids.indexOf(shown), 1) : ids;
-  return [...rest.filter((id) => !skipped.has(id)), ...rest.filter((id) => skipped.has(id))];
 }
 
 async function start() {
@@ -99,10 +82,8 @@ async function start() {
   const wanted = asked.get("record");
   const place = /^\d{1,9}$/.test(wanted ?? "") ? Number(wanted) : undefined;
   const state = await ask(place === undefined ? {} : { at: place });
-  if (audit) count(state);
   progress(state);
   queue = state.records;
-  if (audit && queue.includes(place)) queue = [place, ...readings(queue, place)];
   await advance();
 }
 
@@ -129,9 +110,7 @@ function finished() {
   now = null;
   for (const part of ["desk", "duplicates-block", "relatives-block"]) byId(part).hidden = true;
   byId("empty").hidden = false;
-  byId("empty-text").textContent = audit
-    ? "Every reading of this audit is there. The overview says what it found."
-    : [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
+  byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
   history.replaceState(null, "", location.pathname + location.search);
   say("Nothing waits.");
 }
@@ -160,10 +139,8 @@ async function show(id) {
   byId("who").textContent = [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ");
   byId("path").textContent = `${record.part} / ${record.path}`;
   face = record.faces.findIndex((one) => one.meant);
-  if (!audit) {
-    reasons(record);
-    keeps(record);
-  }
+  reasons(record);
+  keeps(record);
   byId("next-face").hidden = record.faces.length < 2;
   answersOf(record);
   aboutFace(record);
@@ -195,6 +172,7 @@ function keeps(record) {
 let flashTimer;
 function flash(text, kind) {
   const place = byId("flash");
+  if (kind !== "early" && !place.hidden && place.classList.contains("early")) return; // an ignored key is read first
   clearTimeout(flashTimer);
   place.textContent = text;
   place.className = `flash ${kind}`;
@@ -263,14 +241,14 @@ function choose(number) {
   aboutFace(now);
   loadStrips();
   if (zoomed) zoom(true);
-  say(`Face ${face + 1} of ${now.faces.length} is meant. ${audit ? "" : looksOf(now)}`);
+  say(`Face ${face + 1} of ${now.faces.length} is meant. ${looksOf(now)}`);
 }
 
 // Everything that is about the face that is meant now.
 function aboutFace(record) {
   drawFaces();
   byId("face-text").textContent = `Face ${face + 1} of ${record.faces.length}`;
-  if (!audit) estimates(record);
+  estimates(record);
   strip("duplicates", record.duplicates, record);
   strip("relatives", record.relatives, record);
   timeline(record);
@@ -298,7 +276,7 @@ function looksOf(record) {
   return `Looks ${age.toFixed(0)}${gap}.${wrong}`;
 }
 
-function percent(share) { return share > 0.99 && share < 1 ? "over 99 %" : share < 0.01 ? "under 1 %" : `${(100 * share).toFixed(0)} %`; }
+function percent(share) { return share > 0.99 && share < 1 ? "over 99\u00a0%" : share < 0.01 ? "under 1\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`; }
 
 // One chart: what all estimators together say of the face, the age it looks, and the claim.
 function estimates(record) {
@@ -378,7 +356,7 @@ function timeline(record) {
     }
     chart.append(drawn("circle", { class: `claimed-dot${one.this ? " this-dot" : ""}`, cx: x(one.photo_year), cy: y(one.age), r: one.this ? 7 : 4 }));
   }
-  place.append(chart, element("p", { class: "estimate-key" }, audit ? "Blue: claimed ages; the large one is this photograph." : "Blue: claimed ages; the large one is this photograph. Red rings: estimated."));
+  place.append(chart, element("p", { class: "estimate-key" }, "Blue: claimed ages; the large one is this photograph. Red rings: estimated."));
 }
 
 // --- answers ------------------------------------------------------------------------------------------------------
@@ -400,26 +378,21 @@ function answer(kind, age, key = "Your answer") {
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && named ? "face" : kind };
   if (age !== undefined) one.age = age;
   if (byId("note").value.trim()) one.note = byId("note").value.trim();
-  if (audit && ownReading.has(record.id)) one.reading = ownReading.get(record.id); // sent again it is no second one
   if (record.settles) one.settles = record.answers.map((said) => said.id);
   if (named) { const { x, y, w, h } = record.faces[face]; one.box = [x, y, w, h]; }
-  const what = age !== undefined ? `Age ${age}` : kind === "reject" ? "Rejected" : audit ? "Right" : `${record.claimed} kept`;
+  const what = age !== undefined ? `Age ${age}` : kind === "reject" ? "Rejected" : `${record.claimed} kept`;
   next(async () => {
     if (now !== record) return;
-    const sent = { by: reviewer(), answers: [one] };
-    if (audit) sent.audit = audit;
     try {
-      await call("/api/answer", sent);
+      await call("/api/answer", { by: reviewer(), answers: [one] });
     } catch (error) {
       if (error.kind === "UsageError") { records.delete(record.id); await show(record.id).catch(() => {}); }
       throw error;
     }
-    if (one.reading) ownReading.set(record.id, one.reading + 1);
     given += 1;
     flash(what, kind);
     byId("last").textContent = `· last: ${age === undefined ? moved && kind === "keep" ? "keep, another face" : kind : `age ${age}`}`;
     records.delete(record.id);
-    skipped.delete(record.id);
     banner("");
     await moveOn(record.id);
   });
@@ -427,7 +400,7 @@ function answer(kind, age, key = "Your answer") {
 
 // The one that follows, from what is here already if there is any.
 async function moveOn(id) {
-  if (!queue.length) await refill(audit ? undefined : { after: id });
+  if (!queue.length) await refill({ after: id });
   await advance();
   refill(now ? { after: now.id } : undefined, true).then(prefetch).catch(tell);
 }
@@ -437,9 +410,7 @@ function skip() {
   if (!record) return;
   next(async () => {
     if (now !== record) return;
-    if (audit) skipped.add(record.id);
     if (!queue.length) await refill({ after: record.id });
-    if (audit) queue = queue.filter((id) => id !== record.id);
     if (queue.length) await moveOn(record.id);
     else banner("No other record waits.", false, 6);
   });
@@ -461,7 +432,7 @@ function back() {
 // It is about what was answered and not about what is shown, so it waits for its turn.
 function undo() {
   next(async () => {
-    const { undone } = await call("/api/undo", audit ? { by: reviewer(), audit } : { by: reviewer() });
+    const { undone } = await call("/api/undo", { by: reviewer() });
     if (!undone) { banner("There is no answer of yours to take back.", false, 6); return; }
     given = Math.max(0, given - undone.records);
     byId("last").textContent = "";
@@ -499,7 +470,7 @@ document.addEventListener("keydown", (event) => {
   if (/^\d$/.test(key)) { if (!event.repeat) digit(key); }
   else if (key === "escape") forget();
   else if (key === "k" || key === "r") { if (!event.repeat) answer(key === "k" ? "keep" : "reject", undefined, key.toUpperCase()); }
-  else if (key === "arrowleft" && !audit) { if (!event.repeat) back(); }
+  else if (key === "arrowleft") { if (!event.repeat) back(); }
   else if (key === "z") zoom(!zoomed);
   else if (key === "b") hideBoxes(!byId("frame").classList.contains("bare"));
   else if (key === "s" || key === "arrowright") { if (!event.repeat) skip(); }
@@ -518,7 +489,7 @@ pressed("keep", () => answer("keep"));
 pressed("reject", () => answer("reject"));
 pressed("skip", skip);
 pressed("undo", undo);
-if (!audit) pressed("back", back);
+pressed("back", back);
 byId("zoom").addEventListener("click", () => zoom(!zoomed));
 byId("hide-boxes").addEventListener("click", () => hideBoxes(!byId("frame").classList.contains("bare")));
 byId("next-face").addEventListener("click", () => choose(face + 1));
@@ -531,7 +502,7 @@ byId("age-form").addEventListener("submit", (event) => {
 byId("note").addEventListener("keydown", (event) => {
   if ((event.key === "Enter" || event.key === "Escape") && !event.isComposing) { event.preventDefault(); event.target.blur(); }
 });
-document.addEventListener("again", () => next(async () => { unload(); skipped.clear(); queue = []; await refill(); await advance(); }));
+document.addEventListener("again", () => next(async () => { unload(); queue = []; await refill(); await advance(); }));
 
 // Somebody else's answers and a new curation show without a reload; the place stays.
 let renewed = false;
