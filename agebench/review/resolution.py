@@ -81,8 +81,8 @@ def resolve(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFram
     be read), width, height (pixels). Returned: record_id, status, answer (keep, reject, age; NULL where nothing is
     decided), age, box (4, pixels), by (reviewers, joined by `;`), at, note, answers (their number). status: `decided`;
     `conflict` where reviewers disagree (about keeping, the age, or which face is meant) and nobody settled it; where no
-    answer can be taken: `unfit`, one cannot be meant so; `claim_changed`, one keeps an age that the release does not
-    claim any more; `changed`, all are about another picture than the present one.
+    answer counts: `unfit`, one does not fit the record; `claim_changed`, one keeps an age that the release no longer
+    claims; `changed`, all are about another picture than the present one.
 
     Of several records with one name the first is meant, but rejecting it rejects all.
     """

@@ -125,7 +125,7 @@ def test_answers_that_cannot_be_taken_say_why(build: Build) -> None:
         assert queue_rows(con)["record_id"].to_list() == [0, 2]
     note = fold_answers(path)[0]
     assert "3 (records: 4)" in note
-    assert "1 whose answer cannot be meant so, 1 whose claimed age has changed" in note
+    assert "1 whose answer does not fit the record, 1 whose claimed age has changed" in note
 
 
 def test_a_file_of_answers_that_has_gone_stops_and_a_shorter_one_is_told(build: Build) -> None:

@@ -151,7 +151,7 @@ def _counts(found: Answered) -> str:
             f"{did}; {now['by'].replace(';', ' and ')} disagree, so it stays in review (--settle decides it). {folds}"
         )
     if now["status"] == "unfit":
-        return f"{did}; no answer can be meant so, so it stays in review. {folds}"
+        return f"{did}; no answer fits the record, so it stays in review. {folds}"
     if now["status"] == "claim_changed":
         return f"{did}; the answers keep another age than the one that is claimed now, so it stays in review. {folds}"
     if now["status"] == "changed":
