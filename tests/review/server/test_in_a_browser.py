@@ -395,7 +395,7 @@ def test_nothing_that_the_browser_gets_tells_the_claim_before_the_reader_has_est
     assert all(set(face) == set("xywh") for face in blind["faces"])
     assert len(got) >= 3  # the page, the queue, the record
     for text in (*got, desk.page.content()):
-        for secret in (path, path.rpartition("/")[2], name, "photo_year", '"age"', "every_one", "suggested"):
+        for secret in (path, path.rpartition("/")[2], name, "photo_year", '"age":', "every_one", "suggested"):
             assert not secret or secret not in text, secret
     assert desk.page.locator("#claimed").is_hidden()
     assert desk.page.locator("#relatives img").count() == 0
