@@ -28,7 +28,6 @@ class RecordView:
     fire).
 
     faces: face_no, x, y, w, h (pixels of the upright picture), score, sharpness, landmarks (10 numbers), meant (by
-<<<<<<< HEAD
     people's answer, else as evidence says), suggested_age (years) and label_suspicion: those of evidence for the face
     that it means; for another face, the median of its estimates and None. estimates of all faces: face_no, estimator,
     age, spread (years), probabilities (of ages 0 to 99, or None). relatives (the subject's other records, by year) and
@@ -36,15 +35,6 @@ class RecordView:
     sha256, suggested_age, verdict, face (x, y, w, h of the face that evidence means, width and height of the picture,
     all in pixels; None without one). decision: what its answers came to when it was last judged. observed: observer,
     version, error."""
-=======
-    people's answer, else as evidence says), suggested_age (years) and label_suspicion. For the face that evidence means
-    these two are those of evidence; for another face they are the median of its estimates, and None. estimates of all
-    faces: face_no, estimator, age, spread (years), probabilities (of ages 0 to 99, or None). relatives (the subject's
-    other records, by year) and duplicates (the same bytes or the same photograph): record_id, part, path, photo_year,
-    age (in force), claimed_age, sha256, suggested_age, verdict, face (x, y, w, h of the face that evidence means, width
-    and height of the picture, all in pixels; None without one). decision: what its answers came to when it was judged
-    last. observed: observer, version, error."""
->>>>>>> d-p2b
 
     record_id: int
     part: str
@@ -181,13 +171,8 @@ def _companions(con: duckdb.DuckDBPyConnection, source: str, ids: list[int], ans
 
 
 def tile_faces(con: duckdb.DuckDBPyConnection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-<<<<<<< HEAD
     """What a grid marks on its pictures, by record_id: width, height (of the picture, pixels; None if it could not be
     read), faces (face_no, x, y, w, h in pixels) and meant (the position among them of the face that evidence means;
-=======
-    """What a grid marks on its pictures, by record_id: width, height (of the picture, in pixels; None where it could
-    not be read), faces (face_no, x, y, w, h in pixels) and meant (the place of the face that evidence means among them;
->>>>>>> d-p2b
     None without one)."""
     numbers = ", ".join(str(int(number)) for number in ids) or "NULL"
     source = "stored_evidence" if is_judged(con) else "evidence"
