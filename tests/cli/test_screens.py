@@ -134,7 +134,8 @@ def test_ls_is_one_line_a_name_and_ls_kind_is_more(
     assert "second_face_ratio" in agebench("ls", "evidence", cwd=workshop).out
 
 
-def test_explain_leaves_out_what_did_not_fire(workshop: Path, agebench: Run) -> None:
+def test_explain_leaves_out_what_did_not_fire(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")  # no name is folded
     found = json.loads(agebench("review", "list", "--json", cwd=workshop).out)["records"][0]
     short = agebench("explain", found["path"], cwd=workshop).out
     whole = agebench("explain", found["path"], "--all", cwd=workshop).out

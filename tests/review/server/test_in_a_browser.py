@@ -383,7 +383,7 @@ def test_nothing_that_the_browser_gets_tells_the_claim_before_the_reader_has_est
     desk = sit(audited)
     desk.ready()
     got: list[str] = []
-    desk.page.on("response", lambda r: got.append(r.text()) if "/audit" in r.url else None)
+    desk.page.on("response", lambda r: got.append(r.text()) if "/audit" in r.url and "/static/" not in r.url else None)
     desk.page.goto(audited.address + "/audit/6-2")
     record = desk.ready()
     _, path = names(audited)[record]
@@ -393,7 +393,7 @@ def test_nothing_that_the_browser_gets_tells_the_claim_before_the_reader_has_est
     blind = client.get(f"{AUDIT}/{record}", by="anna")
     assert set(blind) == {"id", "seal", "readable", "width", "height", "faces", "reading", "looks"}
     assert all(set(face) == set("xywh") for face in blind["faces"])
-    assert len(got) >= 3  # the page, the queue, the record
+    assert len(got) >= 2  # the queue and the record
     for text in (*got, desk.page.content()):
         for secret in (path, path.rpartition("/")[2], name, "photo_year", '"age":', "every_one", "suggested"):
             assert not secret or secret not in text, secret
