@@ -32,7 +32,8 @@ def fit_projection(
 ) -> tuple[Parameters, Floats]:
     """The mean and axes of the principal components of a feature, and all faces on them, (N, components).
 
-    The axes are scaled so that a projected face has a mean square of 1 in all: a kernel's gamma then means the same for
+    Each dimension is standardised first: else the coarsest filters, whose responses vary most, decide. The axes are
+    scaled so that a projected face has a mean square of 1 in all: a kernel's gamma then means the same for
     every feature. There are fewer components where there are fewer faces.
     """
     from sklearn.decomposition import PCA
@@ -40,9 +41,10 @@ def fit_projection(
     drawn = sample(len(faces), PCA_FACES, seed)
     part = extract(feature, faces.take(drawn), on_progress=on_progress)
     count = min(components, len(drawn) - 1, part.shape[1])
-    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(part)
-    axes = pca.components_ / np.sqrt(pca.explained_variance_.sum())
-    parameters = {"mean": np.asarray(pca.mean_, np.float32), "axes": np.ascontiguousarray(axes, np.float32)}
+    mean, spread = part.mean(axis=0), np.maximum(part.std(axis=0), 1e-6)
+    pca = PCA(count, svd_solver="randomized", random_state=seed).fit((part - mean) / spread)
+    axes = pca.components_ / np.sqrt(pca.explained_variance_.sum()) / spread
+    parameters = {"mean": mean, "axes": np.ascontiguousarray(axes, np.float32)}
     if len(drawn) == len(faces):
         return parameters, _onto(parameters, part)
     return parameters, project(feature, faces, parameters, on_progress)

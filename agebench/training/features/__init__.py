@@ -90,7 +90,6 @@ def extract(
 def grey(faces: NDArray[np.uint8], size: int) -> Floats:
     """Faces (B, S, S, 3) RGB as grey pictures of `size` pixels: (B, size, size) float32, 0..1."""
     made = [
-        cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (size, size), interpolation=cv2.INTER_AREA)
-        for face in faces
+        cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (size, size), interpolation=cv2.INTER_AREA) for face in faces
     ]
-    return np.asarray(made, np.float32) / 255
+    return np.asarray(np.asarray(made, np.float32) / 255, np.float32)

@@ -1,18 +1,19 @@
 """Bio-inspired features (BIF): Gabor filters at 16 scales, pooled over pairs of scales and over cells.
 
-Source: Guo, Mu, Fu and Huang, "Human age estimation using bio-inspired features", CVPR 2009. Their table gives the size,
-sigma and wavelength of each filter and the cell of each band, and they use grey faces of 60 pixels. S1: the faces
-filtered. C1: the larger of two neighbouring scales at each pixel (MAX), then the standard deviation in each cell (STD);
-cells overlap by half.
+Source: Guo, Mu, Fu and Huang, "Human age estimation using bio-inspired features", CVPR 2009. Their table gives the
+size, sigma and wavelength of each filter and the cell of each band, and they use grey faces of 60 pixels. S1: the
+faces filtered. C1: the larger of two neighbouring scales at each pixel (MAX), then the standard deviation in each
+cell (STD); cells overlap by half.
 
-Left open there, and chosen here: eight orientations (they try 4 to 12); only the real part of a filter, made free of its
-mean so that brightness does not count, and of norm 1 so that the scales weigh alike; only cells that lie whole in the
-picture; the picture mirrored at its border.
+Left open there, and chosen here: eight orientations (they try 4 to 12); only the real part of a filter, made free of
+its mean so that brightness does not count, and of norm 1 so that the scales weigh alike; only cells that lie whole in
+the picture; the picture mirrored at its border.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,18 +50,18 @@ def filters() -> list[tuple[int, Floats, Floats]]:
     return [(cell, gabor(n, *first), gabor(n, *second)) for cell, first, second in BANDS for n in range(ORIENTATIONS)]
 
 
-def pool(first: Floats, second: Floats, cell: int) -> Floats:
+def pool(first: NDArray[Any], second: NDArray[Any], cell: int) -> Floats:
     """C1 of one band and orientation: the standard deviation of the larger response in every cell, flat.
 
     first, second: responses (H, W) at the two scales; cell: the side of the cells in pixels, which overlap by half.
     """
     total, squares = cv2.integral2(np.maximum(first, second), sdepth=cv2.CV_64F, sqdepth=cv2.CV_64F)
 
-    def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    def mean(sums: NDArray[Any]) -> NDArray[np.float64]:
         inside = sums[cell:, cell:] - sums[:-cell, cell:] - sums[cell:, :-cell] + sums[:-cell, :-cell]
-        return inside[:: cell // 2, :: cell // 2] / cell**2
+        return np.asarray(inside[:: cell // 2, :: cell // 2] / cell**2)
 
-    variance = mean(squares) - mean(total) ** 2
+    variance = mean(np.asarray(squares)) - mean(np.asarray(total)) ** 2
     return np.sqrt(np.maximum(variance, 0)).astype(np.float32).ravel()
 
 

@@ -67,7 +67,7 @@ def hierarchy(bounds: int) -> list[tuple[int, int, int]]:
 @dataclass(frozen=True, kw_only=True)
 class Dif:
     features: FeatureName = "bif"
-    rounds: Annotated[int, Field(ge=1)] = 1000  # of boosting; fewer features, for some are taken again
+    rounds: Annotated[int, Field(ge=1)] = 300  # of boosting; fewer features, for some are taken again
     groups: Annotated[int, Field(ge=1)] = 4
     overlap: Annotated[int, Field(ge=0)] = 5  # years
     c: Annotated[float, Field(gt=0)] = 30.0

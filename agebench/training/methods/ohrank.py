@@ -4,10 +4,10 @@ Source: Chang, Chen and Hung, "Ordinal hyperplanes ranker with cost sensitivitie
 hyperplane is a support vector machine in which a face costs as much as the years by which its misplacement would move
 the rank: at the threshold k a face of age y costs k - y + 1 where y is at most k, else y - k.
 
-Left open there, and chosen here: C and gamma. Their features for FG-NET are an active appearance model's, from 68 points
-placed by hand; here bio-inspired ones on principal components. For speed, the RBF kernel is approximated by Nyström's
-method on a draw of the training faces, and the hinge is squared: a hundred linear machines in the primal instead of a
-hundred kernel ones.
+Left open there, and chosen here: C and gamma. Their features for FG-NET are an active appearance model's, from 68
+points placed by hand; here bio-inspired ones on principal components. For speed, the RBF kernel is approximated by
+Nyström's method on a draw of the training faces, and the hinge is squared: a hundred linear machines in the primal
+instead of a hundred kernel ones.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ from agebench.training.regression import fit_projection, fit_svr, inside, machin
 @dataclass(frozen=True, kw_only=True)
 class Svr:
     features: FeatureName = "bif"
-    components: Annotated[int, Field(ge=1)] = 300
+    components: Annotated[int, Field(ge=1)] = 600
     c: Annotated[float, Field(gt=0)] = 30.0
-    gamma: Annotated[float, Field(gt=0)] = 1.0
+    gamma: Annotated[float, Field(gt=0)] = 0.3
     epsilon: Annotated[float, Field(ge=0)] = 1.0  # years
 
     def fit(
