@@ -42,6 +42,8 @@ KINDS = {
     "estimators": Kind("agebench.faces.estimators", None, "age model"),
     "losses": Kind("agebench.training.losses", "loss", "loss"),
     "networks": Kind("agebench.training.networks", "network", "network"),
+    "features": Kind("agebench.training.features", "feature", "feature of faces"),
+    "methods": Kind("agebench.training.methods", "method", "classical method"),
 }
 
 
