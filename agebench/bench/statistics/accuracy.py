@@ -103,7 +103,9 @@ def checked(age: Floats, predicted: Floats) -> tuple[Floats, Floats]:
     """Both as (N,) floats. Raises ValueError where they are empty, of different lengths or not finite."""
     age, predicted = np.asarray(age, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if age.shape != predicted.shape or age.ndim != 1 or len(age) == 0:
-        raise ValueError(f"ages {age.shape} and predictions {predicted.shape} must be two equally long lists, not empty")
+        raise ValueError(
+            f"ages {age.shape} and predictions {predicted.shape} must be two equally long lists, not empty"
+        )
     if not (np.isfinite(age).all() and np.isfinite(predicted).all()):
         raise ValueError("an age or a prediction is not a finite number")
     return age, predicted

@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 Statistics = Callable[[Floats], Floats]  # sums of the terms, (..., S), to statistics, (..., T)
 
 RESAMPLES = 5000
-BATCH = 1_000_000  # draws of a subject at a time: their counts take 8 bytes each
+BATCH = 500_000  # draws of a subject at a time: their counts take 8 bytes each
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,12 @@ def cluster_bootstrap(
     """Statistics that are functions of sums over pictures, with their bootstrap distribution, in one pass.
 
     terms: (N, S) what is summed, a row a picture. codes: (N,) subjects as `subject_codes` numbers them. statistics: takes
-    sums (..., S), gives (..., T). The resamples of all statistics are the same draws of subjects.
+    sums (..., S), gives (..., T). The resamples of all statistics are the same draws of subjects. Subjects are ordered by
+    their sums, so neither the order of the pictures nor the subjects' names change the result.
     """
     clusters = int(codes.max()) + 1 if len(codes) else 0
     sums = np.stack([np.bincount(codes, weights=term, minlength=clusters) for term in terms.T], axis=1)
+    sums = sums[np.lexsort(sums.round(9).T)]
     drawn = np.empty((resamples if clusters > 1 else 0, terms.shape[1]))
     rng = np.random.default_rng(seed)
     rows = max(1, BATCH // max(1, clusters))
