@@ -65,9 +65,12 @@ def within_sampling_error(interval: tuple[float, float], errors: Floats, subject
     if boot.subjects < 2:
         return False
     tail = expanded_tail(boot.subjects)
-    apart = min(tail, 4 * math.sqrt(2 * tail * (1 - tail) / RESAMPLES))
+    apart = 4 * math.sqrt(2 * tail * (1 - tail) / RESAMPLES)
     inner = percentile_interval(boot.samples[:, 0], boot.subjects, shift=apart)
-    outer = percentile_interval(boot.samples[:, 0], boot.subjects, shift=-apart)
+    if apart < tail:
+        outer = percentile_interval(boot.samples[:, 0], boot.subjects, shift=-apart)
+    else:  # with few subjects an end is among the most extreme draws, which only the errors themselves bound
+        outer = float(np.abs(errors).min()), float(np.abs(errors).max())
     if inner is None or outer is None:
         return False
     low, high = interval

@@ -1,4 +1,4 @@
-"""How far estimates are off: MAE, RMSE, bias, CS, balanced MAE, each with its interval; how much a draw moves the MAE."""
+"""How far estimates are off: MAE, RMSE, bias, CS, balanced MAE, with intervals; how much a draw moves the MAE."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def accuracy(
     """All of them from one cluster bootstrap over subjects.
 
     age, predicted: (N,) years. subjects: (N,) who is shown, None for nobody known. thresholds: years of CS. age_groups:
-    where each begins, for the balanced MAE (after Ren et al., "Balanced MSE for Imbalanced Visual Regression", CVPR 2022,
-    who average over equal bins of the labels; ten-year groups here, since single years of a small set hold one person).
+    where each begins, for the balanced MAE (after Ren et al., "Balanced MSE for Imbalanced Visual Regression", CVPR
+    2022, who average over equal bins; ten-year groups here, since single years of a small set hold one person).
     Raises ValueError without pictures, and for values that are not finite.
     """
     age, predicted = checked(age, predicted)

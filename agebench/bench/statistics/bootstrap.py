@@ -85,9 +85,9 @@ def cluster_bootstrap(
 ) -> Bootstrap:
     """Statistics that are functions of sums over pictures, with their bootstrap distribution, in one pass.
 
-    terms: (N, S) what is summed, a row a picture. codes: (N,) subjects as `subject_codes` numbers them. statistics: takes
-    sums (..., S), gives (..., T). The resamples of all statistics are the same draws of subjects. Subjects are ordered by
-    their sums, so neither the order of the pictures nor the subjects' names change the result.
+    terms: (N, S) what is summed, a row a picture. codes: (N,) subjects as `subject_codes` numbers them. statistics:
+    takes sums (..., S), gives (..., T). The resamples of all statistics are the same draws of subjects. Subjects are
+    ordered by their sums, so neither the order of the pictures nor the subjects' names change the result.
     """
     clusters = int(codes.max()) + 1 if len(codes) else 0
     sums = np.stack([np.bincount(codes, weights=term, minlength=clusters) for term in terms.T], axis=1)
@@ -105,8 +105,8 @@ def cluster_bootstrap(
 
 
 def share_interval(bootstrap: Bootstrap, index: int, level: float = 0.95) -> Interval | None:
-    """Interval of a share. Where it is 0 or 1, every resample has it too, which does not make it certain: then the exact
-    binomial interval (Clopper and Pearson, 1934) with the subjects as the trials."""
+    """Interval of a share. A share of 0 or 1 is the same in every resample, which does not make it certain: then it is the
+    exact binomial interval (Clopper and Pearson, 1934) with the subjects as the trials."""
     share, n = float(bootstrap.values[index]), bootstrap.subjects
     if share not in (0.0, 1.0):
         return bootstrap.interval(index, level)

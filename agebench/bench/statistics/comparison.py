@@ -83,7 +83,7 @@ def all_differences(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values after Holm's step-down correction (Holm, 1979), in the order given: they hold the family-wise error rate.
+    """p values after Holm's step-down correction (Holm, 1979), in the order given: control of the family-wise error.
 
     The smallest of m is multiplied by m, the next by m - 1, and so on; none may fall below one before it, nor exceed 1.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -69,7 +70,7 @@ def errors_by(
 
 
 def group_labels(values: pl.Series) -> pl.Series:
-    """(N,) the group of each value: an Enum whose order is that of the bins. Raises ValueError for an unknown column."""
+    """(N,) the group of each value, an Enum in the order of the bins. Raises ValueError for an unknown column."""
     if values.name in CATEGORIES:
         names = values.cast(pl.Utf8)
         return names.fill_null(UNKNOWN).cast(pl.Enum([*sorted(set(names.drop_nulls()) - {UNKNOWN}), UNKNOWN]))
@@ -88,7 +89,7 @@ def binned(values: pl.Series, edges: Sequence[float]) -> pl.Series:
     if not names:
         labels = ["all"]
     else:
-        inner = [f"{low} to < {high}" for low, high in zip(names, names[1:], strict=False)]
+        inner = [f"{low} to < {high}" for low, high in pairwise(names)]
         labels = [f"< {names[0]}", *inner, f"≥ {names[-1]}"]
     places = pl.Series(np.searchsorted(edges, values.cast(pl.Float64).to_numpy(), side="right"))
     found = pl.DataFrame({"place": places, "known": values.is_not_null()}).select(

@@ -5,8 +5,8 @@ whole years at the time of the photograph ("17" is somebody who is not yet 18), 
 
 What is uncertain: the website says that the MAE is the mean of 26 MAEs (two sexes, ages 18 to 30), that false positive
 rates of Challenge 25 concern people below the legal age, and that those of ages 13 to 16 are how often people outside
-that range are estimated inside. Which ages below 18 NIST counts for Challenge 25, and whether an estimate of exactly the
-threshold passes, was not found in the sources at hand: here everybody below 18 counts, as do 14 to 17 alone in
+that range are estimated inside. Which ages below 18 NIST counts for Challenge 25, and whether an estimate of exactly
+the threshold passes, was not found in the sources at hand: here everybody below 18 counts, as do 14 to 17 alone in
 `challenge25_balanced`, and an estimate of 25.0 passes.
 """
 
@@ -51,8 +51,8 @@ class NistFigures:
     challenge25_by_sex: The same by gender.
     challenge25_balanced: Mean of the rates of both sexes at 14, 15, 16 and 17; None where one of the eight is missing.
     mae_18_30: Mean of the MAEs of both sexes at 18, ..., 30, years; None where one of the 26 is missing.
-    in_13_to_16: By true ages (8 to 12, 13 to 16, 17 to 22): share estimated 13 or more and below 17. False positive rates
-        for the first and the last, the true positive rate for 13 to 16.
+    in_13_to_16: By true ages (8 to 12, 13 to 16, 17 to 22): share estimated 13 or more and below 17. False positive
+        rates for the first and the last, the true positive rate for 13 to 16.
     children: MAE and bias of these ages.
     by_sex_and_age: MAE and bias by gender and single year of age; columns gender and age besides those of `errors_by`.
     by_age: The same by single year of age; its bias is the signed error.
