@@ -105,8 +105,8 @@ def cluster_bootstrap(
 
 
 def share_interval(bootstrap: Bootstrap, index: int, level: float = 0.95) -> Interval | None:
-    """Interval of a share. A share of 0 or 1 is the same in every resample, which does not make it certain: then it is the
-    exact binomial interval (Clopper and Pearson, 1934) with the subjects as the trials."""
+    """Interval of a share. A share of 0 or 1 is the same in every resample, yet not certain: it gets the exact binomial
+    interval (Clopper and Pearson, 1934) with the subjects as the trials."""
     share, n = float(bootstrap.values[index]), bootstrap.subjects
     if share not in (0.0, 1.0):
         return bootstrap.interval(index, level)
