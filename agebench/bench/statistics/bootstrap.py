@@ -3,8 +3,8 @@
 Whole subjects are drawn with replacement, as many as there are. Intervals are expanded percentile intervals
 (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3): with few subjects the plain percentile
 interval is too narrow, so the tails are those of Student's t with one degree of freedom less than there are subjects.
-In simulations with 40 and 82 subjects, 95 % intervals of the MAE covered 93 to 94 %, those of the RMSE 92 %; expanded BCa
-intervals did hardly better (RMSE: 92 to 93 %).
+In simulations with 40 and 82 subjects, 95 % intervals of the MAE covered 93 to 94 %, those of the RMSE 92 %;
+expanded BCa intervals did hardly better (RMSE: 92 to 93 %).
 """
 
 from __future__ import annotations
