@@ -6,15 +6,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
+from agebench.bench.statistics.bootstrap import (
+    RESAMPLES,
+    Bootstrap,
+    Interval,
+    cluster_bootstrap,
+    expanded_tail,
+    percentile_interval,
+    subject_codes,
+)
+
 Floats = NDArray[np.floating]
-RESAMPLES = 5000
 
 
 def mae(errors: Floats) -> float | None:
-    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None if N is 0.
+    """Mean absolute error (eq. 7 of the paper). errors: (N,) years, signed or not; None where N is 0.
 
     The sum is rounded once (`math.fsum`), so every machine and every version of NumPy gives the same number.
     """
@@ -22,43 +30,28 @@ def mae(errors: Floats) -> float | None:
 
 
 def cumulative_score(errors: Floats, years: float = 5) -> float | None:
-    """CS(years): share 0..1 of the estimates that are at most `years` off. errors: (N,) years."""
+    """CS(years): share 0..1 of the estimates that are at most so many years off. errors: (N,) years."""
     return float((np.abs(errors) <= years).mean()) if len(errors) else None
 
 
 def mae_interval(
     errors: Floats, subjects: Sequence[str | None], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of the MAE, drawing whole subjects: errors on one person are correlated.
+) -> Interval | None:
+    """Cluster bootstrap interval of the MAE (`statistics.bootstrap`): pictures of one person err alike.
 
-    errors: (N,) years; subjects: (N,) who is shown, None if unknown (the picture is then its own cluster). Returns None
-    for fewer than two subjects, as the error's variation cannot be estimated.
+    errors: (N,) years; subjects: (N,) who is shown, None for a picture of its own. None where there is one subject or
+    none: nothing tells how much the error varies.
     """
-    from scipy.stats import bootstrap  # takes nearly a second, and reading tables does not need it
+    return _mae_bootstrap(errors, subjects, resamples, seed).interval(0, level)
 
-    if len(errors) == 0:
-        return None
-    frame = pl.DataFrame({"error": np.abs(np.asarray(errors, dtype=np.float64)), "subject": list(subjects)})
-    own = pl.format("record {}", pl.int_range(pl.len()))
-    clusters = (
-        frame.with_columns(cluster=pl.coalesce(pl.format("subject {}", pl.col("subject").cast(pl.Utf8)), own))
-        .group_by("cluster", maintain_order=True)
-        .agg(total=pl.col("error").sum(), n=pl.len())
-    )
-    if len(clusters) < 2:
-        return None
-    result = bootstrap(
-        (clusters["total"].to_numpy(), clusters["n"].to_numpy().astype(np.float64)),
-        lambda total, n, axis: total.sum(axis=axis) / n.sum(axis=axis),
-        paired=True,
-        vectorized=True,
-        confidence_level=level,
-        n_resamples=resamples,
-        batch=max(1, 4_000_000 // len(clusters)),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+def _mae_bootstrap(errors: Floats, subjects: Sequence[str | None], resamples: int, seed: int) -> Bootstrap:
+    terms = np.column_stack([np.abs(np.asarray(errors, dtype=np.float64)), np.ones(len(errors))])
+
+    def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return sums[..., :1] / sums[..., 1:]
+
+    return cluster_bootstrap(terms, subject_codes(subjects), mean, resamples=resamples, seed=seed)
 
 
 def within_sampling_error(interval: tuple[float, float], errors: Floats, subjects: Sequence[str | None]) -> bool:
@@ -68,10 +61,16 @@ def within_sampling_error(interval: tuple[float, float], errors: Floats, subject
     intervals count as the same up to four standard deviations of the difference of those shares. errors and subjects:
     as `mae_interval` takes them.
     """
-    tail = 0.025
+    boot = _mae_bootstrap(errors, subjects, RESAMPLES, 0)
+    if boot.subjects < 2:
+        return False
+    tail = expanded_tail(boot.subjects)
     apart = 4 * math.sqrt(2 * tail * (1 - tail) / RESAMPLES)
-    inner = mae_interval(errors, subjects, level=1 - 2 * (tail + apart))
-    outer = mae_interval(errors, subjects, level=1 - 2 * (tail - apart))
+    inner = percentile_interval(boot.samples[:, 0], boot.subjects, shift=apart)
+    if apart < tail:
+        outer = percentile_interval(boot.samples[:, 0], boot.subjects, shift=-apart)
+    else:  # with few subjects an end is among the most extreme draws, which only the errors themselves bound
+        outer = float(np.abs(errors).min()), float(np.abs(errors).max())
     if inner is None or outer is None:
         return False
     low, high = interval
