@@ -326,17 +326,57 @@ class Training(Strict):
 
 
 class ModelRecipe(Strict):
-    """A network and its training. `tables` names the row that its runs fill, by table number."""
+    """Something to train: a `NetworkRecipe` or a `MethodRecipe`.
+
+    label: names the row of its runs in the tables whose numbers `tables` lists. published_row: the method of the
+    published rows beneath which that row stands. crop: what the model sees of a face.
+    """
 
     name: Name
     title: str
     label: str
     tables: list[int]
-    network: Network
+    published_row: str | None = None
     crop: Crop
+
+    @property
+    def validation(self) -> float:
+        """The share of the records that is held back for validation."""
+        return 0.0
+
+
+class NetworkRecipe(ModelRecipe):
+    """A network and its training."""
+
+    network: Network
     loss: Loss
     augment: Augment = Augment()
     train: Training
+
+    @property
+    def validation(self) -> float:
+        return self.train.validation
+
+
+class Method(Named):
+    """A classical method by its name in the registry; see `agebench.training.methods`."""
+
+    name: Annotated[str, AfterValidator(partial(known, "methods"))]
+
+
+class MethodRecipe(ModelRecipe):
+    """A classical method, fitted to all records at once."""
+
+    method: Method
+
+
+def model_recipe_kind(data: dict[str, Any]) -> type[ModelRecipe]:
+    """Which kind of model recipe a file's keys make."""
+    return MethodRecipe if "method" in data else NetworkRecipe
+
+
+# The tables of a model recipe that name something in the registry: table, kind of extension, name by default.
+NAMED_TABLES = (("network", "networks", "residual"), ("loss", "losses", ""), ("method", "methods", ""))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------
@@ -359,7 +399,13 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
 
     Raises UsageError or RecipeError (exit 2).
     """
-    return _load(resources.find("models", name, cwd), ModelRecipe, changes)
+    path = resources.find("models", name, cwd)
+    return _load(path, model_recipe_kind(_toml(path)), changes)
+
+
+def load_network_recipe(name: str, cwd: Path | None = None) -> NetworkRecipe:
+    """The recipe of a network, by name or file. Raises UsageError or RecipeError (exit 2)."""
+    return _load(resources.find("models", name, cwd), NetworkRecipe)
 
 
 def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check], list[str]]:
@@ -390,7 +436,7 @@ def read_model_recipe(
     """(recipe, its keys and values, mistakes); the recipe is None if there are mistakes. Raises RecipeError if the file
     is not TOML, or a change names a key inside something that is not a table."""
     data = _changed(path, changes)
-    recipe, mistakes = _validated(path, data, ModelRecipe)
+    recipe, mistakes = _validated(path, data, model_recipe_kind(data))
     return recipe, data, mistakes
 
 
@@ -465,9 +511,9 @@ def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | Non
 
 
 def _unknown_settings(data: dict[str, Any]) -> list[str]:
-    """Keys that the network and loss of a model recipe do not take, as far as their source code shows."""
+    """Keys that the network, loss or method of a model recipe does not take, as far as its source code shows."""
     mistakes = []
-    for table, kind, default in (("network", "networks", "residual"), ("loss", "losses", "")):
+    for table, kind, default in NAMED_TABLES:
         given = data.get(table)
         if not isinstance(given, dict):
             continue

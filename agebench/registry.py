@@ -94,18 +94,21 @@ def settings_of(thing: Callable[..., Any]) -> type[BaseModel]:
 
 def setting_names(kind: str, name: str) -> list[str] | None:
     """The names that `settings_of` gives, read from the source of agebench's own modules without importing them, as
-    losses and networks load torch. None if it is from another package or is not a plain function."""
+    losses and networks load torch. None if it is from another package or is neither a plain function nor a
+    dataclass."""
     if name not in _ours(kind):
         return None
     file = _folder(kind) / f"{name.replace('-', '_')}.py"
-    functions: dict[str, ast.FunctionDef] = {}
+    found: dict[str, list[str]] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
-            functions[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in functions:
-            functions |= {name.id: functions[node.value.id] for name in node.targets if isinstance(name, ast.Name)}
-    found = functions.get(KINDS[kind].attribute or "")
-    return [argument.arg for argument in found.args.kwonlyargs] if found else None
+            found[node.name] = [argument.arg for argument in node.args.kwonlyargs]
+        elif isinstance(node, ast.ClassDef):
+            fields = (part.target for part in node.body if isinstance(part, ast.AnnAssign))
+            found[node.name] = [field.id for field in fields if isinstance(field, ast.Name)]
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in found:
+            found |= {target.id: found[node.value.id] for target in node.targets if isinstance(target, ast.Name)}
+    return found.get(KINDS[kind].attribute or "")
 
 
 def listed() -> list[dict[str, str]]:

@@ -102,8 +102,9 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
         "trained on": trained_on(card),
         "training manifest": f"{known.get('manifest')}, curated rows {known.get('curated_fingerprint')}, labels "
         f"{known.get('label_fingerprint')}, recipe {known.get('curation_recipe_digest')}",
-        "model": f"{card.get('model')}, recipe {card.get('recipe_digest')}, {card.get('steps'):,} steps, seed "
-        f"{card.get('seed')}",
+        "model": f"{card.get('model')}, recipe {card.get('recipe_digest')}, "
+        + (f"{card['steps']:,} steps, " if card.get("steps") else "")
+        + f"seed {card.get('seed')}",
         "when and where": f"{str(card.get('finished'))[:16]}, {card.get('hardware', {}).get('device')}, "
         + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
     }

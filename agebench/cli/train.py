@@ -24,6 +24,7 @@ from agebench.cli.render import (
     print_json,
     progress,
 )
+from agebench.recipes import NetworkRecipe
 
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainForecast, TrainSetting
@@ -104,10 +105,10 @@ def train(
 
 def _described(setting: TrainSetting) -> str:
     how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
-    return (
-        f"{setting.recipe.name} ({setting.why}) on {setting.records:,} records of {plain(setting.manifest)}, {how}, "
-        f"{setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}"
-    )
+    what = f"{setting.recipe.name} ({setting.why}) on {setting.records:,} records of {plain(setting.manifest)}, {how}"
+    if not isinstance(setting.recipe, NetworkRecipe):
+        return what
+    return f"{what}, {setting.recipe.train.steps:,} steps of {setting.recipe.train.batch}"
 
 
 def _render_forecast(found: TrainForecast, as_json: bool) -> None:
@@ -123,10 +124,15 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         table.add_row(key, plain(value))
     out.print(table)
     sets = ", ".join(map(str, found.test_sets)) or "no test set: there is none yet"
+    if cost.parameters is None:
+        amount, uncounted = f"{found.draws:,} pictures", "cropping and fitting"
+    else:
+        amount = f"{cost.parameters:,} parameters, {found.draws:,} pictures per epoch"
+        uncounted = "cropping and validation"
     out.print(
-        f"Would train {_described(setting)}: {cost.parameters:,} parameters, {found.draws:,} pictures per epoch, about "
-        f"{cost.bytes / 2**30:.1f} GiB of memory and {duration(cost.seconds)} on {plain(cost.device)}, cropping and "
-        f"validation not counted; then measure it on {plain(sets)}. Nothing was written."
+        f"Would train {_described(setting)}: {amount}, about {cost.bytes / 2**30:.1f} GiB of memory and "
+        f"{duration(cost.seconds)} on {plain(cost.device)}, {uncounted} not counted; then measure it on {plain(sets)}. "
+        "Nothing was written."
     )
     if as_json:
         print_json(
@@ -150,14 +156,20 @@ def _change(text: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float, float | None], None]]:
-    """A callback (step, steps, loss, validation MAE) that shows them with the time left; the loss is smoothed."""
+def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float | None, float | None], None]]:
+    """A callback (step, steps, loss, validation MAE) that shows them with the time left; the loss is smoothed.
+
+    Without a loss it counts the faces that a classical method reads.
+    """
     smoothed: float | None = None
 
     with progress("training", "steps", quiet=quiet, every=TRAIN_SECONDS) as advance:
 
-        def show(step: int, steps: int, loss: float, val_mae: float | None) -> None:
+        def show(step: int, steps: int, loss: float | None, val_mae: float | None) -> None:
             nonlocal smoothed
+            if loss is None:
+                advance(step, steps)
+                return
             smoothed = loss if smoothed is None else SMOOTHING * smoothed + (1 - SMOOTHING) * loss
             validated = "" if val_mae is None else f", validation MAE {val_mae:.2f} years"
             advance(step, steps, f"loss {smoothed:.3f}{validated}")

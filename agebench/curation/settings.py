@@ -79,7 +79,7 @@ class CurateSettings:
         estimators = [(e.name, versions[f"age:{e.name}"]) for e in self.observers.estimators if self.observers.detector]
         estimators += [(run.id, recipes.digest(run.recipe)) for run in self.runs]
         if self.cross_fit:
-            estimators.append((CROSS_FIT, recipes.digest(recipes.load_model_recipe(CROSS_FIT))))
+            estimators.append((CROSS_FIT, recipes.digest(recipes.load_network_recipe(CROSS_FIT))))
         return facts | {
             "detector": self.detector,
             "embedder": f"{embedder.name}:{embedder.version}" if embedder else None,

@@ -21,7 +21,7 @@ from torch import nn
 
 from agebench.errors import Interrupted, NothingCurated
 from agebench.files import write_whole
-from agebench.recipes import ModelRecipe, digest
+from agebench.recipes import NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
@@ -37,7 +37,7 @@ SCHEMA = {
 
 
 def crossfit(
-    recipe: ModelRecipe,
+    recipe: NetworkRecipe,
     data: TrainingData,
     *,
     folder: Path,
@@ -97,7 +97,7 @@ def _begin(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _one_fold(
-    recipe: ModelRecipe,
+    recipe: NetworkRecipe,
     data: TrainingData,
     out: NDArray[np.bool_],
     fold: int,

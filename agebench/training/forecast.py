@@ -5,33 +5,64 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from agebench.recipes import ModelRecipe
+from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.augment import augment
+from agebench.training.features import BATCH, Faces, extract
 from agebench.training.loop import start_fabric
 from agebench.training.losses import make_loss
+from agebench.training.methods import make_method
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import make_optimiser
+from agebench.training.regression import PCA_FACES
 
 TIMED = 3  # steps, after one warm-up step
+TIMED_FACES = 64  # whose features are timed, for a classical method
 ON_A_CPU = 16  # pictures per timed step: a whole batch of a large network takes minutes there
 
 
 @dataclass(frozen=True)
 class Cost:
-    """parameters: of the network. bytes: weights, gradients, the optimiser's state, and what a batch's backward pass
-    needs. seconds: of all steps, without cropping and validation. device: where the steps were timed."""
+    """What a training costs.
 
-    parameters: int
+    parameters: of the network; None for a classical method, whose number depends on the faces.
+    bytes: weights, gradients, the optimiser's state, and what a batch's backward pass needs; for a method, the features
+    of the faces that it holds at once. seconds: of all steps, without cropping and validation; for a method, of reading
+    every face's features, without fitting. device: where they were timed.
+    """
+
+    parameters: int | None
     bytes: int
     seconds: float
     device: str
 
 
-def training_cost(recipe: ModelRecipe) -> Cost:
-    """Time a few steps of a recipe on the best device of this machine. Raises RecipeError."""
+def training_cost(recipe: ModelRecipe, faces: int) -> Cost:
+    """Time a few steps of a recipe on the best device of this machine. faces: drawn per epoch. Raises RecipeError."""
+    if isinstance(recipe, NetworkRecipe):
+        return _network_cost(recipe)
+    assert isinstance(recipe, MethodRecipe)
+    return _method_cost(recipe, faces)
+
+
+def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:
+    name = getattr(make_method(recipe.method), "features", None)
+    if name is None:
+        return Cost(None, 0, 0.0, "cpu")
+    size = recipe.crop.size
+    noise = np.random.default_rng(0).integers(0, 256, (TIMED_FACES, size, size, 3), dtype=np.uint8)
+    sample = Faces(noise, np.arange(TIMED_FACES))
+    extract(name, sample.take(np.arange(BATCH)))  # loads what the feature needs
+    began = time.perf_counter()
+    features = extract(name, sample)
+    seconds = (time.perf_counter() - began) / TIMED_FACES * faces
+    return Cost(None, features[0].nbytes * min(faces, PCA_FACES), seconds, "cpu")
+
+
+def _network_cost(recipe: NetworkRecipe) -> Cost:
     how, fabric = recipe.train, start_fabric(recipe)
     device = fabric.device
     batch = min(how.batch, ON_A_CPU) if device.type == "cpu" else how.batch

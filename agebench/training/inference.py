@@ -9,14 +9,17 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from agebench.recipes import MethodRecipe
 from agebench.training.data import Ints, Pictures, check_size, read
+from agebench.training.features import Faces
+from agebench.training.methods import make_method
 from agebench.training.networks import expected_age, normalise
-from agebench.training.runs import Run, load_network
+from agebench.training.runs import Run, load_network, load_parameters
 
 CLASSES = 100  # ages 0 to 99
+AT_ONCE = 1024  # faces that a method predicts between two reports of its progress
 
 
-@torch.inference_mode()
 def predict_ages(
     run: Run,
     pictures: Pictures,
@@ -25,28 +28,63 @@ def predict_ages(
     batch: int = 64,
     device: torch.device | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The expected ages (N,) in years (eq. 6) and the probabilities (N, 100) of the faces at `rows`.
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """The ages (N,) in years of the faces at `rows` and their probabilities (N, 100), None for a method without any.
 
-    device: the best one by default. `on_progress(done, total)` is called after every batch.
+    A network's age is the expected one (eq. 6). device: the best one by default.
+    `on_progress(done, total)` is called after every batch.
     Raises RunError if the run's weights were changed, RecipeError if the pictures have another size.
     """
     where = np.asarray(rows, dtype=np.int64)
+    if len(where):
+        check_size(pictures, int(where[0]), run.recipe.crop.size)
+    if isinstance(run.recipe, MethodRecipe):
+        return _by_method(run, run.recipe, pictures, where, on_progress)
+    return _by_network(run, pictures, where, batch, device, on_progress)
+
+
+@torch.inference_mode()
+def _by_network(
+    run: Run,
+    pictures: Pictures,
+    rows: Ints,
+    batch: int,
+    device: torch.device | str | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if device is None:
         device = Fabric(accelerator="auto", devices=1).device
     network = load_network(run, device)
-    ages = np.empty(len(where), dtype=np.float32)
-    probabilities = np.empty((len(where), CLASSES), dtype=np.float32)
-    if len(where):
-        check_size(pictures, int(where[0]), run.recipe.crop.size)
-    for start in range(0, len(where), batch):
+    ages = np.empty(len(rows), dtype=np.float32)
+    probabilities = np.empty((len(rows), CLASSES), dtype=np.float32)
+    for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
-        logits = network(normalise(torch.from_numpy(read(pictures, where[part])).to(device)))
+        logits = network(normalise(torch.from_numpy(read(pictures, rows[part])).to(device)))
         ages[part] = expected_age(logits).cpu().numpy()
         probabilities[part] = logits.float().softmax(1).cpu().numpy()
         if on_progress:
-            on_progress(min(start + batch, len(where)), len(where))
+            on_progress(min(start + batch, len(rows)), len(rows))
     return ages, probabilities
+
+
+def _by_method(
+    run: Run,
+    recipe: MethodRecipe,
+    pictures: Pictures,
+    rows: Ints,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    method, parameters = make_method(recipe.method), load_parameters(run)
+    found = []
+    for start in range(0, len(rows), AT_ONCE):
+        found.append(method.predict(parameters, Faces(pictures, rows[start : start + AT_ONCE])))
+        if on_progress:
+            on_progress(min(start + AT_ONCE, len(rows)), len(rows))
+    ages = np.concatenate([np.empty(0), *(ages for ages, _ in found)]).astype(np.float32)
+    with_probabilities = [p for _, p in found if p is not None]
+    if not found or len(with_probabilities) < len(found):
+        return ages, None
+    return ages, np.concatenate(with_probabilities).astype(np.float32)
 
 
 def spread(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:

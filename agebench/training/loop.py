@@ -31,14 +31,15 @@ from torch import Tensor, nn
 
 from agebench.errors import Interrupted, RunError
 from agebench.files import write_whole
-from agebench.recipes import ModelRecipe
+from agebench.recipes import NetworkRecipe
 from agebench.training.augment import augment
 from agebench.training.data import Batches, Ints, Pictures, TrainingData, loader, read
 from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 
-Progress = Callable[[int, int, float, float | None], None]  # step, steps, loss, the last validation MAE in years
+# step, steps, loss (None where a method has none), the last validation MAE in years
+Progress = Callable[[int, int, float | None, float | None], None]
 LOG_EVERY = 20  # steps between lines of metrics.jsonl
 AUGMENTATION, DROPOUT = 1, 2  # streams of random numbers, each with seeds of its own
 
@@ -58,7 +59,7 @@ class Examples:
         return cls(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
 
 
-def start_fabric(recipe: ModelRecipe) -> Fabric:
+def start_fabric(recipe: NetworkRecipe) -> Fabric:
     """One process on the best device, in the recipe's precision."""
     fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
     fabric.launch()
@@ -75,7 +76,7 @@ class Trained:
 
 
 def fit(
-    recipe: ModelRecipe,
+    recipe: NetworkRecipe,
     train: Examples,
     validation: Examples,
     *,
@@ -205,7 +206,7 @@ def _load(checkpoint: Path) -> dict[str, Any]:
         ) from error
 
 
-def _must_be_finite(losses: list[Tensor], step: int, recipe: ModelRecipe, fabric: Fabric) -> None:
+def _must_be_finite(losses: list[Tensor], step: int, recipe: NetworkRecipe, fabric: Fabric) -> None:
     """Raises RunError in every process if a loss in any process is not finite, so that none waits for another.
 
     losses: of the steps up to `step`, as many in every process.

@@ -30,7 +30,7 @@ class FaceAge:
         face_no: Which of its faces, from 0 (the largest); None where no face was found and the whole picture was used.
         box: x, y, width, height in pixels; None without a face.
         age: Expected age, years; None where the picture cannot be read.
-        spread: Standard deviation of the predicted distribution, years.
+        spread: Standard deviation of the predicted distribution, years; None where the run predicts none.
         fault: Why there is no age.
     """
 
@@ -157,7 +157,8 @@ def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAg
             crops.append(whole_picture(picture.rgb, size))
             faces.append(FaceAge(path, None, None, None, None, None))
     ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
-    estimates = iter(zip(ages.tolist(), spread(probabilities).tolist(), strict=True))
+    spreads = [None] * len(ages) if probabilities is None else spread(probabilities).tolist()
+    estimates = iter(zip(ages.tolist(), spreads, strict=True))
     return [
         face if face.fault else FaceAge(face.picture, face.face_no, face.box, *next(estimates), None) for face in faces
     ]

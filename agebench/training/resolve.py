@@ -1,4 +1,5 @@
-"""Resolved model recipes: the settings of network and loss are checked against their code, and defaults filled in."""
+"""Resolved model recipes: the settings of network, loss and method are checked against their code, and defaults
+filled in."""
 
 from __future__ import annotations
 
@@ -9,10 +10,24 @@ from pydantic import ValidationError
 
 from agebench import registry, resources
 from agebench.errors import UsageError
-from agebench.recipes import Loss, ModelRecipe, Named, Network, mistake_of, mistaken, read_model_recipe, wrong_changes
+from agebench.recipes import (
+    Loss,
+    Method,
+    ModelRecipe,
+    Named,
+    Network,
+    mistake_of,
+    mistaken,
+    read_model_recipe,
+    wrong_changes,
+)
 from agebench.training.networks import make_network
 
-TABLES: dict[str, tuple[str, type[Named]]] = {"network": ("networks", Network), "loss": ("losses", Loss)}
+TABLES: dict[str, tuple[str, type[Named]]] = {
+    "network": ("networks", Network),
+    "loss": ("losses", Loss),
+    "method": ("methods", Method),
+}
 
 
 def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRecipe:

@@ -55,8 +55,8 @@ def training_now(run: Listed) -> Underway | None:
     except (OSError, ValueError):
         return None
     lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    steps, last = int(run.card.get("steps", 0)), lines[-1] if lines else {"step": 0}
-    batch, speed = run.card["recipe"]["train"]["batch"], last.get("pictures_per_second")
+    steps, last = int(run.card.get("steps") or 0), lines[-1] if lines else {"step": 0}
+    batch, speed = run.card["recipe"].get("train", {}).get("batch", 0), last.get("pictures_per_second")
     left = (steps - last["step"]) * batch / speed if speed else None
     val_mae = next((line["val_mae"] for line in reversed(lines) if "val_mae" in line), None)
     return Underway(process, last["step"], steps, left, val_mae)

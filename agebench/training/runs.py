@@ -27,12 +27,13 @@ from pydantic import ValidationError
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.files import file_hash, read_file, write_whole
-from agebench.recipes import ModelRecipe, digest
+from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe, digest, model_recipe_kind
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import polars as pl
     import torch
     from lightning_fabric import Fabric
+    from numpy.typing import NDArray
     from torch import nn
 
     from agebench.training.data import TrainingData
@@ -63,9 +64,11 @@ class Run:
     @property
     def metrics(self) -> pl.DataFrame:
         """The training log, one row per line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and val_mae
-        (years) at validations."""
+        (years) at validations. Empty for a classical method, which has no steps."""
         import polars as pl
 
+        if not (self.path / METRICS).exists():
+            return pl.DataFrame(schema={"step": pl.Int64, "loss": pl.Float64, "rate": pl.Float64})
         return pl.read_ndjson(self.path / "metrics.jsonl", infer_schema_length=None)
 
     def predict(self, pictures: Sequence[str | Path] | str | Path) -> list[FaceAge]:
@@ -97,7 +100,7 @@ def train_run(
     fabric: Fabric | None = None,
 ) -> Run:
     """Train `recipe` on `data` in a new folder of `runs_dir`, or continue the newest unfinished run of the same
-    recipe, seed and records (`resume`).
+    recipe, seed and records (`resume`). A classical method is fitted at once, and starts again when it is resumed.
 
     provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
     fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
@@ -107,7 +110,8 @@ def train_run(
     from safetensors.torch import save
 
     from agebench.training.data import check_size
-    from agebench.training.loop import Examples, fit, start_fabric
+    from agebench.training.fitting import fit_recipe, start_fabric
+    from agebench.training.loop import Examples
     from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
 
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
@@ -133,7 +137,7 @@ def train_run(
                 "largest_group": largest_group(data.records),
                 "draws_per_epoch": int(train.copies.sum()),
                 "classes": _classes(train),
-                "steps": recipe.train.steps,
+                "steps": recipe.train.steps if isinstance(recipe, NetworkRecipe) else None,
                 "versions": _versions(),
                 "hardware": _hardware(fabric),
                 "started": _now(),
@@ -145,16 +149,17 @@ def train_run(
                 data.records.write_parquet(table := io.BytesIO())
                 write_whole(folder / RECORDS, table.getbuffer())
                 _write_json(folder / CARD, card)
-            trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+            trained = fit_recipe(
+                recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress
+            )
             if fabric.is_global_zero:
                 write_whole(folder / WEIGHTS, save(trained.weights))
                 card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-                sums = "".join(
-                    f"{file_hash(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
-                )
+                made = [name for name in (WEIGHTS, CARD, RECORDS, METRICS) if (folder / name).exists()]
+                sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in made)
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
@@ -186,7 +191,8 @@ def load_run(path: Path) -> Run:
     if committed_hashes(path).get(CARD) != file_hash(path / CARD):
         raise RunError(f"{path / CARD} was changed after the run was completed.", "Restore it, or train again.")
     try:
-        recipe = ModelRecipe.model_validate(card.get("recipe"))
+        facts = card.get("recipe") or {}
+        recipe = model_recipe_kind(facts).model_validate(facts)
     except ValidationError as error:
         raise RunError(
             f"The recipe in {path / CARD} is not valid in this version: {error.errors()[0]['msg']}.",
@@ -231,17 +237,34 @@ def find_run(name_or_path: str, runs_dir: Path) -> Run:
 
 
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
-    """The run's network with its weights, in evaluation mode. Raises RunError if they were changed."""
+    """The run's network with its weights, in evaluation mode.
+
+    Raises RunError if they were changed, or if the run is of a classical method.
+    """
     import torch
     from safetensors.torch import load_file
 
     from agebench.training.networks import make_network
 
-    if WEIGHTS in changed_files(run):
-        raise RunError(f"{run.path / WEIGHTS} was changed after the run was completed.", "Restore it, or train again.")
+    if not isinstance(run.recipe, NetworkRecipe):
+        raise RunError(f"{run.id} is a run of {run.recipe.name}, which has no network.")
+    _must_be_unchanged(run)
     network = make_network(run.recipe.network)
     network.load_state_dict(load_file(run.path / WEIGHTS))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def load_parameters(run: Run) -> dict[str, NDArray[Any]]:
+    """The arrays that a classical method was fitted to. Raises RunError if they were changed."""
+    from safetensors.numpy import load_file
+
+    _must_be_unchanged(run)
+    return load_file(run.path / WEIGHTS)
+
+
+def _must_be_unchanged(run: Run) -> None:
+    if WEIGHTS in changed_files(run):
+        raise RunError(f"{run.path / WEIGHTS} was changed after the run was completed.", "Restore it, or train again.")
 
 
 def changed_files(run: Run) -> list[str]:
@@ -319,20 +342,25 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 def _check_weights(path: Path, recipe: ModelRecipe) -> None:
     """Names and shapes from the file's header against the recipe's network; reads no weights."""
-    import torch
     from safetensors import SafetensorError, safe_open
 
-    from agebench.training.networks import make_network
+    expected: dict[str, list[int]] | None = None
+    if isinstance(recipe, NetworkRecipe):
+        import torch
 
-    with torch.device("meta"):
-        expected = {name: list(value.shape) for name, value in make_network(recipe.network).state_dict().items()}
+        from agebench.training.networks import make_network
+
+        with torch.device("meta"):
+            expected = {name: list(value.shape) for name, value in make_network(recipe.network).state_dict().items()}
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise RunError(f"The run {path.parent} has no {path.name}.", "Restore it, or train again.") from error
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} cannot be read: {error}.", "Restore it, or train again.") from error
+    if expected is None:  # the arrays of a method depend on what it was fitted to
+        return
     wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
     if wrong:
         name = min(wrong)

@@ -20,7 +20,7 @@ from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.plans import PlanFacts, curated_fingerprint
 from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
-from agebench.recipes import ModelRecipe
+from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.data import TrainingData
 from agebench.training.forecast import Cost, training_cost
@@ -50,7 +50,7 @@ class TrainReport:
         run: The complete run.
         setting: The recipe, manifest and plan that it was trained with.
         train_records: Records that were trained on or validated with.
-        steps: Training steps, one batch each.
+        steps: Training steps, one batch each; None for a classical method.
         seconds: How long the training took.
         evaluated: The run's errors on every test manifest.
         notes: Sentences that the user should see.
@@ -59,7 +59,7 @@ class TrainReport:
     run: Run
     setting: TrainSetting
     train_records: int
-    steps: int
+    steps: int | None
     seconds: float
     evaluated: list[Evaluation]
     notes: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ def train(
     resume: bool = False,
     on_setting: Callable[[TrainSetting], None] | None = None,
     on_crops: Advance | None = None,
-    on_step: Callable[[int, int, float, float | None], None] | None = None,
+    on_step: Callable[[int, int, float | None, float | None], None] | None = None,
     on_predict: Advance | None = None,
 ) -> TrainReport:
     """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
@@ -92,7 +92,8 @@ def train(
         resume: Continue the newest unfinished run of this recipe, seed and records.
         on_setting: Called with the recipe, manifest and plan before training.
         on_crops: Called with the progress of cropping.
-        on_step: Called with step, steps, loss and the last validation MAE in years.
+        on_step: Called with step, steps, loss and the last validation MAE in years; for a classical method with the
+            faces read, of how many, and None twice.
         on_predict: Called with the progress of predicting the test sets.
 
     Raises:
@@ -120,7 +121,7 @@ def train(
         run,
         setting,
         int((data.copies > 0).sum()),
-        recipe.train.steps,
+        recipe.train.steps if isinstance(recipe, NetworkRecipe) else None,
         float(run.card.get("seconds", 0.0)),
         evaluated,
         notes,
@@ -141,7 +142,7 @@ class _Source:
 
     def drawn(self, recipe: ModelRecipe, seed: int) -> pl.DataFrame:
         """The records that train or validate, and those that are left out of both, with `split` and `copies`."""
-        rows = with_draws(self.rows, self.plan, validation=recipe.train.validation, seed=seed)
+        rows = with_draws(self.rows, self.plan, validation=recipe.validation, seed=seed)
         return rows.filter((pl.col("copies") > 0) | (pl.col("split") == LEFT_OUT))
 
     def without(self, lost: pl.DataFrame) -> _Source:
@@ -248,7 +249,7 @@ def forecast(
     drawn = source.drawn(recipe, seed)
     setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
     draws = int(drawn.filter(pl.col("split") == TRAIN)["copies"].sum())
-    return TrainForecast(setting, draws, training_cost(recipe), manifests_for_testing(source.dataset))
+    return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
 
 
 def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRecipe, str]:
