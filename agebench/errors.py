@@ -72,6 +72,10 @@ class RunError(AgebenchError, ValueError):
     """A run folder is damaged, unfinished, or contradicts its card."""
 
 
+class EstimatorError(AgebenchError, ValueError):
+    """An estimator fails, or gives something else than an age in years for every face."""
+
+
 class StalePlan(AgebenchError, ValueError):
     """The curated rows have changed since the balance plan was made."""
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agebench import registry, resources
-from agebench.errors import RecipeError, nearest
+from agebench.errors import RecipeError, UsageError, nearest
 from agebench.files import DECLARATION, read_file
 
 
@@ -325,18 +325,23 @@ class Training(Strict):
     workers: Annotated[int, Field(ge=0)] = 0  # reader processes
 
 
-class ModelRecipe(Strict):
-    """Something to train: a `NetworkRecipe` or a `MethodRecipe`.
+class TableRow(Strict):
+    """What has a row in the tables.
 
-    label: names the row of its runs in the tables whose numbers `tables` lists. published_row: the method of the
-    published rows beneath which that row stands. crop: what the model sees of a face.
+    label: the row's name. tables: the numbers of the tables that it stands in. published_row: the method of the
+    published row beneath which it stands.
     """
 
     name: Name
     title: str
     label: str
-    tables: list[int]
+    tables: list[int] = [2, 3]
     published_row: str | None = None
+
+
+class ModelRecipe(TableRow):
+    """Something to train: a `NetworkRecipe` or a `MethodRecipe`. crop: what the model sees of a face."""
+
     crop: Crop
 
     @property
@@ -370,6 +375,79 @@ class MethodRecipe(ModelRecipe):
     method: Method
 
 
+class OnnxEstimator(Strict):
+    """An ONNX file that takes aligned faces.
+
+    file: relative to the recipe's folder. size: of the faces, pixels square. template: how they are aligned: `agebench`
+    (as its own crops), `arcface` (Deng et al. 2019), or the five landmarks' x and y as shares of the side, in the order
+    left eye, right eye, nose, left and right corner of the mouth. The input is (pixel - mean) * scale of values 0 to
+    255. decoding: `age`, the output is the age in years; `expected`, probabilities of `ages`; `logits`, their
+    logarithms but for a constant. ages: the age of each class, by default 0, 1, 2, …. output: its name, if the file has
+    several.
+    """
+
+    kind: Literal["onnx"]
+    file: str
+    size: Annotated[int, Field(ge=16, le=1024)]
+    template: Literal["agebench", "arcface"] | Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)] = (
+        "agebench"
+    )
+    mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 0.0
+    scale: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 1.0
+    colour: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    decoding: Literal["age", "expected", "logits"]
+    ages: list[float] | None = None
+    output: str | None = None
+
+
+class FunctionEstimator(Strict):
+    """A Python function that takes a list of pictures, (H, W, 3) uint8 RGB, and returns an age in years for each.
+
+    function: `package.module:function`, or the name of an entry point in the group `agebench.estimators`. input:
+    `face`, aligned faces of `size` pixels, or `picture`, whole pictures. batch: pictures per call.
+    """
+
+    kind: Literal["function"]
+    function: str
+    input: Literal["face", "picture"] = "face"
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    batch: Annotated[int, Field(ge=1)] = 32
+
+
+class PredictionsEstimator(Strict):
+    """A CSV or Parquet file of predictions: a column of paths, as in the manifest, and one of ages in years."""
+
+    kind: Literal["predictions"]
+    file: str
+    path: str = "path"
+    age: str = "age"
+
+
+class ReadyEstimator(Strict):
+    """A ready-made age model by its name in the registry; see `agebench.faces.estimators`."""
+
+    kind: Literal["ready"]
+    model: Annotated[str, AfterValidator(lambda name: known("estimators", name, "auto"))] = "auto"
+
+
+class Ensemble(Strict):
+    """The mean of several estimators, by the names that `agebench evaluate` takes."""
+
+    kind: Literal["ensemble"]
+    of: Annotated[list[str], Field(min_length=2)]
+
+
+class EstimatorRecipe(TableRow):
+    """An estimator that is not trained here. trained_on: what it was trained on, in words, if that is known."""
+
+    trained_on: str | None = None
+    estimator: Annotated[
+        OnnxEstimator | FunctionEstimator | PredictionsEstimator | ReadyEstimator | Ensemble,
+        Field(discriminator="kind"),
+    ]
+
+
 def model_recipe_kind(data: dict[str, Any]) -> type[ModelRecipe]:
     """Which kind of model recipe a file's keys make."""
     return MethodRecipe if "method" in data else NetworkRecipe
@@ -400,7 +478,21 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
     Raises UsageError or RecipeError (exit 2).
     """
     path = resources.find("models", name, cwd)
-    return _load(path, model_recipe_kind(_toml(path)), changes)
+    data = _toml(path)
+    if "estimator" in data:
+        raise UsageError(
+            f"{path.stem} is not trained: its recipe has an [estimator] table.",
+            f"`agebench evaluate {path.stem}` measures it.",
+        )
+    return _load(path, model_recipe_kind(data), changes)
+
+
+def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
+    """Any recipe in `models/`, by name or file: something to train, or an estimator. Raises UsageError or RecipeError
+    (exit 2)."""
+    path = resources.find("models", name, cwd)
+    data = _toml(path)
+    return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(data))
 
 
 def load_network_recipe(name: str, cwd: Path | None = None) -> NetworkRecipe:

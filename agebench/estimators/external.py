@@ -1,0 +1,227 @@
+"""Estimators that were not trained here, each made from an `EstimatorRecipe`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from agebench.errors import EstimatorError, Missing
+from agebench.estimators import Advance, Ages, Estimates, Estimator, Faces, Training
+from agebench.estimators.reading import Box, checked_ages, prepared
+from agebench.faces import weights
+from agebench.faces.alignment import ARCFACE, face_crop, template, whole_picture
+from agebench.faces.estimators import choose_estimator, load_estimator
+from agebench.files import file_hash
+from agebench.recipes import EstimatorRecipe, OnnxEstimator, ReadyEstimator
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class External:
+    """What estimators that were not trained here have in common. folder: to which the recipe's files are relative."""
+
+    recipe: EstimatorRecipe
+    folder: Path = field(default=Path())
+    crops = True
+
+    @cached_property
+    def id(self) -> str:
+        """The recipe's name and a hash of `facts`."""
+        known = json.dumps({**self.facts(), "files": sorted(self.facts()["files"].values())}, sort_keys=True)
+        return f"{self.recipe.name}-{hashlib.sha256(known.encode()).hexdigest()[:8]}"
+
+    def training(self) -> Training:
+        return Training(known=False)
+
+    def facts(self) -> dict[str, Any]:
+        settings = self.recipe.estimator.model_dump(mode="json", exclude={"file"})
+        return {**settings, "files": self.files()}
+
+    def files(self) -> dict[str, str]:
+        """Path → SHA-256 of the files that it is made of."""
+        return {}
+
+    def file(self, name: str) -> Path:
+        """A file of the recipe. Raises Missing if there is none."""
+        path = self.folder / name
+        if not path.is_file():
+            raise Missing(
+                f"There is no file {path}, which the recipe of {self.recipe.name} names.",
+                "Correct `file` under [estimator]; it is relative to the recipe's folder.",
+            )
+        return path
+
+
+class Onnx(External):
+    """An ONNX file, run by onnxruntime on the CPU."""
+
+    def __init__(self, recipe: EstimatorRecipe, folder: Path) -> None:
+        assert isinstance(recipe.estimator, OnnxEstimator)
+        super().__init__(recipe, folder)
+        self.how = recipe.estimator
+
+    def files(self) -> dict[str, str]:
+        path = self.file(self.how.file)
+        return {str(path): file_hash(path)}
+
+    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+        session, name, output = self._session()
+        target = self._template()
+        size = self.how.size
+        found: list[NDArray[np.floating]] = []
+        records = [faces.records.clear()]
+
+        def face(rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None) -> NDArray[np.uint8]:
+            return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size, target)
+
+        for rows, crops in prepared(faces, face, BATCH, on_predict):
+            batch = self._input(np.stack(crops))
+            try:
+                outcome = np.asarray(session.run([output], {name: batch})[0])
+            except Exception as error:  # onnxruntime raises its own types
+                raise EstimatorError(
+                    f"{self.how.file} failed on a batch of shape {batch.shape}: {_first_line(error)}.",
+                    "Check size and layout under [estimator] in the recipe.",
+                ) from error
+            found.append(self._checked(outcome, len(rows)))
+            records.append(rows)
+        kept = pl.concat(records)
+        return self._decoded(np.concatenate(found) if found else np.zeros((0, 1)), kept)
+
+    def _session(self) -> tuple[Any, str, str]:
+        """(session, name of the input, name of the output). Raises EstimatorError if the file does not fit."""
+        import onnxruntime
+
+        path = self.file(self.how.file)
+        try:
+            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise EstimatorError(
+                f"{path} cannot be loaded as an ONNX model: {_first_line(error)}.",
+                "Export it with standard operators only.",
+            ) from error
+        inputs, outputs = session.get_inputs(), [one.name for one in session.get_outputs()]
+        if len(inputs) != 1:
+            raise EstimatorError(
+                f"{path} has {len(inputs)} inputs ({', '.join(one.name for one in inputs)}).", "Expected one: the face."
+            )
+        size = self.how.size
+        expected = (3, size, size) if self.how.layout == "nchw" else (size, size, 3)
+        shape = list(inputs[0].shape)
+        fits = len(shape) == 4 and all(not isinstance(a, int) or a == b for a, b in zip(shape[1:], expected, strict=True))
+        if not fits or inputs[0].type != "tensor(float)":
+            raise EstimatorError(
+                f"{path} takes {inputs[0].type} of shape {shape}, but its recipe describes floats of shape "
+                f"[batch, {', '.join(map(str, expected))}].",
+                "Correct size and layout under [estimator].",
+            )
+        if isinstance(shape[0], int):
+            raise EstimatorError(
+                f"{path} takes batches of exactly {shape[0]}.", "Export it with a dynamic first dimension."
+            )
+        if self.how.output is None and len(outputs) > 1:
+            raise EstimatorError(
+                f"{path} has {len(outputs)} outputs ({', '.join(outputs)}).", "Name one as `output` under [estimator]."
+            )
+        if self.how.output is not None and self.how.output not in outputs:
+            raise EstimatorError(f"{path} has no output '{self.how.output}'; it has {', '.join(outputs)}.")
+        return session, inputs[0].name, self.how.output or outputs[0]
+
+    def _template(self) -> NDArray[np.float64]:
+        """Where the landmarks belong in the crop, (5, 2) pixels."""
+        if self.how.template == "agebench":
+            return template(self.how.size)
+        points = ARCFACE if self.how.template == "arcface" else np.asarray(self.how.template, np.float64)
+        return np.asarray(points * self.how.size, np.float64)
+
+    def _input(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pixels = crops[..., ::-1] if self.how.colour == "bgr" else crops
+        values = (pixels.astype(np.float32) - np.float32(self.how.mean)) * np.asarray(self.how.scale, np.float32)
+        return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if self.how.layout == "nchw" else values)
+
+    def _checked(self, outcome: NDArray[Any], faces: int) -> NDArray[np.floating]:
+        """The output as (faces, K). Raises EstimatorError if it has another shape than the decoding needs."""
+        classes = 1 if self.how.decoding == "age" else len(self.how.ages) if self.how.ages else None
+        flat = outcome.reshape(faces, -1) if outcome.ndim and len(outcome) == faces else None
+        if flat is None or (flat.shape[1] != classes if classes else flat.shape[1] < 2):
+            raise EstimatorError(
+                f"{self.how.file} gives an output of shape {outcome.shape} for {faces} faces.",
+                f"decoding = '{self.how.decoding}' expects ({faces}, {classes or 'classes'}).",
+            )
+        return np.asarray(flat, np.float64)
+
+    def _decoded(self, outcome: NDArray[np.floating], records: pl.DataFrame) -> Estimates:
+        names = records["path"].to_list()
+        unknown = np.full(len(records), np.nan)
+        if self.how.decoding == "age":
+            return Estimates(records, checked_ages(outcome[:, 0], len(records), self.how.file, names), None, unknown)
+        if self.how.decoding == "logits":
+            outcome = np.exp(outcome - outcome.max(axis=1, keepdims=True, initial=-np.inf))
+        shares = outcome / outcome.sum(axis=1, keepdims=True)
+        years = np.asarray(self.how.ages or range(outcome.shape[1]), np.float64)
+        ages = checked_ages(shares @ years, len(records), self.how.file, names)
+        spreads = np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
+        return Estimates(records, ages, _by_year(shares, years), spreads)
+
+
+def _by_year(shares: NDArray[np.floating], years: Ages) -> NDArray[np.float32] | None:
+    """Probabilities (N, 100) of the ages 0 to 99, if the classes are whole years; else None. Older classes count as
+    99."""
+    if not np.array_equal(years, np.round(years)) or years.min() < 0:
+        return None
+    found = np.zeros((len(shares), 100), np.float32)
+    np.add.at(found.T, np.minimum(years, 99).astype(np.int64), shares.T.astype(np.float32))
+    return found
+
+
+class Ready(External):
+    """A ready-made age model."""
+
+    def __init__(self, recipe: EstimatorRecipe, folder: Path = Path()) -> None:
+        assert isinstance(recipe.estimator, ReadyEstimator)
+        super().__init__(recipe, folder)
+        self.choice = choose_estimator(recipe.estimator.model)
+
+    def files(self) -> dict[str, str]:
+        return {self.choice.weights: self.choice.weights_sha256}
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "ready", "model": self.choice.name, "version": self.choice.version, "files": self.files()}
+
+    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+        model = load_estimator(self.choice)
+
+        def answer(
+            rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None
+        ) -> tuple[float, float, NDArray[np.float64] | None]:
+            height, width = rgb.shape[:2]
+            if box is None or landmarks is None:  # no face was found: the picture is taken for one
+                side = min(width, height)
+                box = ((width - side) / 2, (height - side) / 2, side, side)
+                landmarks = template(side) + np.array(box[:2])
+            ages, spreads, shares = model(rgb, np.array([box]), landmarks[None])
+            return float(ages[0]), float(spreads[0]), None if shares is None else shares[0]
+
+        records, answers = [faces.records.clear()], []
+        for rows, found in prepared(faces, answer, BATCH, on_predict):
+            records.append(rows)
+            answers += found
+        kept = pl.concat(records)
+        ages = checked_ages([age for age, _, _ in answers], len(kept), self.choice.name, kept["path"].to_list())
+        shares = [share for _, _, share in answers if share is not None]
+        probabilities = np.stack(shares).astype(np.float32) if answers and len(shares) == len(answers) else None
+        return Estimates(kept, ages, probabilities, np.array([spread for _, spread, _ in answers], np.float64))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
