@@ -375,6 +375,9 @@ class MethodRecipe(ModelRecipe):
     method: Method
 
 
+FivePoints = Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)]
+
+
 class OnnxEstimator(Strict):
     """An ONNX file that takes aligned faces.
 
@@ -389,9 +392,7 @@ class OnnxEstimator(Strict):
     kind: Literal["onnx"]
     file: str
     size: Annotated[int, Field(ge=16, le=1024)]
-    template: Literal["agebench", "arcface"] | Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)] = (
-        "agebench"
-    )
+    template: Literal["agebench", "arcface"] | FivePoints = "agebench"
     mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 0.0
     scale: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 1.0
     colour: Literal["rgb", "bgr"] = "rgb"

@@ -103,7 +103,9 @@ class Estimator(Protocol):
         """Everything that its estimates depend on, as JSON: its recipe, and the SHA-256 of its files by path."""
         ...
 
-    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+    def estimate(
+        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
+    ) -> Estimates:
         """Ages of faces; records whose picture cannot be read are left out.
 
         on_crops, on_predict: called with faces done and all of them.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from agebench.errors import EstimatorError, Missing
-from agebench.estimators import Advance, Ages, Estimates, Estimator, Faces, Training
+from agebench.estimators import Advance, Ages, Estimates, Faces, Training
 from agebench.estimators.reading import Box, checked_ages, prepared
-from agebench.faces import weights
 from agebench.faces.alignment import ARCFACE, face_crop, template, whole_picture
 from agebench.faces.estimators import choose_estimator, load_estimator
 from agebench.files import file_hash
@@ -74,7 +72,9 @@ class Onnx(External):
         path = self.file(self.how.file)
         return {str(path): file_hash(path)}
 
-    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+    def estimate(
+        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
+    ) -> Estimates:
         session, name, output = self._session()
         target = self._template()
         size = self.how.size
@@ -118,8 +118,8 @@ class Onnx(External):
         size = self.how.size
         expected = (3, size, size) if self.how.layout == "nchw" else (size, size, 3)
         shape = list(inputs[0].shape)
-        fits = len(shape) == 4 and all(not isinstance(a, int) or a == b for a, b in zip(shape[1:], expected, strict=True))
-        if not fits or inputs[0].type != "tensor(float)":
+        fixed = [(here, there) for here, there in zip(shape[1:], expected, strict=False) if isinstance(here, int)]
+        if len(shape) != 4 or any(here != there for here, there in fixed) or inputs[0].type != "tensor(float)":
             raise EstimatorError(
                 f"{path} takes {inputs[0].type} of shape {shape}, but its recipe describes floats of shape "
                 f"[batch, {', '.join(map(str, expected))}].",
@@ -146,7 +146,8 @@ class Onnx(External):
 
     def _input(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         pixels = crops[..., ::-1] if self.how.colour == "bgr" else crops
-        values = (pixels.astype(np.float32) - np.float32(self.how.mean)) * np.asarray(self.how.scale, np.float32)
+        mean, scale = (np.asarray(value, np.float32) for value in (self.how.mean, self.how.scale))
+        values = (pixels.astype(np.float32) - mean) * scale
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if self.how.layout == "nchw" else values)
 
     def _checked(self, outcome: NDArray[Any], faces: int) -> NDArray[np.floating]:
@@ -198,7 +199,9 @@ class Ready(External):
     def facts(self) -> dict[str, Any]:
         return {"kind": "ready", "model": self.choice.name, "version": self.choice.version, "files": self.files()}
 
-    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+    def estimate(
+        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
+    ) -> Estimates:
         model = load_estimator(self.choice)
 
         def answer(

@@ -42,14 +42,18 @@ class RunEstimator:
         try:
             records = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}.", "Restore it, or train again.") from error
+            raise RunError(
+                f"{path} cannot be read: {str(error).splitlines()[0]}.", "Restore it, or train again."
+            ) from error
         records = records.filter(pl.col("split") != LEFT_OUT)
         return Training(True, provenance.get("dataset"), provenance.get("detector"), records)
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "run", "run": self.run.id, "files": committed_hashes(self.run.path)}
 
-    def estimate(self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+    def estimate(
+        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
+    ) -> Estimates:
         from agebench.training.inference import predict_ages, spread  # imports torch
 
         cropped = crop_records(

@@ -37,22 +37,33 @@ def template(size: int) -> NDArray[np.float64]:
     return ((ARCFACE - 0.5) * SHRINK + 0.5) * size
 
 
-def align(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+def align(
+    rgb: NDArray[np.uint8],
+    landmarks: NDArray[np.floating],
+    size: int,
+    target: NDArray[np.floating] | None = None,
+) -> NDArray[np.uint8]:
     """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
 
+    target: (5, 2) where the landmarks belong, in pixels of the crop; `template(size)` by default.
     Areas outside the picture are black. Raises ValueError if the five points coincide.
     """
-    matrix = similarity(landmarks, template(size))
+    matrix = similarity(landmarks, template(size) if target is None else np.asarray(target, np.float64))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(scale) or scale < 1e-4:
         raise ValueError("the landmarks span no area")
     return cut(rgb, matrix, size)
 
 
-def face_crop(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """The aligned face, or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
+def face_crop(
+    rgb: NDArray[np.uint8],
+    landmarks: NDArray[np.floating],
+    size: int,
+    target: NDArray[np.floating] | None = None,
+) -> NDArray[np.uint8]:
+    """The aligned face (see `align`), or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
     try:
-        return align(rgb, landmarks, size)
+        return align(rgb, landmarks, size, target)
     except ValueError:
         return whole_picture(rgb, size)
 

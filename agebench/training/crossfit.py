@@ -72,7 +72,7 @@ def crossfit(
         if not kept.exists():
             out = place == fold
 
-            def progress(step: int, steps: int, loss: float, val_mae: float | None, nth: int = nth) -> None:
+            def progress(step: int, steps: int, loss: float | None, val_mae: float | None, nth: int = nth) -> None:
                 if on_progress:
                     on_progress(nth * steps + step, len(held_out) * steps, loss, val_mae)
 

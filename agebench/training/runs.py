@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.files import file_hash, read_file, write_whole
-from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe, digest, model_recipe_kind
+from agebench.recipes import ModelRecipe, NetworkRecipe, digest, model_recipe_kind
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import polars as pl

@@ -60,7 +60,7 @@ def demo(
     workers: int | None = None,
     on_stage: Callable[[str], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    on_step: Callable[[int, int, float, float | None], None] | None = None,
+    on_step: Callable[[int, int, float | None, float | None], None] | None = None,
 ) -> DemoReport:
     """Draw releases in `folder`, then curate, balance, train, evaluate and report there, as the commands would.
 
