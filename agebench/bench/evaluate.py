@@ -1,4 +1,4 @@
-"""evaluate: a run's predictions on test sets, kept with the run, and their errors."""
+"""evaluate: an estimator's predictions on test sets, kept with it, and their errors."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation, measures
 from agebench.bench.leakage import COLUMNS, find_leaks
 from agebench.bench.protocols import protocol_rows
-from agebench.errors import Missing, RunError, UsageError
-from agebench.faces.crops import Advance, crop_records
+from agebench.errors import Missing, UsageError
+from agebench.estimators import Advance, Estimator, Faces
+from agebench.estimators.finding import find_estimator
+from agebench.estimators.keeping import keep
 from agebench.files import write_whole
 from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
 from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import Card, load_card
-from agebench.training.inference import predict_ages
 from agebench.training.run_cards import RUNS, matches_card
-from agebench.training.runs import RECORDS, Run, find_run
-from agebench.training.splits import LEFT_OUT
+from agebench.training.runs import Run
 
 
 def manifests_for_testing(exclude: str = "") -> list[Path]:
@@ -34,17 +33,19 @@ def manifests_for_testing(exclude: str = "") -> list[Path]:
 
 
 def evaluate(
-    run: str | Path | Run,
+    estimator: str | Path | Run | Estimator,
     on: Sequence[str | Path] | str | Path = (),
     *,
     runs: str | Path = RUNS,
     on_crops: Advance | None = None,
     on_predict: Advance | None = None,
 ) -> list[Evaluation]:
-    """Predict every record of each test set's protocol, and keep the predictions in the run.
+    """Predict every record of each test set's protocol, and keep the predictions in the run's folder, or in one of the
+    estimator's own beside the runs.
 
     Args:
-        run: A finished run, or its id, the start of its id, its model's name, or its folder.
+        estimator: A finished run, or its id, the start of its id, its model's name, or its folder; or any other
+            estimator by the name that `agebench evaluate` takes (see `agebench.estimators.finding`).
         on: Datasets' names or manifest files; every test manifest by default.
         runs: Folder of runs.
         on_crops: Called with the progress of cropping.
@@ -55,20 +56,23 @@ def evaluate(
 
     Raises:
         UsageError: A set has no protocol, or a name is unknown.
-        Missing: There is no such run, or no test manifest.
+        Missing: There is no such run, file or function, or no test manifest.
         ManifestNotFound: There is no such manifest.
         RunError: The run is damaged or unfinished.
+        EstimatorError: The estimator fails, or gives something else than an age for every face; nothing is kept.
         StorageError: The predictions or the crops cannot be written.
     """
-    found = run if isinstance(run, Run) else find_run(str(run), Path(runs))
+    found = find_estimator(estimator, Path(runs)) if isinstance(estimator, str | Path | Run) else estimator
     named = [on] if isinstance(on, str | Path) else on
     manifests = [find_manifest(name) for name in named] or manifests_for_testing()
     if not manifests:
         raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
-    return [_evaluate(found, path, on_crops, on_predict) for path in manifests]
+    return [_evaluate(found, path, Path(runs), on_crops, on_predict) for path in manifests]
 
 
-def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advance | None) -> Evaluation:
+def _evaluate(
+    estimator: Estimator, path: Path, runs_dir: Path, on_crops: Advance | None, on_predict: Advance | None
+) -> Evaluation:
     with open_manifest(path) as con:
         card = load_card(get_meta(con, "dataset") or "")
         if card.protocol is None:
@@ -82,17 +86,22 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         pictures = get_meta(con, "picture_fingerprint")
         folders = folders_of(con)
     readable = rows.filter(pl.col("error").is_null())
-    cropped = crop_records(
-        readable, folders, dataset=card.name, detector=detector, crop=run.recipe.crop, on_progress=on_crops
-    )
-    ages, _ = predict_ages(run, cropped.pictures, range(len(cropped.records)), on_progress=on_predict)
-    provenance = run.card.get("provenance", {})
-    leaks = find_leaks(cropped.records, _trained_on(run), one_dataset=provenance.get("dataset") == card.name)
-    predictions = cropped.records.select(
-        "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)), "sha256", "face_no", leaks
-    )
-    name = _name(card, path)
-    digest = _keep(run, name, predictions)
+    found = estimator.estimate(Faces(readable, folders, card.name, detector), on_crops, on_predict)
+    training = estimator.training()
+    leaks = pl.Series("leak", [None] * len(found.records), dtype=pl.String)
+    if training.records is not None:
+        trained = training.records.select(COLUMNS)
+        leaks = find_leaks(found.records, trained, one_dataset=training.dataset == card.name)
+    predictions = found.records.select(
+        "part", "path", "subject_id", "age", pl.Series("predicted", found.ages), "sha256", "face_no", leaks,
+        spread=pl.Series(found.spreads, dtype=pl.Float64).fill_nan(None),
+        probabilities=pl.Series(
+            [None] * len(found.ages) if found.probabilities is None else found.probabilities.tolist(),
+            dtype=pl.List(pl.Float32),
+        ),
+    )  # fmt: skip
+    folder, name = keep(estimator, runs_dir), _name(card, path)
+    digest = _keep(folder, name, predictions)
     result = Evaluation(
         name=name,
         dataset=card.name,
@@ -104,23 +113,12 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         records=records,
         expected=card.expected.records,
         detector=detector,
-        training_detector=provenance.get("detector"),
+        training_detector=training.detector if training.known and estimator.crops else detector,
+        training_known=training.known,
         predictions_sha256=digest,
     )
-    write_whole(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
+    write_whole(folder / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
     return result
-
-
-def _trained_on(run: Run) -> pl.DataFrame:
-    """The run's training and validation records. Raises RunError if they lack the columns for finding leaks."""
-    try:
-        records = pl.read_parquet(run.path / RECORDS, columns=["split", *COLUMNS])
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            f"{run.path / RECORDS} lacks what is needed to find leakage: {str(error).splitlines()[0]}.",
-            "Restore it, or train again.",
-        ) from error
-    return records.filter(pl.col("split") != LEFT_OUT)
 
 
 def _name(card: Card, path: Path) -> str:
@@ -131,9 +129,9 @@ def _name(card: Card, path: Path) -> str:
     return f"{path.stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
 
 
-def _keep(run: Run, name: str, predictions: pl.DataFrame) -> str:
+def _keep(folder: Path, name: str, predictions: pl.DataFrame) -> str:
     """Write `predictions/<name>.parquet` atomically; returns its SHA-256."""
     predictions.write_parquet(buffer := io.BytesIO())
     data = buffer.getvalue()
-    write_whole(run.path / "predictions" / f"{name}.parquet", data)
+    write_whole(folder / "predictions" / f"{name}.parquet", data)
     return hashlib.sha256(data).hexdigest()

@@ -22,7 +22,7 @@ LEAK_COUNTS = ("overlap", "near_copies", "shared_subjects")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run's errors on one test set.
+    """An estimator's errors on one test set.
 
     Attributes:
         name: Name of the predictions' file.
@@ -42,7 +42,9 @@ class Evaluation:
         near_copies: Other pictures that are near copies of training pictures.
         shared_subjects: Other pictures of people it was trained on.
         detector: The detector whose faces were cropped.
-        training_detector: The detector whose faces the run was trained on.
+        training_detector: The detector whose faces it was trained on; equal to `detector` if it crops faces itself, or
+            if that is not known.
+        training_known: Whether it is known what it was trained on; if not, leaks could not be looked for.
         predictions_sha256: Hash of the predictions' file.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
@@ -65,6 +67,7 @@ class Evaluation:
     shared_subjects: int
     detector: str | None
     training_detector: str | None
+    training_known: bool
     predictions_sha256: str
     versions: dict[str, str]
 

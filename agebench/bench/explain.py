@@ -12,7 +12,7 @@ from agebench.bench.tables import Table, leak_phrases
 from agebench.errors import AgebenchError, UsageError
 from agebench.recipes import load_card
 from agebench.training.run_cards import trained_on
-from agebench.training.runs import WEIGHTS, committed_hashes, find_run
+from agebench.training.runs import WEIGHTS, Listed, committed_hashes, find_run, list_evaluated
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,13 @@ def _measured(runs: Sequence[str], column: str, runs_dir: Path) -> dict[str, str
 
 
 def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
-    run = find_run(run_id, runs_dir)
-    card = run.card
-    known = card.get("provenance", {})
-    evaluation = next(e for e in own_manifest_first(stored_evaluations(run.path)) if _column(e) == column)
+    listed = next(one for one in list_evaluated(runs_dir) if one.id == run_id)
+    evaluation = next(e for e in own_manifest_first(stored_evaluations(listed.path)) if _column(e) == column)
+    origin = _of_training(listed) if listed.trained else _of_estimator(listed)
+    return _of_evaluation(evaluation, listed.path) | origin
+
+
+def _of_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, str]:
     interval = evaluation.ci95
     drawn_by = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
     return {
@@ -92,13 +95,20 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
         "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face; "
         f"{evaluation.unreadable:,} unreadable pictures left out",
         "leaks": leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects)
-        or "none found, by file, photograph or person",
-        "predictions' file": f"{run.path / 'predictions' / evaluation.name}.parquet, sha256 "
+        or ("none found, by file, photograph or person" if evaluation.training_known else "not known: see below"),
+        "predictions' file": f"{folder / 'predictions' / evaluation.name}.parquet, sha256 "
         f"{evaluation.predictions_sha256}",
         "test set": f"{evaluation.manifest}: {evaluation.records:,} records, the card says {evaluation.expected:,}; "
         f"labels {_agreement(evaluation.matches_card)}, pictures {_agreement(evaluation.pictures_match)}; faces by "
         f"{evaluation.detector or 'no detector'}, in training by {evaluation.training_detector or 'no detector'}",
-        "weights": f"{run.path / 'weights.safetensors'}, sha256 {committed_hashes(run.path)[WEIGHTS]}",
+    }
+
+
+def _of_training(listed: Listed) -> dict[str, str]:
+    card = find_run(str(listed.path), listed.path.parent).card
+    known = card.get("provenance", {})
+    return {
+        "weights": f"{listed.path / WEIGHTS}, sha256 {committed_hashes(listed.path)[WEIGHTS]}",
         "trained on": trained_on(card),
         "training manifest": f"{known.get('manifest')}, curated rows {known.get('curated_fingerprint')}, labels "
         f"{known.get('label_fingerprint')}, recipe {known.get('curation_recipe_digest')}",
@@ -106,6 +116,19 @@ def _of_run(run_id: str, column: str, runs_dir: Path) -> dict[str, str]:
         + (f"{card['steps']:,} steps, " if card.get("steps") else "")
         + f"seed {card.get('seed')}",
         "when and where": f"{str(card.get('finished'))[:16]}, {card.get('hardware', {}).get('device')}, "
+        + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
+    }
+
+
+def _of_estimator(listed: Listed) -> dict[str, str]:
+    card = listed.card
+    facts = card["estimator"]
+    told = card["recipe"].get("trained_on") or "not known, so leakage could not be looked for"
+    return {
+        "trained on": f"{told} (not trained here)",
+        "estimator": ", ".join(f"{key} {value}" for key, value in facts.items() if key != "files"),
+        "files": "; ".join(f"{path}, sha256 {digest}" for path, digest in facts["files"].items()) or "none",
+        "when": f"{str(card.get('finished'))[:16]}, "
         + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
     }
 

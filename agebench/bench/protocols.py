@@ -16,7 +16,7 @@ def protocol_rows(
 
     A subset takes subjects in turn, to include as many as possible; within and between subjects the order is
     md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, sha256, phash, inset_phash, edges
-    (see `leakage`), error, face_no, landmarks.
+    (see `leakage`), error, face_no, x, y, w, h, landmarks.
     """
     low, high = ages or AGES
     return query(
@@ -33,7 +33,7 @@ def protocol_rows(
         SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, content.sha256,
                phash, inset_phash, edges,
                coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
-               m.face_no, m.landmarks
+               m.face_no, m.x, m.y, m.w, m.h, m.landmarks
         FROM chosen
         LEFT JOIN content ON content.part = chosen.part AND content.path = chosen.path
         LEFT JOIN image ON image.sha256 = content.sha256

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -20,10 +21,11 @@ from agebench.bench.evaluations import (
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
+from agebench.estimators.keeping import changed_sources
 from agebench.manifest.places import manifest_of
-from agebench.recipes import load_card, load_model_recipe
+from agebench.recipes import ModelRecipe, load_card, load_table_row
 from agebench.training.run_cards import RUNS, changed_settings, trained_on
-from agebench.training.runs import Listed, changed_files, list_runs, load_run
+from agebench.training.runs import Listed, changed_in, list_evaluated, load_run
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
     for number in tables or []:
         if number not in known:
             raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
-    complete = [listed for listed in list_runs(Path(runs)) if listed.complete]
+    complete = [listed for listed in list_evaluated(Path(runs)) if listed.complete]
     evaluations: dict[str, list[Evaluation]] = {}
     summaries: list[RunSummary] = []
     left_out: list[str] = []
@@ -102,10 +104,10 @@ def _waiting() -> Iterator[Waiting]:
     """Model recipes that could fill rows, those ending in `-published` last."""
     for name in sorted(resources.available("models"), key=lambda n: (n.endswith("-published"), n)):
         try:
-            recipe = load_model_recipe(name)
+            recipe = load_table_row(name)
         except AgebenchError:
             continue
-        yield Waiting(recipe.name, recipe.label, recipe.tables)
+        yield Waiting(recipe.name, recipe.label, recipe.tables, trained=isinstance(recipe, ModelRecipe))
 
 
 def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
@@ -116,13 +118,22 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
         model=str(card.get("model", "?")),
         label=str(recipe.get("label", card.get("model", "?"))),
         tables=list(recipe.get("tables", [])),
-        trained_on=f"Trained on {trained_on(card)}",
-        seed=int(card.get("seed", 0)),
+        trained_on=_training(card),
+        seed=card.get("seed"),
         finished=str(card.get("finished") or ""),
-        data=str(card.get("data_fingerprint", "")),
+        data=str(card.get("data_fingerprint", listed.id)),
         results=[_result(evaluation) for evaluation in own_manifest_first(evaluations)],
         settings=", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
     )
+
+
+def _training(card: dict[str, Any]) -> str:
+    """A sentence about what a run, or an estimator that was not trained here, was trained on."""
+    if "estimator" not in card:
+        return f"Trained on {trained_on(card)}"
+    if told := card.get("recipe", {}).get("trained_on"):
+        return f"Not trained here; according to its recipe, trained on {str(told).rstrip('.')}"
+    return "Not trained here; what it was trained on is not known, so leakage could not be looked for"
 
 
 def _result(evaluation: Evaluation) -> Result:
@@ -144,17 +155,20 @@ def _result(evaluation: Evaluation) -> Result:
         shared_subjects=evaluation.shared_subjects,
         detector=evaluation.detector,
         training_detector=evaluation.training_detector,
+        training_known=evaluation.training_known,
     )
 
 
 def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[bool, str]]:
     try:
-        changed = changed_files(load_run(listed.path))
+        if listed.trained:
+            load_run(listed.path)
+        changed = changed_in(listed.path) + changed_sources(listed.card)
     except AgebenchError as error:
         yield False, error.message
         return
     if changed:
-        yield False, f"{listed.id}: {', '.join(changed)} changed since the run was committed"
+        yield False, f"{listed.id}: {', '.join(changed)} changed, or missing, since it was kept"
     for evaluation in evaluations:
         path = listed.path / "predictions" / f"{evaluation.name}.parquet"
         if not path.is_file():

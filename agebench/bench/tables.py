@@ -31,11 +31,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A model recipe that could fill a row of the tables with these numbers."""
+    """A recipe that could fill a row of the tables with these numbers, after a training or without one."""
 
     model: str
     label: str
     tables: Sequence[int]
+    trained: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,17 @@ class Result:
     shared_subjects: int = 0
     detector: str | None = None
     training_detector: str | None = None
+    training_known: bool = True
     pictures_match: bool | None = None  # byte for byte those of the card; None if it has no fingerprint of them
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A complete run, in plain data.
+    """A complete run, or an estimator that was not trained here, in plain data.
 
     finished: ISO time, orders runs. settings: changes to the shipped recipe, in words; such runs have a row of their
-    own. data: fingerprint of the training data; runs with the same recipe, settings and data differ only in the seed.
-    trained_on: a sentence about the training data.
+    own. seed: None if it was not trained here. data: fingerprint of the training data; runs with the same recipe,
+    settings and data differ only in the seed. trained_on: a sentence about the training data.
     """
 
     id: str
@@ -78,7 +80,7 @@ class RunSummary:
     label: str
     tables: Sequence[int]
     trained_on: str
-    seed: int
+    seed: int | None
     finished: str
     data: str
     results: Sequence[Result]
@@ -210,7 +212,7 @@ def _build(
         rows.append(_measured(family, columns, notes))
     ran = {run.model for run in runs}
     hints = [
-        f"`agebench train {recipe.model}` measures '{recipe.label}'."
+        f"`agebench {'train' if recipe.trained else 'evaluate'} {recipe.model}` measures '{recipe.label}'."
         for recipe in waiting
         if table.number in recipe.tables and recipe.model not in ran
     ]
@@ -236,7 +238,7 @@ def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footno
 
 def _cell(runs: list[RunSummary], column: str, newest: RunSummary, notes: Footnotes) -> Cell:
     first = runs[0]
-    by_seed: dict[int, RunSummary] = {}
+    by_seed: dict[int | None, RunSummary] = {}
     for run in runs:
         if run.data == first.data:
             by_seed.setdefault(run.seed, run)
@@ -306,7 +308,7 @@ def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
 
 
 def _origin(run: RunSummary) -> str:
-    return f"{run.trained_on.rstrip('.')}. Run {run.id}, seed {run.seed}."
+    return f"{run.trained_on.rstrip('.')}. {run.id}{'' if run.seed is None else f', seed {run.seed}'}."
 
 
 def _how_to_fill(run: RunSummary, column: Column) -> str:

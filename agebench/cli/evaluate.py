@@ -21,24 +21,30 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="Run, by id, start of an id, model name or folder.")],
+    estimator: Annotated[
+        str,
+        typer.Argument(
+            help="Run (id, start of an id, model name or folder), recipe, ONNX file, module:function, predictions "
+            "(.csv, .parquet), `ready`, or A+B."
+        ),
+    ],
     on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest].")] = None,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Measure a finished run on test sets.
+    """Measure a finished run, or any other estimator, on test sets.
 
-    The predictions are kept with the run.
+    The predictions are kept in the run's folder, or in one of the estimator's own beside the runs.
     """
     import agebench
-    from agebench.training.runs import find_run
+    from agebench.estimators.finding import find_estimator
 
-    found = find_run(run, runs)
+    found = find_estimator(estimator, runs)
     with (
         progress("cropping", "faces", quiet=json) as crops,
         progress("predicting", "faces", quiet=json) as predictions,
     ):
-        results = agebench.evaluate(found, on or (), on_crops=crops, on_predict=predictions)
+        results = agebench.evaluate(found, on or (), runs=runs, on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
     if json:
         print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})
@@ -65,6 +71,8 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += "; the pictures differ from the card's"
         if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
             remark += f"; {leaks}"
+        if not e.training_known:
+            remark += "; leakage is not known, because the training data are not"
         if e.detector != e.training_detector:
             remark += f"; faces by {e.detector or 'no detector'}, in training by {e.training_detector or 'no detector'}"
         table.add_row(

@@ -11,18 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import polars as pl
 
-from agebench.curation.settings import CROSS_FIT, Request, Stage
+from agebench.curation.settings import CROSS_FIT, Request, Stage, stored_name
 from agebench.errors import NothingCurated
+from agebench.estimators import Estimator, Faces
 from agebench.faces.crops import crop_records
 from agebench.manifest.fingerprints import frame_digest
 from agebench.manifest.records import folders_of
 from agebench.manifest.renewal import Derived, derivations_made, mark_made
 from agebench.manifest.store import get_meta, open_manifest, query
 from agebench.recipes import digest, load_network_recipe
-from agebench.training.runs import Run
 
 FOLDS = 5
 
@@ -32,38 +31,32 @@ def derive_estimates(manifest: Path, request: Request) -> Derived | None:
     estimators with their versions. None if nothing estimates ages."""
     observers = request.observers
     names = {e.name: observers.versions[f"age:{e.name}"] for e in observers.estimators if observers.detector}
-    for run in request.runs:
-        names |= _by_run(manifest, run, request)
+    for estimator in request.other_estimators:
+        names |= _by_estimator(manifest, estimator, request)
     if request.cross_fit:
         names |= _by_cross_fit(manifest, request)
     return Derived(result=hashlib.sha256(repr(sorted(names.items())).encode()).hexdigest()) if names else None
 
 
-def _by_run(manifest: Path, run: Run, request: Request) -> dict[str, str]:
-    """Estimates by a finished run for faces that it has not estimated yet; {estimator: version}."""
-    from agebench.training.inference import predict_ages, spread  # imports torch, which judging again does not need
-
-    name = f"run:{run.id}"
+def _by_estimator(manifest: Path, estimator: Estimator, request: Request) -> dict[str, str]:
+    """Estimates for faces that an estimator has not estimated yet; {its stored name: version}."""
+    name = stored_name(estimator)
     with open_manifest(manifest) as con:
-        version = f"{digest(run.recipe)[:12]} on {get_meta(con, 'detector')}"  # a run's weights never change
+        version = f"{estimator.id} on {get_meta(con, 'detector')}"  # what would estimate otherwise has another id
         rows = unestimated(con, meant_rows(con), name, version)
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
     if rows.is_empty():
         return {name: version}
-    cropped = crop_records(
-        rows, folders, dataset=dataset, detector=detector, crop=run.recipe.crop, workers=request.workers,
-        on_progress=_named(request.on_stage, "cropping"),
-    )  # fmt: skip
-    ages, probabilities = predict_ages(
-        run,
-        cropped.pictures,
-        range(len(cropped.records)),
-        on_progress=_named(request.on_stage, f"estimating by {run.id}"),
+    found = estimator.estimate(
+        Faces(rows, folders, dataset, detector, request.workers),
+        _named(request.on_stage, "cropping"),
+        _named(request.on_stage, f"estimating by {estimator.id}"),
     )
-    estimates = cropped.records.select("sha256", "face_no").with_columns(
-        pl.Series("age", ages.astype(np.float64)),
-        pl.Series("spread", spread(probabilities)),
-        pl.Series("probabilities", probabilities.astype(np.float32).tolist(), dtype=pl.List(pl.Float32)),
+    shares = [None] * len(found.ages) if found.probabilities is None else found.probabilities.tolist()
+    estimates = found.records.select("sha256", "face_no").with_columns(
+        pl.Series("age", found.ages),
+        pl.Series("spread", found.spreads).fill_nan(None),
+        pl.Series("probabilities", shares, dtype=pl.List(pl.Float32)),
     )
     with open_manifest(manifest, write=True) as con:
         write_estimates(con, estimates, name, version)
@@ -119,10 +112,11 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
 
 def meant_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Every record with a readable picture, a face and a claimed age from 0 to 99, in order: record_id, part, path,
-    age, subject_id, group_id, photograph_id, sha256, face_no, landmarks."""
+    age, subject_id, group_id, photograph_id, sha256, face_no, x, y, w, h, landmarks."""
     return query(
         con,
-        """SELECT record_id, part, path, age, subject_id, group_id, photograph_id, m.sha256, m.face_no, m.landmarks
+        """SELECT record_id, part, path, age, subject_id, group_id, photograph_id, m.sha256, m.face_no, m.x,
+                  m.y, m.w, m.h, m.landmarks
            FROM record JOIN meant_face m USING (record_id) LEFT JOIN record_group USING (record_id)
            WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
     )

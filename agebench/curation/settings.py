@@ -16,7 +16,10 @@ from agebench.curation.observing import measures
 from agebench.curation.observing.observers import Observers
 from agebench.datasets.records import Release
 from agebench.datasets.release import read_release
-from agebench.errors import Missing, ReleaseNotFound, UsageError, nearest
+from agebench.errors import Missing, ReleaseNotFound, UsageError
+from agebench.estimators import Estimator
+from agebench.estimators.finding import find_estimator
+from agebench.estimators.run import RunEstimator
 from agebench.faces.detectors import DetectorChoice, choose_detector, load_detector
 from agebench.faces.embedders import EmbedderChoice, choose_embedder
 from agebench.faces.estimators import EstimatorChoice, choose_estimator
@@ -27,7 +30,6 @@ from agebench.manifest.store import must_be_of
 from agebench.pictures import Locator
 from agebench.remote import Folder, as_folder
 from agebench.training.run_cards import RUNS
-from agebench.training.runs import Run, find_run, list_runs
 
 CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
@@ -48,7 +50,7 @@ class CurateSettings:
     before: ManifestState | None  # of the manifest, if there is one
     observers: Observers | None  # None: the recipe needs no pictures and there are none
     estimators_asked: str | None  # in place of the recipe's: a JSON list of names and folders
-    runs: list[Run]  # whose estimates doubt the labels
+    other_estimators: list[Estimator]  # besides the ready models, which observers run
     cross_fit: bool
     notes: list[str]
 
@@ -60,13 +62,20 @@ class CurateSettings:
     def estimators(self) -> list[str]:
         """The estimators whose estimates are compared with the claimed ages."""
         ready = [e.name for e in self.observers.estimators] if self.observers and self.observers.detector else []
-        return [*ready, *(run.id for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])]
+        return [*ready, *(one.id for one in self.other_estimators), *([CROSS_FIT] if self.cross_fit else [])]
 
     def request(self, workers: int, on_stage: Stage | None) -> Request:
         """The argument of the derivations' functions."""
         observers = self.observers or Observers()
         return Request(
-            observers, tuple(self.runs), self.cross_fit, self.recipe, self.recipe_file, workers, on_stage, self.notes
+            observers,
+            tuple(self.other_estimators),
+            self.cross_fit,
+            self.recipe,
+            self.recipe_file,
+            workers,
+            on_stage,
+            self.notes,
         )
 
     def facts(self) -> dict[str, str | None]:
@@ -77,7 +86,7 @@ class CurateSettings:
             return facts | {"detector": known.get("detector"), "embedder": known.get("embedder"), "estimators": None}
         embedder, versions = self.observers.embedder, self.observers.versions
         estimators = [(e.name, versions[f"age:{e.name}"]) for e in self.observers.estimators if self.observers.detector]
-        estimators += [(run.id, recipes.digest(run.recipe)) for run in self.runs]
+        estimators += [(one.id, "") for one in self.other_estimators]
         if self.cross_fit:
             estimators.append((CROSS_FIT, recipes.digest(recipes.load_network_recipe(CROSS_FIT))))
         return facts | {
@@ -93,7 +102,7 @@ class Request:
     the functions may extend."""
 
     observers: Observers
-    runs: tuple[Run, ...]
+    other_estimators: tuple[Estimator, ...]
     cross_fit: bool
     recipe: recipes.CurationRecipe
     recipe_file: Path
@@ -105,7 +114,12 @@ class Request:
     def estimator_names(self) -> list[str]:
         """The sorted names under which the manifest stores their estimates."""
         ready = [e.name for e in self.observers.estimators] if self.observers.detector else []
-        return sorted([*ready, *(f"run:{run.id}" for run in self.runs), *([CROSS_FIT] if self.cross_fit else [])])
+        return sorted([*ready, *map(stored_name, self.other_estimators), *([CROSS_FIT] if self.cross_fit else [])])
+
+
+def stored_name(estimator: Estimator) -> str:
+    """The name under which the manifest stores an estimator's estimates, which a ready model cannot have."""
+    return f"{'run' if isinstance(estimator, RunEstimator) else 'estimator'}:{estimator.id}"
 
 
 def resolve_settings(
@@ -146,7 +160,7 @@ def resolve_settings(
         notes.append(f"{loaded.name} is your {recipe_file.relative_to(Path.cwd())}, not the shipped one.")
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     observers: Observers | None = None
-    runs: list[Run] = []
+    others: list[Estimator] = []
     cross_fit = False
     if needs_pictures or _any_picture(release):
         if before is not None and before.pictures:
@@ -158,14 +172,14 @@ def resolve_settings(
             notes.append("Without a face detector, no ages are estimated and no identities are compared.")
             observers = Observers()
         else:
-            ready, runs, cross_fit = _estimators(wanted, notes)
+            ready, others, cross_fit = _estimators(wanted, notes)
             notes += _not_asked_for(loaded, compiled, named)
             observers = Observers(chosen, ready, _embedder(loaded))
     else:
         notes.append("There are no pictures here and the recipe needs none: only the labels were judged.")
     asked = None if named is None else json.dumps(named)
     return CurateSettings(
-        card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, runs, cross_fit, notes
+        card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, others, cross_fit, notes
     )
 
 
@@ -284,10 +298,10 @@ def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
     return current
 
 
-def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Run], bool]:
-    """(ready models, finished runs, whether to cross-fit) for the names in a recipe. Raises Missing, UsageError."""
+def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Estimator], bool]:
+    """(ready models, other estimators, whether to cross-fit) for the names in a recipe. Raises Missing, UsageError."""
     ready: list[EstimatorChoice] = []
-    runs: list[Run] = []
+    others: list[Estimator] = []
     for name in wanted:
         if name == CROSS_FIT:
             continue
@@ -299,24 +313,8 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
         elif name in registry.names("estimators"):
             ready.append(choose_estimator(name))
         else:
-            runs.append(_run(name))
-    return tuple(dict.fromkeys(ready)), runs, CROSS_FIT in wanted
-
-
-def _run(name: str) -> Run:
-    """The finished run that an estimator's name means. Raises UsageError with the most similar names."""
-    known = [
-        "ready",
-        CROSS_FIT,
-        *registry.names("estimators"),
-        *(listed.id for listed in list_runs(RUNS) if listed.complete),
-    ]
-    try:
-        return find_run(name, RUNS)
-    except (Missing, UsageError) as error:
-        raise UsageError(
-            f"There is no age estimator '{name}'. {nearest(name, known)}", "`agebench ls estimators` lists them."
-        ) from error
+            others.append(find_estimator(name, RUNS, also=[CROSS_FIT]))
+    return tuple(dict.fromkeys(ready)), others, CROSS_FIT in wanted
 
 
 def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:

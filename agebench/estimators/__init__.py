@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,17 +102,10 @@ class Estimator(Protocol):
         """Everything that its estimates depend on, as JSON: its recipe, and the SHA-256 of its files by path."""
         ...
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         """Ages of faces; records whose picture cannot be read are left out.
 
         on_crops, on_predict: called with faces done and all of them.
         Raises EstimatorError if it fails or gives something else than an age in years for every face.
         """
         ...
-
-
-def keeping_folder(estimator: Estimator, runs_dir: Path) -> Path:
-    """The folder in which an estimator's evaluations are kept: a run's own, else one of its id beside the runs."""
-    return getattr(estimator, "path", None) or runs_dir / estimator.id

@@ -51,10 +51,8 @@ class Mean:
             files |= member.facts()["files"]
         return {"kind": "ensemble", "of": [member.id for member in self.members], "files": files}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
-        each = [member.estimate(faces, on_crops=on_crops, on_predict=on_predict) for member in self.members]
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+        each = [member.estimate(faces, on_crops, on_predict) for member in self.members]
         keys = [set(one.records.select("part", "path").iter_rows()) for one in each]
         common = set.intersection(*keys)
         picked = []

@@ -72,9 +72,7 @@ class Onnx(External):
         path = self.file(self.how.file)
         return {str(path): file_hash(path)}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         session, name, output = self._session()
         target = self._template()
         size = self.how.size
@@ -199,9 +197,7 @@ class Ready(External):
     def facts(self) -> dict[str, Any]:
         return {"kind": "ready", "model": self.choice.name, "version": self.choice.version, "files": self.files()}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         model = load_estimator(self.choice)
 
         def answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ PREDICTIONS = (".csv", ".parquet")
 HOW = "a run, a recipe in models/, an ONNX file, module:function, predictions (.csv, .parquet), an age model, or A+B"
 
 
-def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS) -> Estimator:
+def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Sequence[str] = ()) -> Estimator:
     """The estimator that a name means.
 
     In this order: several joined by `+`; an ONNX file with its recipe (the same name with .toml) beside it; a recipe
     (.toml); predictions (.csv, .parquet); `module:function`; a recipe with an [estimator] table in `models/`; a ready
     age model (`ready` is the best one installed); a run by id, start of an id, model or folder.
 
-    Raises UsageError, Missing, RecipeError, or RunError.
+    also: other names that the caller takes, for the message. Raises UsageError, Missing, RecipeError, or RunError.
     """
     if isinstance(name, Run):
         return RunEstimator(name)
@@ -65,7 +66,7 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS) -> Estimator:
         if "matches" in error.message:  # several runs
             raise
         known = [listed.id for listed in list_runs(runs_dir) if listed.complete]
-        known += ["ready", *registry.names("estimators"), *_estimator_recipes()]
+        known += [*also, "ready", *registry.names("estimators"), *_estimator_recipes()]
         raise UsageError(f"There is no estimator '{text}'. {nearest(text, known)}", f"Expected {HOW}.") from error
 
 

@@ -55,9 +55,7 @@ class FromFunction(External):
             version = importlib.metadata.version(package)
         return {**super().facts(), "version": version}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         size = self.how.size
 
         def picture(

@@ -31,9 +31,7 @@ class FromFile(External):
         path = self.file(self.how.file)
         return {str(path): file_hash(path)}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         path, table = self.file(self.how.file), self._table()
         asked = faces.records.with_columns(
             file=pl.when(pl.col("path").is_in(table["path"].implode()))

@@ -51,9 +51,7 @@ class RunEstimator:
     def facts(self) -> dict[str, Any]:
         return {"kind": "run", "run": self.run.id, "files": committed_hashes(self.run.path)}
 
-    def estimate(
-        self, faces: Faces, *, on_crops: Advance | None = None, on_predict: Advance | None = None
-    ) -> Estimates:
+    def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         from agebench.training.inference import predict_ages, spread  # imports torch
 
         cropped = crop_records(

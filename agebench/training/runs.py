@@ -80,12 +80,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Listed:
-    """A run folder as `list_runs` finds it; the card is empty if it cannot be read."""
+    """A folder as `list_runs` finds it; the card is empty if it cannot be read.
+
+    trained: whether it is a run; if not, it holds the evaluations of an estimator that was not trained here.
+    """
 
     id: str
     path: Path
     complete: bool
     card: dict[str, Any]
+
+    @property
+    def trained(self) -> bool:
+        return "estimator" not in self.card
 
 
 def train_run(
@@ -204,6 +211,11 @@ def load_run(path: Path) -> Run:
 
 def list_runs(runs_dir: Path) -> list[Listed]:
     """Every run folder, unfinished ones too, ordered by start. An empty list if the folder does not exist."""
+    return [listed for listed in list_evaluated(runs_dir) if listed.trained]
+
+
+def list_evaluated(runs_dir: Path) -> list[Listed]:
+    """Every run folder, and every folder of an estimator that was not trained here, ordered by start."""
     listed = []
     for path in sorted(runs_dir.iterdir()) if runs_dir.is_dir() else []:
         if not path.is_dir() or not ((path / CARD).exists() or (path / COMMITTED).exists()):
@@ -269,10 +281,13 @@ def _must_be_unchanged(run: Run) -> None:
 
 def changed_files(run: Run) -> list[str]:
     """The files of a complete run that are missing or differ from their hashes in `COMMITTED`."""
-    sums = committed_hashes(run.path)
-    return [
-        name for name, sha256 in sums.items() if not (file := run.path / name).exists() or file_hash(file) != sha256
-    ]
+    return changed_in(run.path)
+
+
+def changed_in(folder: Path) -> list[str]:
+    """The files of a folder that are missing or differ from their hashes in its `COMMITTED`."""
+    sums = committed_hashes(folder)
+    return [name for name, sha256 in sums.items() if not (file := folder / name).exists() or file_hash(file) != sha256]
 
 
 def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:

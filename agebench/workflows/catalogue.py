@@ -12,12 +12,12 @@ from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_model_recipe, read_declaration
+from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_table_row, read_declaration
 from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import list_runs
 
-LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_model_recipe}
+LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_table_row}
 
 
 def list_declarations() -> dict[str, list[dict[str, Any]]]:
