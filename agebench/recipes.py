@@ -64,6 +64,45 @@ class Protocol(Strict):
     ages: tuple[int, int] | None = None
 
 
+class Partition(Strict):
+    """How a dataset is divided into training and test records, so that a recipe is trained and tested on the same one.
+
+    kind:
+        `leave-one-subject-out`: a fold per subject; the subject is predicted by a model trained on all others.
+        `folds`: so many `folds`, each predicted by a model trained on the others.
+        `holdout`: one fold, a `share` of the records, predicted by a model trained on the rest.
+        `crossed`: two sets of `records` each and the rest; trained on the first set, tested on the second and the rest,
+        then trained on the second, tested on the first and the rest (MORPH's S1, S2, S3).
+        `parts`: trained on the parts `train`, tested on the parts `test`.
+        `file`: a CSV `file` in the release's folder or the working directory, with the columns path and `column`, whose
+        values are the folds, or `train` and `test` (others, such as `val`, are left out).
+    by: what is kept together, a `subject` or only a `record`. seed: of the draw. ages: the only ages that take part.
+    source: where the protocol is described.
+    """
+
+    kind: Literal["leave-one-subject-out", "folds", "holdout", "crossed", "parts", "file"]
+    by: Literal["subject", "record"] = "subject"
+    folds: Annotated[int, Field(ge=2)] | None = None
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    records: Annotated[int, Field(ge=1)] | None = None
+    train: list[str] = []
+    test: list[str] = []
+    file: str | None = None
+    column: str = "folder"
+    seed: int = 0
+    ages: tuple[int, int] | None = None
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def has_what_its_kind_needs(self) -> Partition:
+        needs = {"folds": ["folds"], "holdout": ["share"], "crossed": ["records"], "parts": ["train", "test"]}
+        needs["file"] = ["file"]
+        for name in needs.get(self.kind, []):
+            if not getattr(self, name):
+                raise ValueError(f"kind = '{self.kind}' needs `{name}`")
+        return self
+
+
 class Download(Strict):
     """One file on the authors' site. Exact sizes and hashes are given only if the authors publish them."""
 
@@ -168,6 +207,7 @@ class Card(Strict):
     table: Table | None = None
     expected: Expected
     protocol: Protocol | None = None
+    protocols: dict[Name, Partition] = {}  # for training and testing on the set itself, by name
 
     @model_validator(mode="after")
     def files_are_unique(self) -> Card:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
-from agebench.bench.evaluations import Evaluation, measures
+from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import COLUMNS, find_leaks
-from agebench.bench.protocols import protocol_rows
-from agebench.errors import Missing, UsageError
-from agebench.estimators import Advance, Estimator, Faces
+from agebench.bench.test_sets import keep_evaluation, predicted, read_test_set
+from agebench.errors import Missing
+from agebench.estimators import Advance, Estimator
 from agebench.estimators.finding import find_estimator
 from agebench.estimators.keeping import keep
-from agebench.files import write_whole
-from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
-from agebench.manifest.records import count_records, folders_of
-from agebench.manifest.store import get_meta, open_manifest
-from agebench.recipes import Card, load_card
-from agebench.training.run_cards import RUNS, matches_card
+from agebench.manifest.places import existing_manifests, find_manifest
+from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run
 
 
@@ -73,65 +65,17 @@ def evaluate(
 def _evaluate(
     estimator: Estimator, path: Path, runs_dir: Path, on_crops: Advance | None, on_predict: Advance | None
 ) -> Evaluation:
-    with open_manifest(path) as con:
-        card = load_card(get_meta(con, "dataset") or "")
-        if card.protocol is None:
-            raise UsageError(
-                f"{path} is of {card.name}, whose card has no [protocol]: it is not a test set.",
-                f"`agebench cp {card.name}` copies the card; a [protocol] table makes it one.",
-            )
-        rows = protocol_rows(con, records=card.protocol.records, seed=card.protocol.seed, ages=card.protocol.ages)
-        records = count_records(con)
-        labels, detector = get_meta(con, "label_fingerprint"), get_meta(con, "detector")
-        pictures = get_meta(con, "picture_fingerprint")
-        folders = folders_of(con)
-    readable = rows.filter(pl.col("error").is_null())
-    found = estimator.estimate(Faces(readable, folders, card.name, detector), on_crops, on_predict)
+    test_set = read_test_set(path)
+    found = estimator.estimate(test_set.faces(), on_crops, on_predict)
     training = estimator.training()
     leaks = pl.Series("leak", [None] * len(found.records), dtype=pl.String)
     if training.records is not None:
         trained = training.records.select(COLUMNS)
-        leaks = find_leaks(found.records, trained, one_dataset=training.dataset == card.name)
-    predictions = found.records.select(
-        "part", "path", "subject_id", "age", pl.Series("predicted", found.ages), "sha256", "face_no", leaks,
-        spread=pl.Series(found.spreads, dtype=pl.Float64).fill_nan(None),
-        probabilities=pl.Series(
-            [None] * len(found.ages) if found.probabilities is None else found.probabilities.tolist(),
-            dtype=pl.List(pl.Float32),
-        ),
-    )  # fmt: skip
-    folder, name = keep(estimator, runs_dir), _name(card, path)
-    digest = _keep(folder, name, predictions)
-    result = Evaluation(
-        name=name,
-        dataset=card.name,
-        manifest=str(path),
-        **measures(predictions),
-        unreadable=len(rows) - len(predictions),
-        matches_card=matches_card(card, records, labels),
-        pictures_match=None if card.expected.pictures is None else pictures == card.expected.pictures,
-        records=records,
-        expected=card.expected.records,
-        detector=detector,
-        training_detector=training.detector if training.known and estimator.crops else detector,
+        leaks = find_leaks(found.records, trained, one_dataset=training.dataset == test_set.card.name)
+    return keep_evaluation(
+        keep(estimator, runs_dir),
+        test_set,
+        predicted(found.records, found.ages, found.spreads, found.probabilities).with_columns(leaks),
+        training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
-        predictions_sha256=digest,
     )
-    write_whole(folder / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
-    return result
-
-
-def _name(card: Card, path: Path) -> str:
-    """The name of the predictions' files: the dataset for its default manifest, else unique to the file."""
-    place = path.resolve()
-    if place == manifest_of(card.name).resolve():
-        return card.name
-    return f"{path.stem}-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
-
-
-def _keep(folder: Path, name: str, predictions: pl.DataFrame) -> str:
-    """Write `predictions/<name>.parquet` atomically; returns its SHA-256."""
-    predictions.write_parquet(buffer := io.BytesIO())
-    data = buffer.getvalue()
-    write_whole(folder / "predictions" / f"{name}.parquet", data)
-    return hashlib.sha256(data).hexdigest()

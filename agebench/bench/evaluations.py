@@ -27,6 +27,7 @@ class Evaluation:
     Attributes:
         name: Name of the predictions' file.
         dataset: Name of the card.
+        protocol: Its protocol; empty for the usual one, which tests models trained on other sets.
         manifest: The file that the records were read from.
         n: Pictures that were predicted.
         undetected: Those without a detected face, predicted from the whole picture.
@@ -51,6 +52,7 @@ class Evaluation:
 
     name: str
     dataset: str
+    protocol: str
     manifest: str
     n: int
     undetected: int
@@ -113,7 +115,7 @@ def _errors(predictions: pl.DataFrame) -> NDArray[np.float64]:
 
 def own_manifest_first(evaluations: list[Evaluation]) -> list[Evaluation]:
     """Evaluations with those of the dataset's default manifest first, which tables show."""
-    return sorted(evaluations, key=lambda e: e.name != e.dataset)
+    return sorted(evaluations, key=lambda e: (e.protocol != "", e.name != e.dataset))
 
 
 def stored_evaluations(run_path: Path) -> list[Evaluation]:

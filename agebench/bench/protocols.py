@@ -10,13 +10,13 @@ from agebench.manifest.store import query
 
 
 def protocol_rows(
-    con: duckdb.DuckDBPyConnection, *, records: int | None, seed: int, ages: tuple[int, int] | None
+    con: duckdb.DuckDBPyConnection, *, records: int | None = None, seed: int = 0, ages: tuple[int, int] | None = None
 ) -> pl.DataFrame:
     """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
 
     A subset takes subjects in turn, to include as many as possible; within and between subjects the order is
     md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, sha256, phash, inset_phash, edges
-    (see `leakage`), error, face_no, x, y, w, h, landmarks.
+    (see `leakage`), group_id, photograph_id, error, face_no, x, y, w, h, landmarks.
     """
     low, high = ages or AGES
     return query(
@@ -30,7 +30,7 @@ def protocol_rows(
                 PARTITION BY coalesce(subject_id, part || '/' || path) ORDER BY draw, record_id) AS turn
             FROM valid),
         chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
-        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, content.sha256,
+        SELECT group_id, photograph_id, chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, content.sha256,
                phash, inset_phash, edges,
                coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
                m.face_no, m.x, m.y, m.w, m.h, m.landmarks
@@ -38,6 +38,7 @@ def protocol_rows(
         LEFT JOIN content ON content.part = chosen.part AND content.path = chosen.path
         LEFT JOIN image ON image.sha256 = content.sha256
         LEFT JOIN meant_face AS m ON m.record_id = chosen.record_id
+        LEFT JOIN record_group AS g ON g.record_id = chosen.record_id
         ORDER BY chosen.record_id
         """,
         {"seed": str(seed), "low": low, "high": high, "records": records if records is not None else 2**40},

@@ -129,6 +129,8 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
 
 def _training(card: dict[str, Any]) -> str:
     """A sentence about what a run, or an estimator that was not trained here, was trained on."""
+    if "trained_on" in card:
+        return f"Trained on {card['trained_on']}"
     if "estimator" not in card:
         return f"Trained on {trained_on(card)}"
     if told := card.get("recipe", {}).get("trained_on"):

@@ -29,6 +29,14 @@ def evaluate(
         ),
     ],
     on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest].")] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="A protocol of the test set's card that trains on the set itself, such as leave-one-person-out; "
+            "ESTIMATOR is then a model recipe."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the trainings of --protocol.")] = 0,
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -37,6 +45,10 @@ def evaluate(
     The predictions are kept in the run's folder, or in one of the estimator's own beside the runs.
     """
     import agebench
+
+    if protocol is not None:
+        _cross_validate(estimator, on or [], protocol, seed, runs, json)
+        return
     from agebench.estimators.finding import find_estimator
 
     found = find_estimator(estimator, runs)
@@ -48,6 +60,35 @@ def evaluate(
     render_evaluations(results, console(json))
     if json:
         print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})
+
+
+def _cross_validate(recipe: str, on: list[str], protocol: str, seed: int, runs: Path, as_json: bool) -> None:
+    from agebench.bench.cross_validation import cross_validate
+    from agebench.training.resolve import resolve_recipe
+
+    if not on:
+        raise typer.BadParameter("it needs the test set: --on fg-net.", param_hint="--protocol")
+    resolved = resolve_recipe(recipe)
+    results = []
+    for name in on:
+        with (
+            progress("reading", "faces", quiet=as_json) as crops,
+            progress("training", "folds", quiet=as_json) as folds,
+        ):
+            results.append(
+                cross_validate(
+                    resolved, name, protocol, runs=runs, seed=seed, on_crops=crops,
+                    on_fold=lambda done, total, fold: folds(done, total),
+                )
+            )  # fmt: skip
+    render_evaluations(results, console(as_json))
+    if as_json:
+        print_json(
+            {
+                "command": "evaluate", "recipe": resolved.name, "protocol": protocol,
+                "results": [evaluation_json(e) for e in results],
+            }
+        )  # fmt: skip
 
 
 def render_evaluations(results: list[Evaluation], out: Console) -> None:

@@ -16,7 +16,8 @@ from agebench import __version__
 from agebench.errors import RunError
 from agebench.estimators import Estimator
 from agebench.estimators.run import RunEstimator
-from agebench.files import file_hash, write_whole
+from agebench.files import file_hash, read_file, write_whole
+from agebench.recipes import TableRow
 from agebench.training.runs import CARD, COMMITTED, changed_in
 
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "opencv-python")
@@ -37,20 +38,38 @@ def keep(estimator: Estimator, runs_dir: Path) -> Path:
                 "Restore it, or remove the folder with its predictions.",
             )
         return folder
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    begin(folder, estimator.recipe, estimator.facts())
+    commit(folder)
+    return folder
+
+
+def begin(folder: Path, recipe: TableRow, facts: dict[str, Any], **more: Any) -> None:
+    """Make the folder of an estimator with its card. more: further keys of the card."""
     card: dict[str, Any] = {
-        "run": estimator.id,
-        "model": estimator.recipe.name,
-        "recipe": estimator.recipe.model_dump(mode="json"),
-        "estimator": estimator.facts(),
+        "run": folder.name,
+        "model": recipe.name,
+        "recipe": recipe.model_dump(mode="json"),
+        "estimator": facts,
+        **more,
         "versions": {"agebench": __version__} | _versions(),
-        "started": now,
-        "finished": now,
+        "started": _now(),
     }
     (folder / "predictions").mkdir(parents=True, exist_ok=True)
-    write_whole(folder / CARD, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+    _write(folder, card)
+
+
+def commit(folder: Path) -> None:
+    """Mark an estimator's folder as complete."""
+    _write(folder, json.loads(read_file(folder / CARD)) | {"finished": _now()})
     write_whole(folder / COMMITTED, f"{file_hash(folder / CARD)}  {CARD}\n".encode())
-    return folder
+
+
+def _write(folder: Path, card: dict[str, Any]) -> None:
+    write_whole(folder / CARD, (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def changed_sources(card: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training import loop
+from agebench.training.data import Ints
 from agebench.training.features import Faces
 from agebench.training.loop import Examples, Progress, Trained
 from agebench.training.methods import make_method
@@ -42,18 +43,32 @@ def fit_recipe(
     if isinstance(recipe, NetworkRecipe):
         return loop.fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
     assert isinstance(recipe, MethodRecipe)
+    return _fit_method(recipe, Faces(train.pictures, train.rows), train.ages, train.copies, seed, on_progress)
+
+
+def fit_faces(recipe: ModelRecipe, faces: Faces, ages: Ints, *, folder: Path, seed: int) -> Trained:
+    """Train as the recipe says on faces of these ages, (N,) years, each once, with none held back.
+
+    folder: for a network's checkpoint. Raises as `loop.fit` does.
+    """
+    once = np.ones(len(ages), dtype=np.int64)
+    if isinstance(recipe, MethodRecipe):
+        return _fit_method(recipe, faces, ages, once, seed, None)
+    train = Examples(faces.pictures, faces.rows, ages, once)
+    none = Examples(faces.pictures, faces.rows[:0], ages[:0], once[:0])
+    return fit_recipe(recipe, train, none, folder=folder, seed=seed, fabric=start_fabric(recipe))
+
+
+def _fit_method(
+    recipe: MethodRecipe, faces: Faces, ages: Ints, copies: Ints, seed: int, on_progress: Progress | None
+) -> Trained:
     begun = time.perf_counter()
 
     def read(done: int, total: int) -> None:
         if on_progress:
             on_progress(done, total, None, None)
 
-    parameters = make_method(recipe.method).fit(
-        Faces(train.pictures, train.rows),
-        train.ages,
-        weights=train.copies.astype(np.float64),
-        seed=seed,
-        on_progress=read,
-    )
-    weights = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
-    return Trained(weights, None, time.perf_counter() - begun)
+    weights = copies.astype(np.float64)
+    parameters = make_method(recipe.method).fit(faces, ages, weights=weights, seed=seed, on_progress=read)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in parameters.items()}
+    return Trained(tensors, None, time.perf_counter() - begun)

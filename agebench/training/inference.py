@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor
 
-from agebench.recipes import MethodRecipe
+from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.data import Ints, Pictures, check_size, read
 from agebench.training.features import Faces
 from agebench.training.methods import make_method
-from agebench.training.networks import expected_age, normalise
-from agebench.training.runs import Run, load_network, load_parameters
+from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.runs import Run, load_weights
 
 CLASSES = 100  # ages 0 to 99
 AT_ONCE = 1024  # faces that a method predicts between two reports of its progress
@@ -38,48 +40,65 @@ def predict_ages(
     where = np.asarray(rows, dtype=np.int64)
     if len(where):
         check_size(pictures, int(where[0]), run.recipe.crop.size)
-    if isinstance(run.recipe, MethodRecipe):
-        return _by_method(run, run.recipe, pictures, where, on_progress)
-    return _by_network(run, pictures, where, batch, device, on_progress)
+    faces = Faces(pictures, where)
+    return predict_faces(run.recipe, load_weights(run), faces, batch=batch, device=device, on_progress=on_progress)
+
+
+def predict_faces(
+    recipe: ModelRecipe,
+    weights: Mapping[str, Tensor],
+    faces: Faces,
+    *,
+    batch: int = 64,
+    device: torch.device | str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """As `predict_ages`, by a recipe and the weights that it was trained to."""
+    if isinstance(recipe, NetworkRecipe):
+        return _by_network(recipe, weights, faces, batch, device, on_progress)
+    assert isinstance(recipe, MethodRecipe)
+    return _by_method(recipe, {name: value.numpy() for name, value in weights.items()}, faces, on_progress)
 
 
 @torch.inference_mode()
 def _by_network(
-    run: Run,
-    pictures: Pictures,
-    rows: Ints,
+    recipe: NetworkRecipe,
+    weights: Mapping[str, Tensor],
+    faces: Faces,
     batch: int,
     device: torch.device | str | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if device is None:
         device = Fabric(accelerator="auto", devices=1).device
-    network = load_network(run, device)
-    ages = np.empty(len(rows), dtype=np.float32)
-    probabilities = np.empty((len(rows), CLASSES), dtype=np.float32)
-    for start in range(0, len(rows), batch):
+    network = make_network(recipe.network)
+    network.load_state_dict(dict(weights))
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    ages = np.empty(len(faces), dtype=np.float32)
+    probabilities = np.empty((len(faces), CLASSES), dtype=np.float32)
+    for start in range(0, len(faces), batch):
         part = slice(start, start + batch)
-        logits = network(normalise(torch.from_numpy(read(pictures, rows[part])).to(device)))
+        logits = network(normalise(torch.from_numpy(read(faces.pictures, faces.rows[part])).to(device)))
         ages[part] = expected_age(logits).cpu().numpy()
         probabilities[part] = logits.float().softmax(1).cpu().numpy()
         if on_progress:
-            on_progress(min(start + batch, len(rows)), len(rows))
+            on_progress(min(start + batch, len(faces)), len(faces))
     return ages, probabilities
 
 
 def _by_method(
-    run: Run,
     recipe: MethodRecipe,
-    pictures: Pictures,
-    rows: Ints,
+    parameters: Mapping[str, NDArray[Any]],
+    faces: Faces,
     on_progress: Callable[[int, int], None] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    method, parameters = make_method(recipe.method), load_parameters(run)
+    method = make_method(recipe.method)
     found = []
-    for start in range(0, len(rows), AT_ONCE):
-        found.append(method.predict(parameters, Faces(pictures, rows[start : start + AT_ONCE])))
+    for start in range(0, len(faces), AT_ONCE):
+        some = np.arange(start, min(start + AT_ONCE, len(faces)))
+        found.append(method.predict(parameters, faces.take(some)))
         if on_progress:
-            on_progress(min(start + AT_ONCE, len(rows)), len(rows))
+            on_progress(int(some[-1]) + 1, len(faces))
     ages = np.concatenate([np.empty(0), *(ages for ages, _ in found)]).astype(np.float32)
     with_probabilities = [p for _, p in found if p is not None]
     if not found or len(with_probabilities) < len(found):

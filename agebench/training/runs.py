@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import polars as pl
     import torch
     from lightning_fabric import Fabric
-    from numpy.typing import NDArray
     from torch import nn
 
     from agebench.training.data import TrainingData
@@ -248,35 +247,29 @@ def find_run(name_or_path: str, runs_dir: Path) -> Run:
     raise UsageError(f"There is no run '{name_or_path}' in {runs_dir}. {nearest(name_or_path, [r.id for r in listed])}")
 
 
+def load_weights(run: Run) -> dict[str, torch.Tensor]:
+    """A network's weights, or the arrays that a method was fitted to. Raises RunError if they were changed."""
+    from safetensors.torch import load_file
+
+    if WEIGHTS in changed_files(run):
+        raise RunError(f"{run.path / WEIGHTS} was changed after the run was completed.", "Restore it, or train again.")
+    return load_file(run.path / WEIGHTS)
+
+
 def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
     """The run's network with its weights, in evaluation mode.
 
     Raises RunError if they were changed, or if the run is of a classical method.
     """
     import torch
-    from safetensors.torch import load_file
 
     from agebench.training.networks import make_network
 
     if not isinstance(run.recipe, NetworkRecipe):
         raise RunError(f"{run.id} is a run of {run.recipe.name}, which has no network.")
-    _must_be_unchanged(run)
     network = make_network(run.recipe.network)
-    network.load_state_dict(load_file(run.path / WEIGHTS))
+    network.load_state_dict(load_weights(run))
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def load_parameters(run: Run) -> dict[str, NDArray[Any]]:
-    """The arrays that a classical method was fitted to. Raises RunError if they were changed."""
-    from safetensors.numpy import load_file
-
-    _must_be_unchanged(run)
-    return load_file(run.path / WEIGHTS)
-
-
-def _must_be_unchanged(run: Run) -> None:
-    if WEIGHTS in changed_files(run):
-        raise RunError(f"{run.path / WEIGHTS} was changed after the run was completed.", "Restore it, or train again.")
 
 
 def changed_files(run: Run) -> list[str]:
