@@ -30,8 +30,8 @@ def protocol_rows(
                 PARTITION BY coalesce(subject_id, part || '/' || path) ORDER BY draw, record_id) AS turn
             FROM valid),
         chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
-        SELECT group_id, photograph_id, chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, content.sha256,
-               phash, inset_phash, edges,
+        SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, group_id,
+               photograph_id, content.sha256, phash, inset_phash, edges,
                coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
                m.face_no, m.x, m.y, m.w, m.h, m.landmarks
         FROM chosen

@@ -112,7 +112,7 @@ def _waiting() -> Iterator[Waiting]:
 
 def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
     card = listed.card
-    recipe = card.get("recipe", {})
+    recipe, known = card.get("recipe", {}), card.get("estimator", {})
     return RunSummary(
         id=listed.id,
         model=str(card.get("model", "?")),
@@ -123,7 +123,9 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", listed.id)),
         results=[_result(evaluation) for evaluation in own_manifest_first(evaluations)],
-        settings=", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
+        settings=known.get("protocol") or ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
+        published_row=recipe.get("published_row"),
+        evaluated_as=known.get("called") if known else listed.id,
     )
 
 

@@ -72,7 +72,9 @@ class RunSummary:
 
     finished: ISO time, orders runs. settings: changes to the shipped recipe, in words; such runs have a row of their
     own. seed: None if it was not trained here. data: fingerprint of the training data; runs with the same recipe,
-    settings and data differ only in the seed. trained_on: a sentence about the training data.
+    settings and data differ only in the seed. trained_on: a sentence about the training data. published_row: the method
+    beneath whose published row it stands. evaluated_as: what `agebench evaluate` calls it; None if it belongs to one
+    test set.
     """
 
     id: str
@@ -85,6 +87,8 @@ class RunSummary:
     data: str
     results: Sequence[Result]
     settings: str = ""
+    published_row: str | None = None
+    evaluated_as: str | None = None
 
     def on(self, column: str) -> Result | None:
         found = [result for result in self.results if result.column == column and _is_number(result.mae)]
@@ -200,16 +204,17 @@ def _build(
 ) -> Table:  # fmt: skip
     notes = Footnotes()
     rows = []
-    for printed in table.row:
-        citation = published.citation(printed, table)
-        cells = {c.name: Cell(printed.mae[c.name], note=citation) if c.name in printed.mae else None for c in columns}
-        rows.append(Row(printed.method, "published", None, cells, (notes.mark(citation + "."),)))
     families: dict[tuple[str, str, str], list[RunSummary]] = {}
     for run in sorted(runs, key=lambda run: (run.finished, run.id), reverse=True):
         if table.number in run.tables:
             families.setdefault((run.label, run.model, run.settings), []).append(run)
-    for _, family in sorted(families.items()):
-        rows.append(_measured(family, columns, notes))
+    for printed in table.row:
+        citation = published.citation(printed, table)
+        cells = {c.name: Cell(printed.mae[c.name], note=citation) if c.name in printed.mae else None for c in columns}
+        rows.append(Row(printed.method, "published", None, cells, (notes.mark(citation + "."),)))
+        same = [key for key in sorted(families) if families[key][0].published_row == printed.method]
+        rows += [_measured(families.pop(key), columns, notes) for key in same]
+    rows += [_measured(families[key], columns, notes) for key in sorted(families)]
     ran = {run.model for run in runs}
     hints = [
         f"`agebench {'train' if recipe.trained else 'evaluate'} {recipe.model}` measures '{recipe.label}'."
@@ -224,14 +229,13 @@ def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footno
     newest = family[0]
     origin = notes.mark(_origin(newest))
     cells: dict[str, Cell | None] = {}
-    blanks: dict[str, str] = {}
     for column in columns:
         with_result = [run for run in family if run.on(column.name) is not None]
-        if with_result:
-            cells[column.name] = _cell(with_result, column.name, newest, notes)
-        else:
-            cells[column.name] = None
-            blanks[column.name] = notes.mark(_how_to_fill(newest, column))
+        cells[column.name] = _cell(with_result, column.name, newest, notes) if with_result else None
+    empty = [column for column in columns if cells[column.name] is None]
+    blanks: dict[str, str] = {}
+    if newest.evaluated_as and empty:
+        blanks = dict.fromkeys((column.name for column in empty), notes.mark(_how_to_fill(newest, empty)))
     method = newest.label + (f" ({newest.settings})" if newest.settings else "")
     return Row(method, "measured", newest.id, cells, (origin,), blanks)
 
@@ -311,9 +315,12 @@ def _origin(run: RunSummary) -> str:
     return f"{run.trained_on.rstrip('.')}. {run.id}{'' if run.seed is None else f', seed {run.seed}'}."
 
 
-def _how_to_fill(run: RunSummary, column: Column) -> str:
-    evaluate = f"`agebench evaluate {run.id} --on {column.dataset}` fills it"
-    return f"{evaluate}." if column.curated else f"{evaluate}, after `agebench curate {column.dataset}`."
+def _how_to_fill(run: RunSummary, columns: Sequence[Column]) -> str:
+    sets = " ".join(f"--on {column.dataset}" for column in columns)
+    first = [f"`agebench curate {column.dataset}`" for column in columns if not column.curated]
+    return f"`agebench evaluate {run.evaluated_as} {sets}` fills {'it' if len(columns) == 1 else 'them'}" + (
+        f", after {' and '.join(first)}." if first else "."
+    )
 
 
 def _is_number(value: float | None) -> bool:

@@ -83,6 +83,7 @@ class Estimator(Protocol):
         id: Under which its evaluations are kept; that of an estimator that would estimate otherwise is another.
         recipe: Its row in the tables.
         crops: Whether it takes faces cropped by agebench, so that the detector matters.
+        called: What `find_estimator` finds it by.
     """
 
     @property
@@ -93,6 +94,9 @@ class Estimator(Protocol):
 
     @property
     def crops(self) -> bool: ...
+
+    @property
+    def called(self) -> str: ...
 
     def training(self) -> Training:
         """What it was trained on. Raises RunError if a run's records cannot be read."""

@@ -22,6 +22,10 @@ class Mean:
     members: Sequence[Estimator]
 
     @property
+    def called(self) -> str:
+        return "+".join(member.called for member in self.members)
+
+    @property
     def crops(self) -> bool:
         return any(member.crops for member in self.members)
 

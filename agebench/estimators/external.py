@@ -30,6 +30,7 @@ class External:
 
     recipe: EstimatorRecipe
     folder: Path = field(default=Path())
+    called: str = ""
     crops = True
 
     @cached_property
@@ -63,9 +64,9 @@ class External:
 class Onnx(External):
     """An ONNX file, run by onnxruntime on the CPU."""
 
-    def __init__(self, recipe: EstimatorRecipe, folder: Path) -> None:
+    def __init__(self, recipe: EstimatorRecipe, folder: Path, called: str) -> None:
         assert isinstance(recipe.estimator, OnnxEstimator)
-        super().__init__(recipe, folder)
+        super().__init__(recipe, folder, called)
         self.how = recipe.estimator
 
     def files(self) -> dict[str, str]:
@@ -186,9 +187,9 @@ def _by_year(shares: NDArray[np.floating], years: Ages) -> NDArray[np.float32] |
 class Ready(External):
     """A ready-made age model."""
 
-    def __init__(self, recipe: EstimatorRecipe, folder: Path = Path()) -> None:
+    def __init__(self, recipe: EstimatorRecipe, folder: Path, called: str) -> None:
         assert isinstance(recipe.estimator, ReadyEstimator)
-        super().__init__(recipe, folder)
+        super().__init__(recipe, folder, called)
         self.choice = choose_estimator(recipe.estimator.model)
 
     def files(self) -> dict[str, str]:

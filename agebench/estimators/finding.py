@@ -51,11 +51,11 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Seque
     if path.suffix.lower() == ".onnx":
         return _onnx(path)
     if path.suffix.lower() in PREDICTIONS:
-        return _of(_recipe(path.stem, kind="predictions", file=path.name), path.parent, runs_dir)
+        return _of(_recipe(path.stem, kind="predictions", file=path.name), path.parent, runs_dir, text)
     if path.suffix == ".toml":
         return _from_recipe(text, runs_dir)
     if re.fullmatch(r"[\w.]+:[\w.]+", text):
-        return _of(_recipe(text.replace(":", "-"), kind="function", function=text), Path(), runs_dir)
+        return _of(_recipe(text.replace(":", "-"), kind="function", function=text), Path(), runs_dir, text)
     if text in resources.available("models") and isinstance(load_table_row(text), EstimatorRecipe):
         return _from_recipe(text, runs_dir)
     if text == "ready" or text in registry.names("estimators"):
@@ -102,10 +102,10 @@ def _from_recipe(name: str, runs_dir: Path) -> Estimator:
         raise UsageError(
             f"{path} is a recipe for training, not an estimator.", f"`agebench train {recipe.name}` trains it."
         )
-    return _of(recipe, path.parent, runs_dir)
+    return _of(recipe, path.parent, runs_dir, name)
 
 
-def _of(recipe: EstimatorRecipe, folder: Path, runs_dir: Path) -> Estimator:
+def _of(recipe: EstimatorRecipe, folder: Path, runs_dir: Path, called: str) -> Estimator:
     how = recipe.estimator
     if isinstance(how, Ensemble):
         return Mean(recipe, [find_estimator(member, runs_dir) for member in how.of])
@@ -116,13 +116,13 @@ def _of(recipe: EstimatorRecipe, folder: Path, runs_dir: Path) -> Estimator:
         ReadyEstimator: Ready,
     }
     made: Any = kinds[type(how)]
-    estimator: Estimator = made(recipe, folder)
+    estimator: Estimator = made(recipe, folder, called)
     return estimator
 
 
 def _ready(name: str, runs_dir: Path) -> Estimator:
     model = "auto" if name == "ready" else name
-    return _of(_recipe(name, label=f"Ready-made age model {name}", kind="ready", model=model), Path(), runs_dir)
+    return _of(_recipe(name, label=f"Ready-made age model {name}", kind="ready", model=model), Path(), runs_dir, name)
 
 
 def _mean(names: list[str], runs_dir: Path) -> Estimator:

@@ -30,9 +30,9 @@ Function = Callable[[list[NDArray[np.uint8]]], Sequence[float]]
 class FromFunction(External):
     """`package.module:function`, or an entry point. It is called in this process, with lists of pictures."""
 
-    def __init__(self, recipe: EstimatorRecipe, folder: Path = Path()) -> None:
+    def __init__(self, recipe: EstimatorRecipe, folder: Path, called: str) -> None:
         assert isinstance(recipe.estimator, FunctionEstimator)
-        super().__init__(recipe, folder)
+        super().__init__(recipe, folder, called)
         self.how = recipe.estimator
         self.function = find_function(self.how.function)
 

@@ -38,7 +38,7 @@ def keep(estimator: Estimator, runs_dir: Path) -> Path:
                 "Restore it, or remove the folder with its predictions.",
             )
         return folder
-    begin(folder, estimator.recipe, estimator.facts())
+    begin(folder, estimator.recipe, estimator.facts() | {"called": estimator.called})
     commit(folder)
     return folder
 

@@ -22,9 +22,9 @@ class FromFile(External):
 
     crops = False
 
-    def __init__(self, recipe: EstimatorRecipe, folder: Path = Path()) -> None:
+    def __init__(self, recipe: EstimatorRecipe, folder: Path, called: str) -> None:
         assert isinstance(recipe.estimator, PredictionsEstimator)
-        super().__init__(recipe, folder)
+        super().__init__(recipe, folder, called)
         self.how = recipe.estimator
 
     def files(self) -> dict[str, str]:

@@ -29,6 +29,10 @@ class RunEstimator:
         return self.run.id
 
     @property
+    def called(self) -> str:
+        return self.run.id
+
+    @property
     def path(self) -> Path:
         return self.run.path
 
