@@ -489,8 +489,14 @@ class EstimatorRecipe(TableRow):
     ]
 
 
-def model_recipe_kind(data: dict[str, Any]) -> type[ModelRecipe]:
-    """Which kind of model recipe a file's keys make."""
+def model_recipe_kind(path: Path, data: dict[str, Any]) -> type[ModelRecipe]:
+    """Which kind of model recipe a file's keys make. Raises UsageError if they are an estimator's, which is not
+    trained."""
+    if "estimator" in data:
+        raise UsageError(
+            f"{path.stem} is not trained: its recipe has an [estimator] table.",
+            f"`agebench evaluate {path.stem}` measures it.",
+        )
     return MethodRecipe if "method" in data else NetworkRecipe
 
 
@@ -519,13 +525,7 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
     Raises UsageError or RecipeError (exit 2).
     """
     path = resources.find("models", name, cwd)
-    data = _toml(path)
-    if "estimator" in data:
-        raise UsageError(
-            f"{path.stem} is not trained: its recipe has an [estimator] table.",
-            f"`agebench evaluate {path.stem}` measures it.",
-        )
-    return _load(path, model_recipe_kind(data), changes)
+    return _load(path, model_recipe_kind(path, _toml(path)), changes)
 
 
 def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
@@ -533,7 +533,7 @@ def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
     (exit 2)."""
     path = resources.find("models", name, cwd)
     data = _toml(path)
-    return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(data))
+    return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(path, data))
 
 
 def load_network_recipe(name: str, cwd: Path | None = None) -> NetworkRecipe:
@@ -569,7 +569,7 @@ def read_model_recipe(
     """(recipe, its keys and values, mistakes); the recipe is None if there are mistakes. Raises RecipeError if the file
     is not TOML, or a change names a key inside something that is not a table."""
     data = _changed(path, changes)
-    recipe, mistakes = _validated(path, data, model_recipe_kind(data))
+    recipe, mistakes = _validated(path, data, model_recipe_kind(path, data))
     return recipe, data, mistakes
 
 

@@ -198,7 +198,7 @@ def load_run(path: Path) -> Run:
         raise RunError(f"{path / CARD} was changed after the run was completed.", "Restore it, or train again.")
     try:
         facts = card.get("recipe") or {}
-        recipe = model_recipe_kind(facts).model_validate(facts)
+        recipe = model_recipe_kind(path, facts).model_validate(facts)
     except ValidationError as error:
         raise RunError(
             f"The recipe in {path / CARD} is not valid in this version: {error.errors()[0]['msg']}.",

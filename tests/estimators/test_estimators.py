@@ -1,0 +1,270 @@
+"""Estimators of every kind are evaluated, kept, reported and verified alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import agebench as product
+from agebench.errors import AgebenchError, EstimatorError, Missing, RecipeError, RunError, UsageError
+from agebench.estimators.finding import find_estimator
+from agebench.estimators.keeping import keep
+
+RECIPE = """name = "mine"
+title = "My model"
+label = "My model"
+trained_on = "a million faces of my own"
+
+[estimator]
+kind = "onnx"
+file = "mine.onnx"
+size = 32
+decoding = "age"
+"""
+
+
+@pytest.fixture
+def there(work: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the folder of manifests as the working directory."""
+    shutil.copytree(work, tmp_path / "work")
+    with contextlib.chdir(tmp_path / "work"):
+        yield tmp_path / "work"
+
+
+def ages_of(evaluation: product.Evaluation, folder: Path) -> list[float]:
+    return pl.read_parquet(folder / "predictions" / f"{evaluation.name}.parquet")["predicted"].to_list()
+
+
+def only_folder() -> Path:
+    return next(Path("runs").iterdir())
+
+
+def test_a_perfect_file_of_predictions_is_0_years_off_and_is_a_row(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    (evaluation,) = product.evaluate("oracle.csv", "fg-net")
+    assert (evaluation.mae, evaluation.n, evaluation.training_known) == (0.0, len(truth), False)
+    report = product.report([3], verify=True)
+    (row,) = [row for row in report.tables[0].rows if row.source == "measured"]
+    assert row.method == "oracle"
+    assert row.cells["FG-NET"] is not None
+    assert row.cells["FG-NET"].mae == 0.0
+    assert not report.problems
+    assert "not known" in dict(report.tables[0].footnotes)[row.marks[0]]
+
+
+def test_verify_names_a_file_of_predictions_that_was_changed(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    product.evaluate("oracle.csv", "fg-net")
+    truth.with_columns(pl.col("age") + 1).write_csv("oracle.csv")
+    assert any("oracle.csv" in problem for problem in product.report([3], verify=True).problems)
+
+
+def test_another_file_of_the_same_name_is_another_estimator(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    first = find_estimator("oracle.csv").id
+    truth.with_columns(pl.col("age") + 1).write_csv("oracle.csv")
+    assert find_estimator("oracle.csv").id != first
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.head(-2), "no prediction for 2 of"),
+        (lambda t: pl.concat([t, t.head(1)]), "more than once"),
+        (lambda t: t.rename({"age": "years"}), "no column 'age'"),
+        (lambda t: t.with_columns(age=pl.lit("thirty")), "'thirty'"),
+        (lambda t: t.with_columns(age=pl.lit("nan")), "'nan'"),
+        (lambda t: t.with_columns(path=pl.lit("other/") + pl.col("path")), "None of the"),
+    ],
+)
+def test_a_wrong_file_of_predictions_is_one_sentence_and_keeps_nothing(
+    there: Path, truth: pl.DataFrame, change: Callable[[pl.DataFrame], pl.DataFrame], words: str
+) -> None:
+    change(truth.cast(pl.String)).write_csv("wrong.csv")
+    with pytest.raises(EstimatorError, match=words):
+        product.evaluate("wrong.csv", "fg-net")
+    assert not Path("runs").exists()
+
+
+def test_parquet_and_more_pictures_than_the_protocol_has_are_taken(there: Path, truth: pl.DataFrame) -> None:
+    more = pl.concat([truth, truth.head(1).with_columns(path=pl.lit("elsewhere.jpg"))])
+    more.write_parquet("oracle.parquet")
+    assert product.evaluate("oracle.parquet", "fg-net")[0].mae == 0.0
+
+
+def test_an_onnx_file_gets_the_input_that_its_recipe_describes(there: Path, onnx_file: Callable[..., Path]) -> None:
+    recipe = RECIPE + "mean = [0, 0, 255]\nscale = [1, 2, 1]\ncolour = 'bgr'\n"
+    Path("mine.toml").write_text(recipe)
+    onnx_file(Path("mine.onnx"), 32, np.array([[0.0], [0.0], [1.0]]))  # the third channel: red minus 255
+    (evaluation,) = product.evaluate("mine.onnx", "fg-net")
+    red = np.array(ages_of(evaluation, only_folder()))
+    assert (red < 0).all()
+    assert (red > -255).all()
+    (row,) = [row for row in product.report([3]).tables[0].rows if row.source == "measured"]
+    assert row.method == "My model"
+
+
+def test_probabilities_are_decoded_and_kept(there: Path, onnx_file: Callable[..., Path]) -> None:
+    Path("mine.toml").write_text(RECIPE.replace('"age"', '"logits"') + "scale = 0\n")
+    onnx_file(Path("mine.onnx"), 32, np.zeros((3, 61)))
+    (evaluation,) = product.evaluate("mine.toml", "fg-net")
+    kept = pl.read_parquet(only_folder() / "predictions" / f"{evaluation.name}.parquet")
+    assert np.allclose(kept["predicted"], 30)  # the mean of 0 to 60
+    assert np.allclose(kept["spread"], np.sqrt((61**2 - 1) / 12))
+    assert np.allclose(np.stack(kept["probabilities"].to_list()).sum(1), 1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "matrix", "options", "words"),
+    [
+        (RECIPE.replace("size = 32", "size = 64"), np.ones((3, 1)), {}, "describes floats of shape"),
+        (RECIPE, np.ones((3, 7)), {}, "expects"),
+        (RECIPE.replace('"age"', '"expected"'), np.ones((3, 1)), {}, "expects"),
+        (RECIPE, np.ones((3, 1)), {"batch": 4}, "dynamic"),
+        (RECIPE, np.ones((3, 1)), {"operator": "MyOwn"}, "cannot be loaded"),
+        (RECIPE, np.full((3, 1), np.nan), {}, "gave nan"),
+        (RECIPE + 'output = "age"\n', np.ones((3, 1)), {}, "no output 'age'"),
+    ],
+)
+def test_an_onnx_file_that_does_not_fit_is_one_sentence_and_keeps_nothing(
+    there: Path, onnx_file: Callable[..., Path], recipe: str, matrix: np.ndarray, options: dict[str, object], words: str
+) -> None:
+    Path("mine.toml").write_text(recipe)
+    onnx_file(Path("mine.onnx"), 32, matrix, **options)
+    with pytest.raises(EstimatorError, match=words):
+        product.evaluate("mine.onnx", "fg-net")
+    assert not Path("runs").exists()
+
+
+def test_an_onnx_file_without_a_recipe_is_told_what_to_write(there: Path) -> None:
+    Path("mine.onnx").write_bytes(b"x")
+    with pytest.raises(RecipeError, match=r"no recipe mine\.toml beside it"):
+        find_estimator("mine.onnx")
+
+
+FUNCTIONS = """
+import numpy as np
+def brightness(pictures):
+    assert all(p.dtype == np.uint8 and p.shape == (224, 224, 3) for p in pictures)
+    return [p.mean() for p in pictures]
+def raises(pictures):
+    raise KeyError("weights")
+def words(pictures):
+    return ["young"] * len(pictures)
+def too_few(pictures):
+    return [1.0] * (len(pictures) - 1)
+def nan(pictures):
+    return [float("nan")] * len(pictures)
+not_a_function = 3
+"""
+
+
+def test_a_function_takes_faces_and_gives_ages(there: Path) -> None:
+    Path("my_ages.py").write_text(FUNCTIONS)
+    (evaluation,) = product.evaluate("my_ages:brightness", "fg-net")
+    predicted = ages_of(evaluation, only_folder())
+    assert all(0 < age < 255 for age in predicted)
+    assert len(set(predicted)) > len(predicted) // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("raises", "KeyError"), ("words", "else than numbers"), ("too_few", "shape"), ("nan", "gave nan")],
+)
+def test_a_function_that_fails_is_one_sentence_and_keeps_nothing(there: Path, name: str, words: str) -> None:
+    Path("my_ages.py").write_text(FUNCTIONS)
+    with pytest.raises(EstimatorError, match=words):
+        product.evaluate(f"my_ages:{name}", "fg-net")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["my_ages:missing", "no_such_module:f", "my_ages:not_a_function"])
+def test_a_function_that_is_not_there_is_missing(there: Path, name: str) -> None:
+    Path("my_ages.py").write_text(FUNCTIONS)
+    with pytest.raises(Missing):
+        find_estimator(name)
+
+
+def test_the_mean_of_two_is_between_them_and_shares_their_row(there: Path, truth: pl.DataFrame) -> None:
+    truth.with_columns(pl.col("age") + 3).write_csv("older.csv")
+    truth.with_columns(pl.col("age") - 1).write_csv("younger.csv")
+    (evaluation,) = product.evaluate("older.csv+younger.csv", "fg-net")
+    assert evaluation.mae == pytest.approx(1.0)
+    swapped = find_estimator("younger.csv+older.csv")
+    assert swapped.id == only_folder().name  # the order does not matter
+
+
+def test_an_estimator_in_a_recipe_is_found_by_name_and_not_trained(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    Path("models").mkdir()
+    Path("models/theirs.toml").write_text(
+        'name = "theirs"\ntitle = "T"\nlabel = "Theirs"\n[estimator]\nkind = "predictions"\nfile = "../oracle.csv"\n'
+    )
+    assert product.evaluate("theirs", "fg-net")[0].mae == 0.0
+    with pytest.raises(UsageError, match="not trained"):
+        product.train("theirs")
+
+
+def test_an_unknown_estimator_is_refused_with_what_is_expected(there: Path) -> None:
+    with pytest.raises(UsageError, match=r"no estimator 'redy'.*'ready'"):
+        find_estimator("redy")
+
+
+def test_a_changed_card_is_not_taken_again(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    product.evaluate("oracle.csv", "fg-net")
+    card = only_folder() / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"recipe": {}}))
+    with pytest.raises(RunError, match=r"card\.json"):
+        keep(find_estimator("oracle.csv"), Path("runs"))
+
+
+def test_curate_takes_any_estimator_to_doubt_claimed_ages(there: Path, truth: pl.DataFrame) -> None:
+    Path("my_ages.py").write_text("def thirty(pictures):\n    return [30.0] * len(pictures)\n")
+    root = product.Manifest("imdb-wiki").sql("SELECT value FROM meta WHERE key = 'root'").item()
+    report = product.curate("imdb-wiki", root=root, estimators=["my_ages:thirty"])
+    estimates = product.Manifest("imdb-wiki").sql("SELECT DISTINCT estimator, age FROM age_estimate")
+    assert estimates["age"].to_list() == [30.0]
+    assert estimates["estimator"][0].startswith("estimator:my-ages-thirty-")
+    assert report is not None
+
+
+def test_classical_methods_are_trained_measured_and_better_than_the_median(there: Path) -> None:
+    errors = {}
+    for name in ("median", "ridge", "svr", "ca-svr", "ohrank", "dif", "svr-lbp", "svr-hog"):
+        report = product.train(name)
+        (evaluation,) = report.evaluated
+        assert evaluation.n > 0
+        assert report.run.metrics.is_empty()
+        errors[name] = evaluation.mae
+        with contextlib.suppress(AgebenchError):
+            assert not product.report([3], verify=True).problems
+    assert min(errors, key=errors.__getitem__) != "median"
+
+
+def test_leave_one_person_out_predicts_everybody_by_a_model_that_never_saw_them(there: Path) -> None:
+    from agebench.bench.cross_validation import cross_validate
+    from agebench.training.resolve import resolve_recipe
+
+    recipe = resolve_recipe("ridge")
+    evaluation = cross_validate(recipe, "fg-net", "leave-one-person-out")
+    (folder,) = Path("runs").iterdir()
+    kept = pl.read_parquet(folder / "predictions" / f"{evaluation.name}.parquet")
+    assert (kept["fold"] == kept["subject_id"]).all()
+    assert evaluation.shared_subjects == 0
+    first = folder / "folds" / "0000.parquet"
+    made = first.stat().st_mtime_ns
+    first.rename(folder / "folds" / "aside")
+    (folder / "folds" / "aside").rename(first)
+    again = cross_validate(recipe, "fg-net", "leave-one-person-out")
+    assert again == evaluation
+    assert first.stat().st_mtime_ns == made  # finished folds are not trained again
+    rows = [row for row in product.report([3], verify=True).tables[0].rows if row.source == "measured"]
+    assert [row.method for row in rows] == ["Ridge regression on bio-inspired features (leave-one-person-out)"]
