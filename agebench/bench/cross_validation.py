@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def cross_validate(
                 ) from error
             table.write_parquet(buffer := io.BytesIO())
             write_whole(kept, buffer.getvalue())
+            shutil.rmtree(kept.with_suffix(""), ignore_errors=True)
         parts.append(_read(kept))
     if on_fold:
         on_fold(len(folds), len(folds), "")

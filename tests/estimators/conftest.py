@@ -14,9 +14,9 @@ from agebench.demo.releases import DemoReleases
 def work(
     drawn_release: DemoReleases, detector: str, succeed: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A folder with curated drawn faces: imdb-wiki for training, fg-net for tests."""
+    """A folder with curated drawn faces: imdb-wiki for training, fg-net and morph for tests."""
     folder = tmp_path_factory.mktemp("work")
-    for name in ("imdb-wiki", "fg-net"):
+    for name in ("imdb-wiki", "fg-net", "morph"):
         succeed(folder, "curate", name, "--root", drawn_release.roots[name], "--detector", detector)
     return folder
 
