@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import agebench as product
+from agebench import resources
 from agebench.errors import AgebenchError, EstimatorError, Missing, RecipeError, RunError, UsageError
 from agebench.estimators.finding import find_estimator
 from agebench.estimators.keeping import keep
@@ -254,6 +255,8 @@ def test_folds_predict_everybody_by_a_model_that_never_saw_them(there: Path) -> 
     from agebench.bench.cross_validation import cross_validate
     from agebench.training.resolve import resolve_recipe
 
+    card = resources.find("manifests", "morph").read_text()
+    Path("manifests/morph.toml").write_text(card.replace("folds = 5", "folds = 2"))
     recipe = resolve_recipe("ridge")
     evaluation = cross_validate(recipe, "morph", "subjects-5")
     (folder,) = Path("runs").iterdir()
