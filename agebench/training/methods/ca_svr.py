@@ -5,8 +5,8 @@ attribute k of a face is 1 where its age is at least k years, else 0, for k = 1.
 
 Left open there, and chosen here: C, gamma and the ridge's penalty. Their features for FG-NET (4.67 years) are an active
 appearance model's, from 68 points placed by hand; here bio-inspired ones on principal components. The second layer
-learns from attributes estimated with the face itself left out (in closed form), because those of a ridge for its own
-training faces are nearer to the truth than those of any other face.
+learns from attributes that were estimated by ten-fold cross-fitting, because those of a ridge for its own training
+faces are nearer to the truth than those of any other face.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from agebench.training.methods import Ages, Parameters
 from agebench.training.regression import fit_projection, fit_svr, inside, machine, project, under, within_range
 
 ATTRIBUTES = np.arange(1, 100)
+FOLDS = 10
 
 
 def cumulative(ages: Ints) -> NDArray[np.float64]:
@@ -33,23 +34,34 @@ def cumulative(ages: Ints) -> NDArray[np.float64]:
 
 
 def fit_ridge(
-    points: NDArray[Any], targets: NDArray[np.float64], weights: NDArray[np.float64], penalty: float
-) -> tuple[Parameters, NDArray[np.float64]]:
-    """Ridge regression of all targets (N, K) on points (N, d), and each face's targets as estimated without it.
-
-    Solves min Σ wᵢ |tᵢ - xᵢ B - b|² + penalty · N / d · |B|² with weights of mean 1; b is free.
-    """
+    points: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64], penalty: float
+) -> Parameters:
+    """Ridge regression of all targets (N, K) on points (N, d): min Σ wᵢ |tᵢ - xᵢ B - b|² + penalty · N / d · |B|², with
+    weights of mean 1 and b free."""
     share = weights / weights.sum()
-    x, t = np.asarray(points, np.float64), targets
-    centre, level = share @ x, share @ t
-    x, t = x - centre, t - level
+    centre, level = share @ points, share @ targets
+    x = points - centre
     gram = (x * share[:, None]).T @ x + penalty / x.shape[1] * np.eye(x.shape[1])
-    solved = np.linalg.solve(gram, (x * share[:, None]).T)  # (d, N)
-    coefficients = solved @ t
-    leverage = (x * solved.T).sum(1) + share
-    fitted = x @ coefficients
-    without = t - (t - fitted) / np.maximum(1 - leverage, 1e-3)[:, None]
-    return {"coefficients": coefficients, "intercept": level - centre @ coefficients}, without + level
+    coefficients = np.linalg.solve(gram, (x * share[:, None]).T @ (targets - level))
+    return {"coefficients": coefficients, "intercept": level - centre @ coefficients}
+
+
+def attributes_of(ridge: Mapping[str, NDArray[Any]], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The attributes (N, K) that a ridge estimates."""
+    return np.asarray(points @ ridge["coefficients"] + ridge["intercept"])
+
+
+def cross_fitted(
+    points: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64], penalty: float, seed: int
+) -> NDArray[np.float64]:
+    """Each face's attributes (N, K) as estimated by a ridge fitted to the other folds."""
+    fold = np.random.default_rng(seed).permutation(len(points)) % min(FOLDS, len(points))
+    found = np.empty_like(targets)
+    for one in np.unique(fold):
+        out = fold == one
+        ridge = fit_ridge(points[~out], targets[~out], weights[~out], penalty)
+        found[out] = attributes_of(ridge, points[out])
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +77,15 @@ class CaSvr:
         self, faces: Faces, ages: Ints, *, weights: NDArray[np.float64], seed: int, on_progress: Advance | None = None
     ) -> Parameters:
         projection, points = fit_projection(self.features, faces, self.components, seed, on_progress)
-        ridge, attributes = fit_ridge(points, cumulative(ages), weights, self.penalty)
+        x, targets = np.asarray(points, np.float64), cumulative(ages)
+        ridge = fit_ridge(x, targets, weights, self.penalty)
+        attributes = cross_fitted(x, targets, weights, self.penalty, seed)
         svr = fit_svr(attributes, ages, weights, c=self.c, gamma=self.gamma, epsilon=self.epsilon, seed=seed)
         return under("projection", projection) | under("ridge", ridge) | under("svr", svr)
 
     def predict(self, parameters: Mapping[str, NDArray[Any]], faces: Faces) -> tuple[Ages, None]:
         points = project(self.features, faces, inside("projection", parameters))
-        attributes = points @ parameters["ridge.coefficients"] + parameters["ridge.intercept"]
+        attributes = attributes_of(inside("ridge", parameters), np.asarray(points, np.float64))
         return within_range(machine(inside("svr", parameters), attributes)), None
 
 
