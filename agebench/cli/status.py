@@ -12,7 +12,13 @@ import typer
 from agebench.cli.render import Json, RunsFolder, console, duration, plain, print_json
 
 if TYPE_CHECKING:
-    from agebench.training.run_cards import Underway
+    from agebench.training.run_cards import TrainingProgress
+
+AT_WORK = {
+    "cropping": "cropping faces of {manifest} to train {model}",
+    "training": "training {model} on {manifest}",
+    "measuring": "measuring {model} on the test sets",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +64,11 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
                 out.print(f"{plain(r.id)}: {_underway(r.training)}", style="green")
     else:
         out.print(f"No run in {plain(runs)}/.")
+    shown = {r.training.process for r in found.runs if r.training}
+    for t in found.trainings:
+        if t.process not in shown:
+            what = AT_WORK[t.stage].format(model=plain(t.model), manifest=plain(t.manifest))
+            out.print(f"process {t.process} is {what}", style="green")
     waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
     if waiting:
         out.print(f"Releases not curated yet: {', '.join(waiting)}")
@@ -70,7 +81,7 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
         print_json({"command": "status", **dataclasses.asdict(found)})
 
 
-def _underway(training: Underway) -> str:
+def _underway(training: TrainingProgress) -> str:
     facts = [f"process {training.process} is at step {training.step:,} of {training.steps:,}"]
     if training.val_mae is not None:
         facts.append(f"validation MAE {training.val_mae:.2f} years")

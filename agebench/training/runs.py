@@ -10,7 +10,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,13 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.files import file_hash, read_file, write_whole
 from agebench.recipes import ModelRecipe, digest
+from agebench.training.run_lock import COMMITTED, alone
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import polars as pl
@@ -39,8 +38,7 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from agebench.training.loop import Examples, Progress
     from agebench.training.predict import FaceAge
 
-WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
-LOCK, METRICS = "lock", "metrics.jsonl"
+WEIGHTS, CARD, RECORDS, METRICS = "weights.safetensors", "card.json", "records.parquet", "metrics.jsonl"
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 
@@ -120,7 +118,7 @@ def train_run(
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
-        with _alone(folder) if fabric.is_global_zero else nullcontext():
+        with alone(folder) if fabric.is_global_zero else nullcontext():
             card: dict[str, Any] = {
                 "run": folder.name,
                 "model": recipe.name,
@@ -152,9 +150,7 @@ def train_run(
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-                sums = "".join(
-                    f"{file_hash(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, "metrics.jsonl")
-                )
+                sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, METRICS))
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
@@ -264,25 +260,6 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
             attempt += 1
         else:
             return folder
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, as two processes would overwrite each other's checkpoints.
-
-    Raises RunError if another process is training there.
-    """
-    lock = FileLock(folder / LOCK, timeout=1)  # `training_now` holds it for an instant
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(f"Another process is training the run {folder}.", "Wait for it, or stop it.") from error
-    try:
-        (folder / LOCK).write_text(str(os.getpid()), encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:

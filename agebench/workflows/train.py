@@ -27,6 +27,7 @@ from agebench.training.forecast import Cost, training_cost
 from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
+from agebench.training.run_lock import marked
 from agebench.training.runs import Run, train_run
 from agebench.training.splits import LEFT_OUT, TRAIN
 
@@ -111,11 +112,15 @@ def train(
     setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
     if on_setting:
         on_setting(setting)
-    data, notes = _crop(source, recipe, seed, on_crops)
-    run = train_run(
-        recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume, on_progress=on_step
-    )
-    evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
+    with marked(Path(runs), recipe.name, source.manifest) as tell:
+        data, notes = _crop(source, recipe, seed, on_crops)
+        tell("training")
+        run = train_run(
+            recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume,
+            on_progress=on_step,
+        )  # fmt: skip
+        tell("measuring")
+        evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
     return TrainReport(
         run,
         setting,
