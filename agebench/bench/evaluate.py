@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from agebench.bench.evaluations import Evaluation, measures
-from agebench.bench.leakage import COLUMNS, find_leaks
+from agebench.bench.evaluations import UNKNOWN, Evaluation, measures
+from agebench.bench.leakage import COLUMNS, find_leaks, unsearched_leaks, with_all_columns
 from agebench.bench.protocols import protocol_rows
 from agebench.errors import Missing, RunError, UsageError
 from agebench.faces.crops import Advance, crop_records
-from agebench.files import write_whole
+from agebench.files import read_file, write_whole
 from agebench.manifest.places import existing_manifests, find_manifest, manifest_of
 from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
@@ -87,7 +87,8 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
     )
     ages, _ = predict_ages(run, cropped.pictures, range(len(cropped.records)), on_progress=on_predict)
     provenance = run.card.get("provenance", {})
-    leaks = find_leaks(cropped.records, _trained_on(run), one_dataset=provenance.get("dataset") == card.name)
+    trained, one_dataset = _trained_on(run), provenance.get("dataset") == card.name
+    leaks = find_leaks(cropped.records, trained, one_dataset=one_dataset)
     predictions = cropped.records.select(
         "part", "path", "subject_id", "age", pl.Series("predicted", ages.astype(np.float64)), "sha256", "face_no", leaks
     )
@@ -104,23 +105,28 @@ def _evaluate(run: Run, path: Path, on_crops: Advance | None, on_predict: Advanc
         records=records,
         expected=card.expected.records,
         detector=detector,
-        training_detector=provenance.get("detector"),
+        training_detector=provenance.get("detector", UNKNOWN),
         predictions_sha256=digest,
+        unsearched=list(unsearched_leaks(cropped.records, trained, one_dataset=one_dataset)),
     )
     write_whole(run.path / "predictions" / f"{name}.json", json.dumps(asdict(result), indent=2).encode())
     return result
 
 
 def _trained_on(run: Run) -> pl.DataFrame:
-    """The run's training and validation records. Raises RunError if they lack the columns for finding leaks."""
+    """The run's training and validation records, with NULL where they lack what leaks are found by.
+
+    Raises RunError if their file is damaged.
+    """
+    path = run.path / RECORDS
     try:
-        records = pl.read_parquet(run.path / RECORDS, columns=["split", *COLUMNS])
+        records = pl.read_parquet(io.BytesIO(read_file(path)))
+        known = with_all_columns(records.select("split", *(name for name in COLUMNS if name in records.columns)))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RunError(
-            f"{run.path / RECORDS} lacks what is needed to find leakage: {str(error).splitlines()[0]}.",
-            "Restore it, or train again.",
+            f"{path} cannot be read: {str(error).splitlines()[0]}.", "Restore it, or train again."
         ) from error
-    return records.filter(pl.col("split") != LEFT_OUT)
+    return known.filter(pl.col("split") != LEFT_OUT)
 
 
 def _name(card: Card, path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from agebench.errors import RunError
 from agebench.files import read_file
 
 LEAK_COUNTS = ("overlap", "near_copies", "shared_subjects")
+UNKNOWN = "an unknown detector"  # of a run that was trained on a frame of records
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Evaluation:
         shared_subjects: Other pictures of people it was trained on.
         detector: The detector whose faces were cropped.
         training_detector: The detector whose faces the run was trained on.
+        unsearched: Kinds of leak that could not be looked for, as the training or the test records lack what shows
+            them: `same file`, `near copy`, `same subject`.
         predictions_sha256: Hash of the predictions' file.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
@@ -67,6 +70,7 @@ class Evaluation:
     training_detector: str | None
     predictions_sha256: str
     versions: dict[str, str]
+    unsearched: list[str] = field(default_factory=list)
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:

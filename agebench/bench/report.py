@@ -144,6 +144,7 @@ def _result(evaluation: Evaluation) -> Result:
         shared_subjects=evaluation.shared_subjects,
         detector=evaluation.detector,
         training_detector=evaluation.training_detector,
+        unsearched=evaluation.unsearched,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agebench.bench.leakage import leak_phrases, unsearched_phrase
 from agebench.bench.published import Published, PublishedTable
 
 NOT_THE_SET = "†"
@@ -61,6 +62,7 @@ class Result:
     shared_subjects: int = 0
     detector: str | None = None
     training_detector: str | None = None
+    unsearched: Sequence[str] = ()  # kinds of leak that could not be looked for
     pictures_match: bool | None = None  # byte for byte those of the card; None if it has no fingerprint of them
 
 
@@ -283,6 +285,8 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
         remarks.append((sentence, OTHER_PICTURES))
     if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
         remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
+    if unsearched := unsearched_phrase(result.unsearched):
+        remarks.append((f"{column}: {unsearched}.", ""))
     if result.training_detector != result.detector:
         here, there = (name or "no detector" for name in (result.detector, result.training_detector))
         remarks.append((f"{column} was cropped with {here}, the training set with {there}.", ""))
@@ -293,16 +297,6 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
     if result.unreadable:
         remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} left out.", ""))
     return remarks
-
-
-def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
-    """How many pictures leak, and how; empty if none."""
-    counts = {
-        "were trained on": overlap,
-        "are near copies of pictures that were": near_copies,
-        "show people who were": shared_subjects,
-    }
-    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 def _origin(run: RunSummary) -> str:
