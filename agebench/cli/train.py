@@ -128,6 +128,12 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         f"{cost.bytes / 2**30:.1f} GiB of memory and {duration(cost.seconds)} on {plain(cost.device)}, cropping and "
         f"validation not counted; then measure it on {plain(sets)}. Nothing was written."
     )
+    if not cost.fits:
+        out.print(
+            f"A batch of {setting.recipe.train.batch:,} does not fit into the memory of {plain(cost.device)}: lower it "
+            "with `--set train.batch=…`. Memory and time are extrapolated from a smaller batch.",
+            style="yellow",
+        )
     if as_json:
         print_json(
             {

@@ -65,6 +65,14 @@ def start_fabric(recipe: ModelRecipe) -> Fabric:
     return fabric
 
 
+def out_of_memory(recipe: ModelRecipe) -> RunError:
+    """That a batch does not fit into the device's memory."""
+    return RunError(
+        f"The device has not enough memory for a batch of {recipe.train.batch:,} of {recipe.name}.",
+        f"Lower it with `--set train.batch={max(recipe.train.batch // 2, 2)}`, or train on another device.",
+    )
+
+
 @dataclass(frozen=True)
 class Trained:
     """weights: the network's state (the moving average where the recipe has one). val_mae: the last, in years."""

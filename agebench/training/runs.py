@@ -100,12 +100,14 @@ def train_run(
     provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
     fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
     Raises Missing if there is nothing to resume, NothingCurated if there is nothing to train on, RecipeError if the
-    pictures have another size, RunError if training diverges, Interrupted at Ctrl-C, StorageError.
+    pictures have another size, RunError if training diverges or the device has not enough memory,
+    Interrupted at Ctrl-C, StorageError.
     """
+    import torch
     from safetensors.torch import save
 
     from agebench.training.data import check_size
-    from agebench.training.loop import Examples, fit, start_fabric
+    from agebench.training.loop import Examples, fit, out_of_memory, start_fabric
     from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
 
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
@@ -143,7 +145,12 @@ def train_run(
                 data.records.write_parquet(table := io.BytesIO())
                 write_whole(folder / RECORDS, table.getbuffer())
                 _write_json(folder / CARD, card)
-            trained = fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+            try:
+                trained = fit(
+                    recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress
+                )
+            except torch.OutOfMemoryError as error:
+                raise out_of_memory(recipe) from error
             if fabric.is_global_zero:
                 write_whole(folder / WEIGHTS, save(trained.weights))
                 card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
