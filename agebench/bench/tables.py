@@ -143,7 +143,7 @@ class Table:
         columns: Names of the test sets.
         rows: Published rows, then measured ones; `row.text(column)` is a cell as printed.
         footnotes: Pairs of mark and sentence.
-        hints: Commands that would measure what has no row yet.
+        hints: At most one sentence: the commands that would measure what has no row yet.
     """
 
     number: int
@@ -211,11 +211,9 @@ def _build(
     for _, family in sorted(families.items()):
         rows.append(_measured(family, columns, notes))
     ran = {run.model for run in runs}
-    hints = [
-        f"`agebench train {recipe.model}` measures '{recipe.label}'."
-        for recipe in waiting
-        if table.number in recipe.tables and recipe.model not in ran
-    ]
+    missing = [w.model for w in waiting if table.number in w.tables and w.model not in ran]
+    hint = "`agebench train MODEL` adds the row of a model that is not measured yet: "
+    hints = [f"{hint}{', '.join(missing)}."] if missing else []
     return Table(table.number, table.title, [c.name for c in columns], rows, notes.listed(), hints)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from agebench.cli.render import Json, RunsFolder, console, duration, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, duration, how_to_review, plain, print_json, waiting
 
 if TYPE_CHECKING:
     from agebench.training.run_cards import TrainingProgress
@@ -69,14 +68,13 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
         if t.process not in shown:
             what = AT_WORK[t.stage].format(model=plain(t.model), manifest=plain(t.manifest))
             out.print(f"process {t.process} is {what}", style="green")
-    waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
-    if waiting:
-        out.print(f"Releases not curated yet: {', '.join(waiting)}")
+    uncurated = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
+    if uncurated:
+        out.print(f"Releases not curated yet: {', '.join(uncurated)}")
     out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
     for m in found.manifests:
         if m.trains and m.review:
-            command = plain(f"agebench review serve --manifest {shlex.quote(str(m.path))}")
-            out.print(f"Also: [bold]{command}[/] ({m.review:,} records wait for a person)")
+            out.print(f"{waiting(m.review)} for a person: {plain(how_to_review(m.path))}")
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agebench.errors import AgebenchError
-from agebench.files import read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import Card, load_card, load_model_recipe
+from agebench.training.log import METRICS, read_log
 from agebench.training.run_lock import holder
-from agebench.training.runs import METRICS, Listed
+from agebench.training.runs import Listed
 
 RUNS = Path("runs")
 
@@ -47,25 +46,13 @@ def training_now(run: Listed) -> TrainingProgress | None:
     process = holder(run.path)
     if process is None:
         return None
-    lines = _metrics(run.path / METRICS)
+    lines = read_log(run.path / METRICS)
     step, steps = int(lines[-1]["step"]) if lines else 0, int(run.card.get("steps", 0))
     speed = next((line["pictures_per_second"] for line in lines[-1:] if line.get("pictures_per_second")), None)
     batch = run.card.get("recipe", {}).get("train", {}).get("batch")
     left = (steps - step) * batch / speed if speed and batch else None
     val_mae = next((line["val_mae"] for line in reversed(lines) if "val_mae" in line), None)
     return TrainingProgress(process, step, steps, left, val_mae)
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a training log that another process may be writing; incomplete lines are left out."""
-    lines = []
-    with suppress(OSError):
-        for text in read_file(path).decode(errors="replace").splitlines():
-            with suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict) and isinstance(line.get("step"), int):
-                    lines.append(line)
-    return lines
 
 
 def resume_command(run: Listed) -> str:

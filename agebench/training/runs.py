@@ -26,6 +26,7 @@ from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.files import file_hash, read_file, write_whole
 from agebench.recipes import ModelRecipe, digest
+from agebench.training.log import METRICS
 from agebench.training.run_lock import COMMITTED, alone
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
@@ -38,7 +39,8 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from agebench.training.loop import Examples, Progress
     from agebench.training.predict import FaceAge
 
-WEIGHTS, CARD, RECORDS, METRICS = "weights.safetensors", "card.json", "records.parquet", "metrics.jsonl"
+WEIGHTS, CARD, RECORDS = "weights.safetensors", "card.json", "records.parquet"
+HASHED = (WEIGHTS, CARD, RECORDS, METRICS)
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 
@@ -61,10 +63,15 @@ class Run:
     @property
     def metrics(self) -> pl.DataFrame:
         """The training log, one row per line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and val_mae
-        (years) at validations."""
+        (years) at validations. Raises RunError if the file is damaged."""
         import polars as pl
 
-        return pl.read_ndjson(self.path / "metrics.jsonl", infer_schema_length=None)
+        path = self.path / METRICS
+        try:
+            return pl.read_ndjson(io.BytesIO(read_file(path)), infer_schema_length=None)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{path} cannot be read: {reason}.", "Restore it, or train again.") from error
 
     def predict(self, pictures: Sequence[str | Path] | str | Path) -> list[FaceAge]:
         """Ages of every face of every picture (see `agebench.predict`)."""
@@ -157,7 +164,7 @@ def train_run(
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-                sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in (WEIGHTS, CARD, RECORDS, METRICS))
+                sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in HASHED)
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
@@ -328,9 +335,16 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
 
 
 def committed_hashes(folder: Path) -> dict[str, str]:
-    """File → SHA-256 when the run was completed, from `COMMITTED`."""
-    lines = read_file(folder / COMMITTED).decode().splitlines()
-    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
+    """File → SHA-256 when the run was completed, from `COMMITTED`. Raises RunError if it is damaged."""
+    path = folder / COMMITTED
+    try:
+        lines = read_file(path).decode(errors="replace").splitlines()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.", "Restore it, or train again.") from error
+    hashes = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if len(sha256) == 64}
+    if missing := [name for name in HASHED if name not in hashes]:
+        raise RunError(f"{path} is damaged: it has no SHA-256 of {', '.join(missing)}.", "Restore it, or train again.")
+    return hashes
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
