@@ -15,6 +15,7 @@ from agebench.files import read_file
 from agebench.manifest.places import curate_command
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import open_manifest
+from agebench.pictures import Locator
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
@@ -58,8 +59,9 @@ def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
         rows, faces, estimates = task_rows(con, found.rows["record_id"])
         folders = folders_of(con)
     root = document_root(folders.values())
+    locator = Locator(folders)
     by_record = {
-        row["record_id"]: row | {"image": image_address(folders[row["part"]] / row["path"], root)}
+        row["record_id"]: row | {"image": image_address(locator, root, row["part"], row["path"])}
         for row in rows.to_dicts()
     }
     by_face = _grouped(faces)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agebench.errors import DecisionError
+from agebench.pictures import Locator
 from agebench.remote import Folder
 from agebench.review.decisions import Decision, new_decision
 
@@ -34,23 +35,27 @@ LABELLING = """<View>
 
 
 def document_root(folders: Iterable[Folder]) -> Path | None:
-    """The folder below which Label Studio serves local files: the one that holds all local folders of a release. None
-    if all of them are remote."""
-    parents = [folder.absolute().parent for folder in folders if isinstance(folder, Path)]
+    """The folder below which Label Studio serves local files: the one that holds all local folders of a release, with
+    links resolved. None if all of them are remote."""
+    parents = [folder.resolve().parent for folder in folders if isinstance(folder, Path)]
     return Path(os.path.commonpath(parents)) if parents else None
 
 
-def image_address(picture: Folder, root: Path | None) -> str:
-    """Where Label Studio loads a picture from: a local file by its path below `root` (see `document_root`), a remote
-    one by its URL."""
-    if root is None or not isinstance(picture, Path):
-        return str(picture)
-    return "/data/local-files/?d=" + quote(picture.absolute().relative_to(root).as_posix())
+def image_address(locator: Locator, root: Path | None, part: str, path: str) -> str:
+    """Where Label Studio loads the picture of a record from: a local file by its path below `root` (see
+    `document_root`), a remote one by its URL. A path that leads out of its folder stays as the release spells it: Label
+    Studio is not asked to serve that file."""
+    file, _ = locator.find(part, path)
+    if file is None:
+        return f"{part}/{path}"
+    if root is None or not isinstance(file, str):
+        return str(file)
+    return "/data/local-files/?d=" + quote(Path(file).relative_to(root).as_posix())
 
 
 def needed_settings(folders: Iterable[Folder], root: Path) -> str:
     """What must be set so that Label Studio loads local pictures, as a sentence. root: see `document_root`."""
-    local = ", ".join(sorted({str(folder.absolute()) for folder in folders if isinstance(folder, Path)}))
+    local = ", ".join(sorted({str(folder.resolve()) for folder in folders if isinstance(folder, Path)}))
     return (
         "Label Studio loads the pictures if it is started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
         f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, and if its project has a local storage for each of: {local}."

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agebench.errors import DecisionError
+from agebench.pictures import Locator
 from agebench.remote import as_folder
 from agebench.review.label_studio import answers_in, document_root, image_address, is_label_studio, task
 
@@ -59,13 +60,31 @@ def test_a_task_is_prefilled_with_the_meant_face_alone() -> None:
     assert (bare["predictions"][0]["result"], bare["data"]["estimated"]) == ([], "")
 
 
-def test_pictures_are_named_by_addresses_that_label_studio_serves() -> None:
-    imdb, wiki, remote = Path("/data/imdb_crop"), Path("/data/wiki_crop"), as_folder("s3://bucket/wiki")
-    assert document_root([imdb]) == document_root([imdb, wiki, remote]) == Path("/data")  # no storage may be the root
-    assert image_address(imdb / "01/a.jpg", Path("/data")) == "/data/local-files/?d=imdb_crop/01/a.jpg"
-    assert image_address(wiki / "é &?.jpg", Path("/data")).endswith("?d=wiki_crop/%C3%A9%20%26%3F.jpg")
+def test_pictures_are_named_by_addresses_that_label_studio_serves(tmp_path: Path) -> None:
+    imdb, wiki, remote = tmp_path / "imdb_crop", tmp_path / "wiki_crop", as_folder("s3://bucket/wiki")
+    locator = Locator({"imdb": imdb, "wiki": wiki, "far": remote})
+    assert document_root([imdb]) == document_root([imdb, wiki, remote]) == tmp_path  # no storage may be the root
+    assert image_address(locator, tmp_path, "imdb", "01/a.jpg") == "/data/local-files/?d=imdb_crop/01/a.jpg"
+    assert image_address(locator, tmp_path, "wiki", "é &?.jpg").endswith("?d=wiki_crop/%C3%A9%20%26%3F.jpg")
     assert document_root([remote]) is None
-    assert image_address(remote / "01/a.jpg", None) == "s3://bucket/wiki/01/a.jpg"
+    assert image_address(locator, None, "far", "01/a.jpg") == "s3://bucket/wiki/01/a.jpg"
+
+
+@pytest.mark.parametrize("path", ["../secret.jpg", "/etc/secret.jpg", "out/secret.jpg", "a/../../secret.jpg"])
+def test_a_path_that_leads_out_of_its_folder_is_not_served(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "imdb_crop"
+    folder.mkdir()
+    (folder / "out").symlink_to(tmp_path)
+    assert image_address(Locator({"imdb": folder}), tmp_path, "imdb", path) == f"imdb/{path}"
+
+
+def test_folders_behind_a_link_are_named_as_label_studio_finds_them(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "imdb_crop").mkdir(parents=True)
+    (tmp_path / "here").symlink_to(tmp_path / "disk")
+    folder = tmp_path / "here" / "imdb_crop"
+    root = document_root([folder])
+    assert root == tmp_path / "disk"
+    assert image_address(Locator({"imdb": folder}), root, "imdb", "1.jpg") == "/data/local-files/?d=imdb_crop/1.jpg"
 
 
 @pytest.mark.parametrize(
