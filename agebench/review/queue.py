@@ -27,7 +27,7 @@ class Queue:
     rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
     subject_id, block and near_block (records with the same number are neighbours), sha256, error (why it cannot
     be read), reasons (list), label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum),
-    width, height (of the picture, pixels).
+    width, height (of the picture, pixels), faces (how many were found).
     """
 
     manifest: Path
@@ -113,7 +113,7 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
         .with_row_index("place")
         .select(
             "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "error",
-            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth", "width", "height",
+            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth", "width", "height", "faces",
         )
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ _LATEST: dict[str, pl.DataType | type[pl.DataType]] = {
     "age": pl.Int32, "box": pl.Array(pl.Float64, 4), "note": pl.Utf8,
 }  # fmt: skip
 _SAID: dict[str, pl.DataType | type[pl.DataType]] = {"claimed": pl.Int32, "settles": pl.List(pl.Utf8)}
-_PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32}
+_PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "unchosen_faces": pl.Int32}
 
 
 def taken_back(decisions: Iterable[Decision]) -> set[str]:
@@ -172,7 +172,8 @@ def _misfit() -> pl.Expr:
     """What does not fit between an answer and its record: a key of `_MISFITS`; NULL where they fit.
 
     This is the one place that says so, for the page, the terminal, imports and folding. Of columns answer, box, claimed
-    (years), error (why the picture cannot be read; NULL where it can), width, height (pixels; NULL: not known).
+    (years), error (why the picture cannot be read; NULL where it can), width, height (pixels; NULL: not known),
+    unchosen_faces (where the answer must say which face is meant and does not: how many there are; else NULL).
     """
     x, y, w, h = (pl.col("box").arr.get(i) for i in range(4))
     middle = (x + w / 2).is_between(0, pl.col("width")) & (y + h / 2).is_between(0, pl.col("height"))
@@ -183,6 +184,8 @@ def _misfit() -> pl.Expr:
         .then(pl.lit("picture"))
         .when(~middle.fill_null(True))
         .then(pl.lit("box"))
+        .when(pl.col("unchosen_faces") > 1)
+        .then(pl.lit("face"))
     )
 
 
@@ -198,6 +201,10 @@ _MISFITS = {
     "box": (
         "The middle of the box lies outside the picture of {name}, which is {width} by {height} pixels.",
         "`agebench explain` lists the faces that were found.",
+    ),
+    "face": (
+        "{name} shows {unchosen_faces} faces, and the answer does not say which one is meant.",
+        "Choose a face first, or answer the record on its own page.",
     ),
 }
 

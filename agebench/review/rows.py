@@ -30,11 +30,12 @@ QUEUE = """
     SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
            len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
            coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
-           (SELECT per_class FROM per) AS per_class, i.width, i.height
+           (SELECT per_class FROM per) AS per_class, i.width, i.height, coalesce(f.faces, 0) AS faces
     FROM asked j JOIN record r USING (record_id)
     LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
     LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
     LEFT JOIN image i ON i.sha256 = c.sha256 LEFT JOIN class ON class.age = j.age
+    LEFT JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = c.sha256
     ORDER BY j.record_id
 """
 
@@ -124,7 +125,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
     """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
     sha256, error (why it cannot be read), reasons (joined by `;`), checks (how many fired), label_suspicion,
     suggested_age, in_class (curated records of that age), largest_class, per_class (what the newest plan wants of a
-    class; NULL without one), width, height (of the picture, pixels).
+    class; NULL without one), width, height (of the picture, pixels), faces (how many were found).
 
     also: (part, path) of further records, which an answer has decided, if a check has fired on them; their age is the
     claimed one, not the answer's.

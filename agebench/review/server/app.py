@@ -30,12 +30,14 @@ from agebench.review.server.snapshot import Filters
 GRID = 30
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
+FaceNo = Annotated[int, Field(ge=-(2**15), le=2**15)]
 By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
 
 
 class One(BaseModel):
     """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
-    ids of the answers that were shown with it, which it decides against."""
+    ids of the answers that were shown with it, which it decides against; face_no: the face that was chosen in a
+    grid."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,15 +48,17 @@ class One(BaseModel):
     box: Box | None = None
     note: Note | None = None
     settles: Annotated[list[LineId], Field(max_length=100)] = []
+    face_no: FaceNo | None = None
 
 
 class Answering(BaseModel):
-    """What the page sends: answers given in one go."""
+    """What a page sends: answers given in one go. grid: whether they come from the grid, as several always do."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
     answers: Annotated[list[One], Field(min_length=1, max_length=100)]
+    grid: bool = False
 
 
 class Undoing(BaseModel):
@@ -182,7 +186,7 @@ def create_app(
         record_id: RecordId,
         side: Annotated[int, Query(ge=32, le=2000)] = 1280,
         face: bool = False,
-        face_no: Annotated[int | None, Query(ge=-(2**15), le=2**15)] = None,
+        face_no: FaceNo | None = None,
     ) -> Response:
         if session.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
@@ -197,10 +201,12 @@ def create_app(
     @app.post("/api/answer")
     def answer(sent: Answering) -> JSONResponse:
         given = [
-            PageAnswer(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles))
+            PageAnswer(
+                one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.face_no
+            )
             for one in sent.answers
         ]
-        made = session.answer(given, by=sent.by, mode="page" if len(given) == 1 else "grid")
+        made = session.answer(given, by=sent.by, mode="grid" if sent.grid or len(given) > 1 else "page")
         return JSONResponse({"recorded": [decision.id for decision in made]})
 
     @app.post("/api/undo")

@@ -15,7 +15,8 @@ from agebench.review.decisions import Answer, Box, Looks
 @dataclass(frozen=True)
 class PageAnswer:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against."""
+    settles: ids of the answers that were shown with it, which it decides against; face_no: the face that was chosen in
+    a grid."""
 
     record_id: int
     answer: Answer
@@ -24,6 +25,7 @@ class PageAnswer:
     box: Box | None = None
     note: str | None = None
     settles: tuple[str, ...] = ()
+    face_no: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PageReading:
 @dataclass(frozen=True)
 class ShownRecord:
     """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; error: why the
-    picture cannot be read; width, height: of the picture, pixels; reasons: checks."""
+    picture cannot be read; width, height: of the picture, pixels; reasons: checks; faces: how many were found."""
 
     part: str
     path: str
@@ -54,14 +56,19 @@ class ShownRecord:
     height: int | None
     suggested_age: float | None
     reasons: list[str]
+    faces: int
 
-    def record(self, record_id: int) -> pl.DataFrame:
-        """The record as `resolution.must_fit` wants it."""
+    def record(self, one: PageAnswer, mode: str) -> pl.DataFrame:
+        """The record as `resolution.must_fit` takes it. In a grid, an answer must say which of several faces is
+        meant."""
+        unchosen = mode == "grid" and one.face_no is None and one.box is None
         names = ("part", "path", "sha256", "error", "width", "height")
-        values = {name: getattr(self, name) for name in names} | {"record_id": record_id, "age": self.claimed}
+        values = {name: getattr(self, name) for name in names} | {"record_id": one.record_id, "age": self.claimed}
+        values["unchosen_faces"] = self.faces if unchosen else None
         schema = {
             "record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "sha256": pl.Utf8,
             "error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "looked": pl.Boolean,
+            "unchosen_faces": pl.Int32,
         }  # fmt: skip
         return pl.DataFrame([values | {"looked": True}], schema=schema)
 

@@ -290,7 +290,7 @@ class ReviewSession:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(self, given: Sequence[PageAnswer], *, by: str, mode: str = "page") -> list[Decision]:
-        """Record answers given in one go; when this returns all are on disk, or none is.
+        """Record answers given in one go; when this returns all are on disk, or none is. mode: `page` or `grid`.
 
         Raises UsageError (the answer does not fit, or the record is no longer what was shown), StorageError, and as
         `open_manifest` for a record that is not in the queue.
@@ -315,7 +315,7 @@ class ReviewSession:
                     claimed=subject.claimed, settles=[answer for answer in one.settles if answer in known], batch=batch,
                     shown={"mode": mode, "suggested_age": subject.suggested_age, "reasons": subject.reasons},
                 )  # fmt: skip
-                must_fit([line], subject.record(one.record_id))
+                must_fit([line], subject.record(one, mode))
                 made.append(line)
             self._write(made)
             for one, decision in zip(given, made, strict=True):
@@ -373,7 +373,7 @@ class ReviewSession:
             row = now.queue.rows.row(place, named=True)
             return ShownRecord(
                 row["part"], row["path"], row["sha256"], row["age"], row["error"], row["width"], row["height"],
-                row["suggested_age"], row["reasons"] or [],
+                row["suggested_age"], row["reasons"] or [], row["faces"],
             )  # fmt: skip
         found = self.view(record_id)
         if found is None:
@@ -382,6 +382,7 @@ class ReviewSession:
         return ShownRecord(
             found.part, found.path, known["sha256"], known["age"], known["file_error"], known["width"], known["height"],
             known.get("suggested_age"), [reason["check"] for reason in found.reasons],
+            len(found.faces),
         )  # fmt: skip
 
     def _write(self, made: list[Decision]) -> None:

@@ -138,7 +138,19 @@ def test_a_tile_with_several_faces_is_answered_only_after_one_was_chosen(server:
     face = server.client().get(f"/api/record/{record}")["faces"][number]
     assert line["answer"] == "face"
     assert line["box"] == pytest.approx([face[side] for side in "xywh"])
+    assert line["shown"]["mode"] == "grid"  # although it was the only one
     assert desk.complaints == []
+
+
+def test_the_server_refuses_a_grid_answer_without_a_chosen_face(server: Any) -> None:
+    record, client = with_two_faces(server.folder), server.client()
+    one = client.given(record, "keep")
+    del one["face_no"]
+    refused = client.post("/api/answer", {"by": "anna", "answers": [one], "grid": True})
+    assert refused.status_code == 400
+    assert "which one is meant" in refused.json()["error"]["message"]
+    assert server.lines() == []
+    assert client.post("/api/answer", {"by": "anna", "answers": [one]}).status_code == 200
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------------

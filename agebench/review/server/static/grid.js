@@ -135,7 +135,7 @@ function send() {
       .map(answerOf);
     if (!answers.length) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
     const place = first;
-    await call("/api/answer", { by: reviewer(), answers });
+    await call("/api/answer", { by: reviewer(), answers, grid: true });
     given += answers.length;
     await load(undefined, place);
     banner(`${answers.length} answered; Undo takes them back together.`, false, 6);
@@ -144,9 +144,9 @@ function send() {
 
 function answerOf(tile) {
   const one = { record: Number(tile.dataset.id), seal: tile.dataset.seal, answer: tile.dataset.state };
-  if (one.answer !== "keep" || tile.dataset.face === undefined) return one;
-  const { x, y, w, h } = recordOf(tile).faces[Number(tile.dataset.face)];
-  return { ...one, answer: "face", box: [x, y, w, h] };
+  if (tile.dataset.face === undefined) return one;
+  const { face_no, x, y, w, h } = recordOf(tile).faces[Number(tile.dataset.face)];
+  return one.answer === "keep" ? { ...one, face_no, answer: "face", box: [x, y, w, h] } : { ...one, face_no };
 }
 
 function undo() {
