@@ -182,6 +182,22 @@ def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFr
     return rows, faces, estimates
 
 
+def ages_of_faces(con: duckdb.DuckDBPyConnection, ids: Iterable[int]) -> dict[tuple[int, int], float]:
+    """How old each face of some records looks, by record_id and face_no: the median of its estimates, years. A face
+    without an estimate is left out."""
+    con.register("incoming_ids", pl.DataFrame({"record_id": list(ids)}, schema={"record_id": pl.Int32}).to_arrow())
+    try:
+        rows = con.execute(
+            """SELECT record_id, face_no, median(e.age)
+               FROM record SEMI JOIN incoming_ids USING (record_id) JOIN content USING (part, path)
+               JOIN face_in_force USING (sha256) JOIN age_estimate e USING (sha256, face_no)
+               WHERE e.age IS NOT NULL GROUP BY record_id, face_no"""
+        ).fetchall()
+    finally:
+        con.unregister("incoming_ids")
+    return {(record_id, face_no): float(age) for record_id, face_no, age in rows}
+
+
 def lines_of(manifest: Path) -> tuple[list[Decision], list[str]]:
     """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
     file = decisions_file(manifest)

@@ -247,6 +247,7 @@ def _whole(view: RecordView) -> dict[str, Any]:
     return {name: view.evidence.get(name) for name in facts} | {
         "id": view.record_id,
         "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
+        "automatic_face": view.evidence["face_no"],
         "part": view.part,
         "path": view.path,
         "age": view.age,

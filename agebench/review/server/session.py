@@ -26,7 +26,7 @@ from agebench.review.agreement import Agreement, agreement
 from agebench.review.decisions import Decision, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, load_queue, second_looks
 from agebench.review.resolution import answered_names, must_fit, resolve
-from agebench.review.rows import answered_records, lines_folded, must_be_there, name_frame
+from agebench.review.rows import ages_of_faces, answered_records, lines_folded, must_be_there, name_frame
 from agebench.review.server.given import PageAnswer, PageReading, ShownRecord, must_be_as_shown, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
@@ -168,18 +168,23 @@ class ReviewSession:
 
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
         """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable, and
-        its faces (see `manifest.record_view.tile_faces`). Raises as `open_manifest`."""
+        its faces (see `manifest.record_view.tile_faces`), each with its own suggested_age. Raises
+        as `open_manifest`."""
         now = self.snapshot
         with open_manifest(self.manifest, wait=PATIENCE) as con:
-            faces = tile_faces(con, record_ids)
+            faces, ages = tile_faces(con, record_ids), ages_of_faces(con, record_ids)
         found = []
         for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
             row = now.queue.rows.row(place, named=True)
+            tile = faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None})
+            for number, face in enumerate(tile["faces"]):
+                other = ages.get((row["record_id"], face["face_no"]))
+                face["suggested_age"] = row["suggested_age"] if number == tile["meant"] else other
             found.append({
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
                 "readable": row["sha256"] is not None and row["error"] is None,
-            } | faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None}))  # fmt: skip
+            } | tile)  # fmt: skip
         return found
 
     def reasons(self, record_id: int) -> list[str]:
