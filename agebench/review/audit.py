@@ -78,7 +78,7 @@ def sample_file(manifest: Path, n: int, seed: int) -> Path:
 
 
 def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sample:
-    """Draw n of the kept records (part, path, age, sha256), stratified by decade of age; all of them if there are fewer.
+    """Draw n of the kept records (part, path, age, sha256), stratified by decade of age; all if there are fewer.
 
     Every decade gets its proportional share, rounded by largest remainders. Within a decade, records are drawn in the
     order of sha256(seed, part, path), which is the same on every machine. Of several rows with the same name, only the

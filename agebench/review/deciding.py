@@ -236,7 +236,7 @@ def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
     if "train" in card.roles or answer not in ("age", "reject"):
         return []
     return [
-        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures whatever is decided here."
+        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures, whatever is decided."
     ]
 
 

@@ -34,8 +34,8 @@ def answers_key(manifest: Path) -> str:
 
 
 def check_answers(manifest: Path, state: ManifestState, key: str) -> None:
-    """Raises DecisionError if answers that are to be folded in are damaged or missing, so that this is known before hours
-    of observing and not after. key: see `answers_key`."""
+    """Raises DecisionError if answers that are to be folded in are damaged or missing, so that hours
+    of observing are not wasted. key: see `answers_key`."""
     file = decisions_file(manifest)
     must_be_there(file, lines_in(state.meta.get("decisions")), manifest)
     if not is_current("decisions", state.made, {"answers": key}):

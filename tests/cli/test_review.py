@@ -58,8 +58,8 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     found = ok(agebench("review", "decide", *kept, "--reject", "--by", "anna", "--note", "wax", "--json", cwd=workshop))
     assert (found["command"], found["counts"]["answer"], found["line"]["note"]) == ("review decide", "reject", "wax")
     done = agebench("review", "decide", *waits, "--age", 33, "--by", "anna", cwd=workshop)
-    assert "what counts now: keep, age 33 (by anna)" in " ".join(done.out.split())
-    assert re.search("`agebench curate imdb-wiki[^`]*` folds it in", " ".join(done.out.split()))
+    assert "decision: keep, age 33 (by anna)" in " ".join(done.out.split())
+    assert re.search("`agebench curate imdb-wiki[^`]*` applies it", " ".join(done.out.split()))
     assert agebench("review", "decide", *gone, "--keep", "--by", "anna", cwd=workshop).status == 0
     assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
     assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
@@ -268,14 +268,14 @@ def test_an_imported_box_outside_the_picture_is_left_out_and_told(workshop: Path
 WRONG = {
     "two answers": (["--keep", "--reject"], "--keep and --reject contradict"),
     "no answer": ([], "expected one of"),
-    "undo and answer": (["--undo", "--keep"], "--undo takes no answer"),
+    "undo and answer": (["--undo", "--keep"], "--undo cannot be combined with"),
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
     "box outside": (["--face", "99999,99999,3,3"], "lies outside the picture"),
-    "no name": (["--keep", "--by", " "], "no name"),
-    "two names": (["--keep", "--by", "anna;otto"], "no name"),
-    "no text": (["--keep", "--by", "anna\udcff"], "no name"),
+    "no name": (["--keep", "--by", " "], "not a valid name"),
+    "two names": (["--keep", "--by", "anna;otto"], "not a valid name"),
+    "no text": (["--keep", "--by", "anna\udcff"], "not a valid name"),
     "a reading of nothing": (["--keep", "--reading", 2], "--audit"),
     "in no sample": (["--keep", "--audit"], "in no audit's sample"),
     "a reading that rejects": (["--reject", "--audit"], "--wrong"),

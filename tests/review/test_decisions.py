@@ -124,7 +124,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("values", WRONG.values(), ids=WRONG.keys())
 def test_what_is_no_answer_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(DecisionError, match="This is no answer"):
+    with pytest.raises(DecisionError, match="This is not a valid answer"):
         answer(**values)
 
 

@@ -1,4 +1,4 @@
-"""An answer as it comes from the page, and whether it fits the record as it was shown."""
+"""Answers as they come from the page, and the record that was shown."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from agebench.review.decisions import Answer, Box, Looks
 @dataclass(frozen=True)
 class PageAnswer:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against; face_no: the face that was chosen in
-    a grid."""
+    settles: ids of the answers shown with it, which it overrules; face_no: the face that was chosen in a grid."""
 
     record_id: int
     answer: Answer
@@ -30,8 +29,8 @@ class PageAnswer:
 
 @dataclass(frozen=True)
 class PageReading:
-    """One step of a reading of an audit: `looks`, or then the judgement. reading: which of the reader's own readings of
-    the record it is; the others as in `PageAnswer`."""
+    """One step of an audit reading: `looks`, or the judgement that follows. reading: which of the reader's own readings
+    of the record it is; the other fields are as in `PageAnswer`."""
 
     record_id: int
     seal: str
@@ -44,8 +43,8 @@ class PageReading:
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; error: why the
-    picture cannot be read; width, height: of the picture, pixels; reasons: checks; faces: how many were found."""
+    """What a reviewer was shown of a record, as far as an answer needs it. claimed, suggested_age: years; error: why
+    the picture cannot be read; width, height: of the picture, pixels; reasons: checks; faces: how many were found."""
 
     part: str
     path: str
@@ -74,7 +73,7 @@ class ShownRecord:
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:
-    """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
+    """Identifies record and picture: an answer is refused if the record is another one now."""
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -84,9 +83,9 @@ def is_readable(view: RecordView) -> bool:
 
 
 def must_be_as_shown(record_id: int, seal: str, record: ShownRecord) -> None:
-    """Raises UsageError where an answer is not about the record as it was shown."""
+    """Raises UsageError if the record is no longer what was shown."""
     if seal_of(record.part, record.path, record.sha256) != seal:
         raise UsageError(
-            f"Record {record_id} is not what was shown: the records were read again.",
-            "Look at it as it is now; nothing was recorded.",
+            f"Record {record_id} is not what was shown: the release was read again.",
+            "Look at it again; nothing was recorded.",
         )

@@ -37,10 +37,10 @@ def test_what_cannot_be_served_is_said_in_a_sentence(office: Path, agebench: Any
     told(serve("--token", "short"), 2, "fewer than 16 characters")
     told(serve("--reviewers", "anna"), 2, "two names")
     told(serve("--overlap", "0.5"), 2, "--reviewers")
-    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is none of --reviewers anna, otto")
+    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is not among --reviewers anna, otto")
     told(serve("--name", "a:1"), 2, "--exposed")
     told(serve("--port", "70000"), 2, "65535")
-    told(serve("--reviewer", " "), 2, "no name")
+    told(serve("--reviewer", " "), 2, "not a valid name")
     told(serve("--host", "no.such.host.invalid", "--exposed"), 2, "Cannot listen on no.such.host.invalid")
     told(serve("--host", "192.0.2.1", "--exposed"), 2, "Cannot listen on 192.0.2.1")
     with socket.socket() as taken:
@@ -71,7 +71,7 @@ def test_it_ends_with_what_was_kept_and_prints_the_token_once(serve: Any, how: s
         text = " ".join(server.output.split())
         assert f"Every answer that it acknowledged is in {DECISIONS}" in text
         assert "`agebench curate imdb-wiki " in text
-        assert text.endswith("` folds them in.")
+        assert text.endswith("` applies them.")
     assert len(server.lines()) == 1
 
 
@@ -96,7 +96,7 @@ def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: 
     whole = (office / DECISIONS).read_bytes()
     (office / DECISIONS).write_bytes(whole + whole[:50])
     again = serve()
-    assert any("was cut off" in note for note in again.client().get("/api/queue", by="anna")["notes"])
+    assert any("was incomplete" in note for note in again.client().get("/api/queue", by="anna")["notes"])
     assert (office / DECISIONS).read_bytes() == whole
 
 

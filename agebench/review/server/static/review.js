@@ -303,7 +303,7 @@ function estimates(record) {
   if (claims) chart.append(drawn("line", { class: "claim-line", x1: x(record.claimed), x2: x(record.claimed), y1: 2, y2: 56 }));
   place.append(chart, element("p", { class: "estimate-key" },
     element("span", { class: "key looks-key" }), "looks", ...(claims ? [element("span", { class: "key claim-key" }), "claimed"] : []),
-    element("span", { class: "key pale" }), `raw estimate by ${theirs.map((one) => one.estimator.replace(/-[0-9a-f]{8}.*$/, "")).join(", ")}`));
+    element("span", { class: "key pale" }), `estimate by ${theirs.map((one) => one.estimator.replace(/-[0-9a-f]{8}.*$/, "")).join(", ")}`));
 }
 
 function normal(mean, spread) {
