@@ -101,7 +101,7 @@ def is_label_studio(data: bytes) -> bool:
 
 
 def answers_in(data: bytes, name: str) -> tuple[list[Decision], list[str]]:
-    """The annotations of an export (JSON, with predictions or without) as answers, and a note about each one that cannot
+    """The annotations of an export (JSON, with or without predictions) as answers, and a note on each one that cannot
     be read, such as one with two faces marked. An answer's id comes from its content, so importing a file again changes
     nothing; an annotation that was changed since is a new answer, and the later one counts.
 
