@@ -13,7 +13,8 @@ from agebench.manifest.record_view import overview, tile_faces, view_record
 from agebench.manifest.store import open_manifest
 
 MANIFEST = "manifests/imdb-wiki.duckdb"
-ONE_LINE = """() => [...document.querySelectorAll('nav a, .actions button, .view-tools button, #left, .brand, summary')]
+ONE_LINE = """() => [...document.querySelectorAll(
+        'nav a, .actions button, .view-tools button, #left, .brand, summary, h3 .muted')]
     .filter((one) => one.checkVisibility())
     .filter((one) => {
         const text = document.createRange();
