@@ -396,6 +396,13 @@ def test_an_audit_leaves_out_what_has_changed_since_it_was_drawn(workshop: Path,
     assert "has changed since it was drawn" in " ".join((done.out + done.err).split())
 
 
+def test_every_commands_summary_is_whole_at_80_columns(agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = agebench("review", "--help").out.partition("Commands:")[2]
+    assert "audit" in commands
+    assert not re.search(r"\.\.\.|…", commands)
+
+
 def test_help_is_light_and_every_example_runs(workshop: Path, agebench: Run) -> None:
     heavy = ("polars", "duckdb", "numpy", "scipy", "sklearn", "torch")
     code = (

@@ -23,7 +23,7 @@ def agreement(
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Report how far reviewers agree, and list the records on which they do not."""
+    """Report how far reviewers agree. The records on which they do not are listed."""
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import agree
 

@@ -30,12 +30,12 @@ def audit(
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
+    """Estimate how many kept labels are still wrong. The first call draws kept records; people then read them blind.
 
-    The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading takes two steps:
+    The page of `agebench review serve` shows the records blind, under Audit. On a terminal, a reading takes two steps:
     `agebench review decide PART PATH --audit --looks N` says how old the face looks and shows the claimed age; then
     --audit with --keep (it is right), --wrong or --age N judges it. About half of the records are read twice, because
-    readers make mistakes too: your own second reading of a record is given with --reading 2.
+    readers make mistakes too; --reading 2 is your own second reading of a record.
     """
     from agebench.cli.review import reviewer
 

@@ -46,8 +46,8 @@ def decide(
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Answer a record: keep it, reject it, or correct its age or face. --face can be combined with --keep or --age.
-    The answer is on disk when the command ends.
+    """Keep or reject a record, or correct its age or face. --face can be combined with --keep or --age. The answer is
+    on disk when the command ends.
 
     An audit reading takes two steps. First, --audit --looks N says how old the face looks. This cannot be changed
     later, and only then is the claimed age shown. Second, --audit with --keep (the claimed age is right), --wrong, or

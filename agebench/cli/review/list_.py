@@ -30,7 +30,7 @@ def list_(
     seed: Annotated[int, typer.Option(help="Seed of the assignment to --reviewers.")] = 0,
     json: Json = False,
 ) -> None:
-    """List the records that are waiting for an answer, the most valuable answers first."""
+    """List the records that are waiting for an answer. The most valuable answers come first."""
     from agebench.cli.review import reviewer, sharing
 
     ages = age_range(age) if age is not None else None

@@ -35,7 +35,7 @@ def serve(
         typer.Option("--exposed", help="Allow a --host that other machines can reach; they can see people's faces."),
     ] = False,
     name: Annotated[
-        list[str] | None, typer.Option(help="Name and port under which other machines reach this one, with --exposed.")
+        list[str] | None, typer.Option(help="NAME:PORT under which other machines reach this one, with --exposed.")
     ] = None,
 ) -> None:
     """Serve the review page on this machine until Ctrl-C. Every answer is on disk before the next record is shown."""
