@@ -263,7 +263,7 @@ def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
         return data, []
     if keep == -1:
         return data + b"\n", []  # only the line break is missing
-    left_out = f"{path}: the last line is incomplete ({len(data) - keep} bytes) and is left out."
+    left_out = f"{path}: the last line was cut off ({len(data) - keep} bytes) and is left out."
     if not repair:
         return data[:keep], [left_out]
     try:
@@ -428,7 +428,7 @@ def _repair(path: Path, handle: int) -> list[str]:
     _sync_folder(path.parent)
     os.ftruncate(handle, size - len(tail) + keep)
     os.fsync(handle)
-    return [f"{path}: the last line was incomplete ({len(tail) - keep} bytes) and was moved to {aside.name}."]
+    return [f"{path}: the last line was cut off ({len(tail) - keep} bytes) and was moved to {aside.name}."]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -92,7 +92,7 @@ def describe_answers(facts: dict[str, int], file: Path) -> list[str]:
             f"{facts[status]:,} {what}"
             for status, what in (
                 ("conflict", "on which reviewers disagree"),
-                ("unfit", "whose answer does not fit"),
+                ("unfit", "whose answer does not fit the record"),
                 ("claim_changed", "whose claimed age has changed"),
                 ("changed", "whose picture has changed"),
             )

@@ -277,7 +277,7 @@ WRONG = {
     "two names": (["--keep", "--by", "anna;otto"], "not a valid name"),
     "no text": (["--keep", "--by", "anna\udcff"], "not a valid name"),
     "a reading of nothing": (["--keep", "--reading", 2], "--audit"),
-    "in no sample": (["--keep", "--audit"], "in no audit's sample"),
+    "in no sample": (["--keep", "--audit"], "in no audit sample"),
     "a reading that rejects": (["--reject", "--audit"], "--wrong"),
     "a decision that says wrong": (["--wrong"], "--reject"),
     "an estimate without an audit": (["--looks", 30], "--looks"),
@@ -301,7 +301,7 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     told(agebench("review", "decide", part, path + "x", "--keep", cwd=workshop), 2, "no record", path)
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
-    told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is no text")
+    told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is not valid UTF-8")
     told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "right age")
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
@@ -321,8 +321,8 @@ def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) 
     (workshop / FILE).rename(workshop / "elsewhere")
     answer = ("review", "decide", *record(workshop, "keep"), "--keep", "--by", "otto")
     for command in (("curate", "imdb-wiki"), answer, *(("review", word) for word in ("list", "agreement", "export"))):
-        told(agebench(*command, cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
-    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is not there")
+        told(agebench(*command, cwd=workshop), 1, f"{FILE} is missing", f"touch {FILE}")
+    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is missing")
     assert not (workshop / FILE).exists()
     (workshop / FILE).touch()
     told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
@@ -393,7 +393,7 @@ def test_an_audit_leaves_out_what_has_changed_since_it_was_drawn(workshop: Path,
     assert any("1 records have changed since they were drawn" in note for note in after["notes"])
     assert name not in [{key: row[key] for key in name} for row in after["to_read"]]
     done = agebench("review", "decide", *name.values(), "--looks", 30, "--audit", cwd=workshop)
-    assert "has changed since it was drawn" in " ".join((done.out + done.err).split())
+    assert "has changed since the sample was drawn" in " ".join((done.out + done.err).split())
 
 
 def test_every_commands_summary_is_whole_at_80_columns(agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:

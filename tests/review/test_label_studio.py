@@ -132,7 +132,7 @@ def test_what_was_prefilled_is_nobodys_answer() -> None:
     del old[0]["annotations"][0]["result"][3]
     found, [told] = answers_in(json.dumps(old).encode(), "x")
     assert found == []
-    assert "neither an answer" in told
+    assert "no answer, age or face beyond" in told
     del old[0]["annotations"][0]["result"][1]  # one of two faces taken out: the other one is meant
     [face], _ = answers_in(json.dumps(old).encode(), "x")
     assert (face.answer, face.box) == ("face", (100, 0, 20, 20))
@@ -147,13 +147,13 @@ def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() ->
         (annotated(number(3.5)), r"x.json, task 1 \(imdb 01/a.jpg\): the age 3.5"),
         (annotated(number(120)), "x.json, task 1 .*age"),
         (annotated(prefilled(), box()), "2 faces"),
-        (annotated(prefilled()), "neither"),
-        (annotated({"type": "x", "from_name": "y"}), "neither"),
-        (annotated(box(rotation=5)), "turned"),
+        (annotated(prefilled()), "beyond what was prefilled"),
+        (annotated({"type": "x", "from_name": "y"}), "beyond what was prefilled"),
+        (annotated(box(rotation=5)), "rotated"),
         (annotated(box(height=float("nan"))), "box"),
-        (annotated(choice("keep"), completed_by={"id": None}), "nobody knows"),
-        (annotated(choice("keep"), created_at="never", updated_at=None), "no annotation"),
-        (annotated({"value": 3}), "no annotation"),
+        (annotated(choice("keep"), completed_by={"id": None}), "reviewer is unknown"),
+        (annotated(choice("keep"), created_at="never", updated_at=None), "not a valid annotation"),
+        (annotated({"value": 3}), "not a valid annotation"),
     ):
         two = json.loads(bad) + json.loads(annotated(choice("keep")))
         [good], [note] = answers_in(json.dumps(two).encode(), "x.json")
@@ -161,9 +161,9 @@ def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() ->
         assert re.search(told, note), note
         assert note.endswith("It is left out.")
     for bad, told in (
-        (b"[1]", "task 1: no task"),
+        (b"[1]", "task 1: not a task"),
         (b'[{"data": {}}]', "KeyError: 'part'"),
-        (b"[", "no JSON"),
+        (b"[", "not JSON"),
     ):
         with pytest.raises(DecisionError, match=told):
             answers_in(bad, "x.json")

@@ -96,7 +96,7 @@ def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: 
     whole = (office / DECISIONS).read_bytes()
     (office / DECISIONS).write_bytes(whole + whole[:50])
     again = serve()
-    assert any("was incomplete" in note for note in again.client().get("/api/queue", by="anna")["notes"])
+    assert any("was cut off" in note for note in again.client().get("/api/queue", by="anna")["notes"])
     assert (office / DECISIONS).read_bytes() == whole
 
 
