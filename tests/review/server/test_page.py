@@ -196,7 +196,7 @@ def test_the_server_refuses_a_grid_answer_without_a_chosen_face(server: Any) -> 
     del one["face_no"]
     refused = client.post("/api/answer", {"by": "anna", "answers": [one], "grid": True})
     assert refused.status_code == 400
-    assert "which one is meant" in refused.json()["error"]["message"]
+    assert "which one it is about" in refused.json()["error"]["message"]
     assert server.lines() == []
     assert client.post("/api/answer", {"by": "anna", "answers": [one]}).status_code == 200
 

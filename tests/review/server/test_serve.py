@@ -69,7 +69,7 @@ def test_it_ends_with_what_was_kept_and_prints_the_token_once(serve: Any, how: s
     assert "wrong-and-much-longer" not in server.output
     if how is signal.SIGINT:
         text = " ".join(server.output.split())
-        assert f"Every answer that it acknowledged is in {DECISIONS}" in text
+        assert f"All saved answers are in {DECISIONS}" in text
         assert "`agebench curate imdb-wiki " in text
         assert text.endswith("` applies them.")
     assert len(server.lines()) == 1
@@ -85,7 +85,7 @@ def test_other_machines_are_warned_of(serve: Any) -> None:
     server = serve("--host", "0.0.0.0", "--exposed", "--name", "faces.example:443")
     assert "without encryption" in " ".join(server.output.split())
     assert "--name" not in server.output
-    assert "Other machines are refused until --name" in serve("--host", "0.0.0.0", "--exposed").output
+    assert "Other machines are refused unless --name" in serve("--host", "0.0.0.0", "--exposed").output
 
 
 def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: Any) -> None:

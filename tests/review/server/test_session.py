@@ -82,7 +82,7 @@ def test_a_grid_answers_a_record_with_several_faces_only_if_one_was_chosen(offic
     several = next(one for one in ids if desk._subject(one).faces > 1 and desk._subject(one).claimed in range(100))
     for answer in ("keep", "reject"):
         unchosen = replace(given(desk, several, answer), face_no=None)
-        with pytest.raises(UsageError, match=r"shows \d faces, and the answer does not say which one is meant"):
+        with pytest.raises(UsageError, match=r"shows \d faces, and the answer does not say which one it is about"):
             desk.answer([given(desk, ids[0]), unchosen], by="anna", mode="grid")
     assert desk.lines() == []  # all or none
     assert desk.answer([unchosen], by="anna", mode="page")  # one face is marked on the record's own page
