@@ -26,7 +26,7 @@ def export(
     """Write all answers, or the queue as tasks for Label Studio."""
     must_be_one_of(format, FORMATS, "format", "--format")
     if json and out is None:
-        raise typer.BadParameter("--json needs --out, because the rows and the JSON cannot both go to standard output.")
+        raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")
     from agebench.files import write_whole
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import export_decisions, export_label_studio
