@@ -370,7 +370,7 @@ def _photographs(records: pl.DataFrame, pictures: pl.DataFrame, pairs: Ints, lea
         records.select("record_id", "sha256")
         .join(members, on="sha256")
         .select("record_id", near_photograph=pl.col("record_id").min().over("component"))
-        .cast(PHOTOGRAPHS)
+        .cast(PHOTOGRAPHS)  # type: ignore[arg-type]
         .sort("record_id")
     )
 
