@@ -113,7 +113,8 @@ def train_run(
     import torch
     from safetensors.torch import save
 
-    from agebench.training.data import check_size
+    from agebench.manifest.fingerprints import frame_digest
+    from agebench.training.data import COLUMNS, check_size
     from agebench.training.loop import Examples, fit, out_of_memory, start_fabric
     from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
 
@@ -123,7 +124,12 @@ def train_run(
     validation = Examples.of(data, data.on_side(VALIDATION))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
-    identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint}
+    identity = {
+        "recipe_digest": digest(recipe),
+        "seed": seed,
+        "data_fingerprint": data.fingerprint,
+        "records_digest": frame_digest(data.records.select(COLUMNS)),
+    }
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
@@ -281,9 +287,10 @@ def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
     same = [run for run in unfinished if all(run.card.get(key) == value for key, value in identity.items())]
     if same:
         return same[-1].path
-    words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records"}
+    words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records", "records_digest": "records"}
     others = [
-        f"{run.id} has another " + " and ".join(words[key] for key in identity if run.card.get(key) != identity[key])
+        f"{run.id} has another "
+        + " and ".join(dict.fromkeys(words[key] for key in identity if run.card.get(key) != identity[key]))
         for run in unfinished
     ]
     raise Missing(

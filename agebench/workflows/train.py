@@ -190,6 +190,7 @@ def _source(manifest: str | Path | None, plan: str | None) -> _Source:
 def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | None) -> tuple[TrainingData, list[str]]:
     """The drawn records with a crop each, and notes for the user. Records that cannot be cropped are removed and the
     draw is repeated, so that the classes stay complete."""
+    fingerprint = source.fingerprint()  # of the curated records: which of them fail here depends on the draw
     faults: dict[str, int] = {}
     damaged = 0
     while True:
@@ -219,7 +220,7 @@ def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | N
     if whole := int(drawn["face_no"].null_count()):
         notes.append(f"{whole:,} curated records have no face; the whole picture is used for them.")
     records = drawn.drop("landmarks")
-    return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, source.fingerprint()), notes
+    return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, fingerprint), notes
 
 
 @dataclass(frozen=True)
