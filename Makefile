@@ -6,7 +6,7 @@ EXTRAS ?= dev,docs,age,identity,insightface,review
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: help setup demo test test-slow test-ray lint format docs bench wheel wheel-check pythons clean
+.PHONY: help setup demo test test-slow test-ray lint format docs screenshots bench wheel wheel-check pythons clean
 
 help:
 	@echo "make demo         set up, then the whole main job on drawn faces (minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-ray     the tests of --engine ray, with its extra"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make docs         build the site into build/site; a warning is an error"
+	@echo "make screenshots  take docs/review.png anew; SHOTS=folder takes every page in every size too"
 	@echo "make bench        benchmarks, as ratios measured side by side"
 	@echo "make pythons      resolve wheels for Python 3.11 to 3.13"
 	@echo "make wheel-check  build the wheel, install it alone, run the small demo from an empty folder"
@@ -51,6 +52,9 @@ format: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+screenshots: setup # needs chromium
+	$(BIN)/python docs/screenshots.py $(SHOTS)
 
 bench: setup
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation
-from agebench.bench.leakage import COLUMNS, find_leaks
+from agebench.bench.leakage import find_leaks, with_all_columns
 from agebench.bench.partitions import Fold, folds_of
 from agebench.bench.test_sets import ProtocolSet, keep_evaluation, predicted, read_test_set
 from agebench.errors import Interrupted, NothingCurated, RunError, UsageError
@@ -144,7 +144,7 @@ def _one_fold(
     trained = fit_faces(recipe, faces.take(train), ages[train], folder=folder, seed=seed)
     found, shares = predict_faces(recipe, trained.weights, faces.take(test))
     spreads = np.full(len(found), np.nan) if shares is None else spread(shares).astype(np.float64)
-    tested, known = records[test], records[train].select(COLUMNS)
+    tested, known = records[test], with_all_columns(records[train])
     leaks = find_leaks(tested, known, one_dataset=True)
     table = predicted(tested.select("part", "path", "age"), found.astype(np.float64), spreads, shares)
     return table.with_columns(leaks, fold=pl.lit(fold.name))

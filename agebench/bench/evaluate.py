@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation
-from agebench.bench.leakage import COLUMNS, find_leaks
+from agebench.bench.leakage import find_leaks, unsearched_leaks, with_all_columns
 from agebench.bench.test_sets import keep_evaluation, predicted, read_test_set
 from agebench.errors import Missing
 from agebench.estimators import Advance, Estimator
@@ -68,14 +68,14 @@ def _evaluate(
     test_set = read_test_set(path)
     found = estimator.estimate(test_set.faces(), on_crops, on_predict)
     training = estimator.training()
-    leaks = pl.Series("leak", [None] * len(found.records), dtype=pl.String)
-    if training.records is not None:
-        trained = training.records.select(COLUMNS)
-        leaks = find_leaks(found.records, trained, one_dataset=training.dataset == test_set.card.name)
+    trained = with_all_columns(pl.DataFrame() if training.records is None else training.records)
+    one_dataset = training.dataset == test_set.card.name
+    leaks = find_leaks(found.records, trained, one_dataset=one_dataset)
     return keep_evaluation(
         keep(estimator, runs_dir),
         test_set,
         predicted(found.records, found.ages, found.spreads, found.probabilities).with_columns(leaks),
         training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
+        unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ class Evaluation:
         near_copies: Other pictures that are near copies of training pictures.
         shared_subjects: Other pictures of people it was trained on.
         detector: The detector whose faces were cropped.
-        training_detector: The detector whose faces it was trained on; equal to `detector` if it crops faces itself, or
-            if that is not known.
-        training_known: Whether it is known what it was trained on; if not, leaks could not be looked for.
+        training_detector: The detector whose faces it was trained on; equal to `detector` if the estimator crops faces
+            itself, or if its training data are not known.
+        training_known: Whether it is known what it was trained on.
+        unsearched: Kinds of leak that could not be looked for, as the training or the test records lack what shows
+            them: `same file`, `near copy`, `same subject`.
         predictions_sha256: Hash of the predictions' file.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
@@ -72,6 +74,7 @@ class Evaluation:
     training_known: bool
     predictions_sha256: str
     versions: dict[str, str]
+    unsearched: list[str] = field(default_factory=list)
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations
+from agebench.bench.leakage import leak_phrases, unsearched_phrase
 from agebench.bench.published import load_published
-from agebench.bench.tables import Table, leak_phrases
+from agebench.bench.tables import Table
 from agebench.errors import AgebenchError, UsageError
 from agebench.recipes import load_card
 from agebench.training.run_cards import trained_on
@@ -94,8 +95,16 @@ def _of_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, str]:
         "within 5 years": "unknown" if evaluation.cs5 is None else f"{evaluation.cs5:.2%}",
         "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face; "
         f"{evaluation.unreadable:,} unreadable pictures left out",
-        "leaks": leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects)
-        or ("none found, by file, photograph or person" if evaluation.training_known else "not known: see below"),
+        "leaks": "; ".join(
+            filter(
+                None,
+                (
+                    leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects)
+                    or "none found",
+                    unsearched_phrase(evaluation.unsearched),
+                ),
+            )
+        ),
         "predictions' file": f"{folder / 'predictions' / evaluation.name}.parquet, sha256 "
         f"{evaluation.predictions_sha256}",
         "test set": f"{evaluation.manifest}: {evaluation.records:,} records, the card says {evaluation.expected:,}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import polars as pl
@@ -11,7 +12,54 @@ from agebench.datasets.records import folded
 
 Leak = Literal["same file", "near copy", "same subject"]
 LEAKS: tuple[Leak, ...] = get_args(Leak)
-COLUMNS = ("subject_id", "name", *HASHES)
+COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
+    "subject_id": pl.String, "name": pl.String, "sha256": pl.String, "phash": pl.UInt64,
+    "inset_phash": pl.List(pl.UInt64), "edges": pl.List(pl.UInt64),
+}  # fmt: skip
+
+
+def with_all_columns(records: pl.DataFrame) -> pl.DataFrame:
+    """`records` with the columns that leaks are found by; those that they lack are NULL.
+
+    Raises polars' errors if a column has another type.
+    """
+    missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in COLUMNS.items() if name not in records.columns]
+    return records.with_columns(missing).with_columns(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
+
+
+def unsearched_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) -> list[Leak]:
+    """The leaks that `find_leaks` cannot find at all, because all test or all training records lack what shows them."""
+
+    def known(*columns: str) -> bool:
+        return all(len(frame.drop_nulls(columns)) for frame in (test, trained))
+
+    searched = {
+        "same file": known("sha256"),
+        "near copy": known(*HASHES),
+        "same subject": known("name") or (one_dataset and known("subject_id")),
+    }
+    return [leak for leak in LEAKS if not searched[leak]]
+
+
+def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
+    """How many pictures leak, and how; empty if none."""
+    counts = {
+        "were trained on": overlap,
+        "are near copies of pictures that were": near_copies,
+        "show people who were": shared_subjects,
+    }
+    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
+
+
+def unsearched_phrase(leaks: Sequence[str]) -> str:
+    """That some kinds of leak could not be looked for, and why; empty if there is none."""
+    lacking = {
+        "same file": "copied files (no file hashes)",
+        "near copy": "near copies (no picture hashes)",
+        "same subject": "shared people (no names)",
+    }
+    named = [lacking.get(leak, leak) for leak in leaks]
+    return "not checked for " + " or ".join(filter(None, (", ".join(named[:-1]), named[-1]))) if named else ""
 
 
 def find_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.errors import AgebenchError, UsageError
 from agebench.estimators.keeping import changed_sources
+from agebench.files import read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import ModelRecipe, load_card, load_table_row
 from agebench.training.run_cards import RUNS, changed_settings, trained_on
@@ -160,6 +162,7 @@ def _result(evaluation: Evaluation) -> Result:
         detector=evaluation.detector,
         training_detector=evaluation.training_detector,
         training_known=evaluation.training_known,
+        unsearched=evaluation.unsearched,
     )
 
 
@@ -178,11 +181,17 @@ def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[boo
         if not path.is_file():
             yield False, f"{listed.id}: the predictions on {evaluation.name} are missing"
             continue
-        if hashlib.sha256(path.read_bytes()).hexdigest() != evaluation.predictions_sha256:
-            yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
+        try:
+            content = read_file(path)
+            if hashlib.sha256(content).hexdigest() != evaluation.predictions_sha256:
+                yield False, f"{listed.id}: the predictions on {evaluation.name} were changed"
+                continue
+            wrong = differences(evaluation, pl.read_parquet(io.BytesIO(content)))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            yield False, f"{path} cannot be read: {str(error).splitlines()[0]}"
             continue
-        wrong = differences(evaluation, pl.read_parquet(path))
-        found = f"MAE {evaluation.mae} of {evaluation.n:,} predictions"
+        mae = "no MAE" if evaluation.mae is None else f"MAE {evaluation.mae:.4f} years"
+        found = f"{mae} of {evaluation.n:,} predictions"
         if evaluation.versions != interval_versions():
             drawn_by = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
             found += f"; the interval, drawn by {drawn_by}, agrees within its sampling error"

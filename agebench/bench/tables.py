@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agebench.bench.leakage import leak_phrases, unsearched_phrase
 from agebench.bench.published import Published, PublishedTable
 
 NOT_THE_SET = "†"
@@ -63,6 +64,7 @@ class Result:
     detector: str | None = None
     training_detector: str | None = None
     training_known: bool = True
+    unsearched: Sequence[str] = ()  # kinds of leak that could not be looked for
     pictures_match: bool | None = None  # byte for byte those of the card; None if it has no fingerprint of them
 
 
@@ -147,7 +149,7 @@ class Table:
         columns: Names of the test sets.
         rows: Published rows, then measured ones; `row.text(column)` is a cell as printed.
         footnotes: Pairs of mark and sentence.
-        hints: Commands that would measure what has no row yet.
+        hints: At most one sentence: the commands that would measure what has no row yet.
     """
 
     number: int
@@ -216,11 +218,11 @@ def _build(
         rows += [_measured(families.pop(key), columns, notes) for key in same]
     rows += [_measured(families[key], columns, notes) for key in sorted(families)]
     ran = {run.model for run in runs}
-    hints = [
-        f"`agebench {'train' if recipe.trained else 'evaluate'} {recipe.model}` measures '{recipe.label}'."
-        for recipe in waiting
-        if table.number in recipe.tables and recipe.model not in ran
-    ]
+    missing = [w for w in waiting if table.number in w.tables and w.model not in ran]
+    hints = []
+    for command, trained in (("train", True), ("evaluate", False)):
+        if names := ", ".join(w.model for w in missing if w.trained == trained):
+            hints.append(f"`agebench {command} MODEL` adds the row of a model that is not measured yet: {names}.")
     return Table(table.number, table.title, [c.name for c in columns], rows, notes.listed(), hints)
 
 
@@ -289,6 +291,8 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
         remarks.append((sentence, OTHER_PICTURES))
     if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
         remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
+    if unsearched := unsearched_phrase(result.unsearched):
+        remarks.append((f"{column}: {unsearched}.", ""))
     if result.training_detector != result.detector:
         here, there = (name or "no detector" for name in (result.detector, result.training_detector))
         remarks.append((f"{column} was cropped with {here}, the training set with {there}.", ""))
@@ -299,16 +303,6 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
     if result.unreadable:
         remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} left out.", ""))
     return remarks
-
-
-def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
-    """How many pictures leak, and how; empty if none."""
-    counts = {
-        "were trained on": overlap,
-        "are near copies of pictures that were": near_copies,
-        "show people who were": shared_subjects,
-    }
-    return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
 
 def _origin(run: RunSummary) -> str:

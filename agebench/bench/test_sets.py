@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,6 +122,7 @@ def keep_evaluation(
     *,
     training_detector: str | None,
     training_known: bool,
+    unsearched: Sequence[str] = (),
 ) -> Evaluation:
     """Keep predictions (the columns of `predicted`, leak, and the fold if there are several) and their measures."""
     kept = predictions.select(name for name in KEPT if name in predictions.columns)
@@ -143,6 +144,7 @@ def keep_evaluation(
         detector=test_set.detector,
         training_detector=training_detector,
         training_known=training_known,
+        unsearched=list(unsearched),
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
     text = json.dumps(asdict(result), indent=2)

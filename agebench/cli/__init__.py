@@ -130,6 +130,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except MemoryError:
+        text, what = "The memory of this machine is not enough.", "End other programs, or take fewer --workers."
+        status = _fail(arguments, "OutOfMemory", text, what, 1, debug)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{error.strerror or error}."

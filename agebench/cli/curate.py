@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agebench import registry
-from agebench.cli.render import Json, Stages, console, duration, must_be_one_of, notes, plain, print_json
+from agebench.cli.render import Json, Stages, console, duration, how_to_review, must_be_one_of, notes, plain, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,9 +167,7 @@ def _render(report: CurateReport, compared: Comparison | None, as_json: bool) ->
     )
     notes(report.notes, out)
     if report.review:
-        out.print(
-            f"`agebench review serve --manifest {plain(shlex.quote(str(report.manifest)))}` opens them for review."
-        )
+        out.print(plain(how_to_review(report.manifest)))
     if compared:
         _render_comparison(compared, out)
     if as_json:

@@ -94,7 +94,7 @@ def _cross_validate(recipe: str, on: list[str], protocol: str, seed: int, runs: 
 def render_evaluations(results: list[Evaluation], out: Console) -> None:
     from rich.table import Table
 
-    from agebench.bench.tables import leak_phrases
+    from agebench.bench.leakage import leak_phrases, unsearched_phrase
 
     if not results:
         out.print("There is no test manifest: `agebench curate fg-net` (or morph, cacd) makes one.")
@@ -112,8 +112,8 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += "; the pictures differ from the card's"
         if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
             remark += f"; {leaks}"
-        if not e.training_known:
-            remark += "; leakage is not known, because the training data are not"
+        if unsearched := unsearched_phrase(e.unsearched):
+            remark += f"; {unsearched}"
         if e.detector != e.training_detector:
             remark += f"; faces by {e.detector or 'no detector'}, in training by {e.training_detector or 'no detector'}"
         table.add_row(

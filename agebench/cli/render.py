@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -56,6 +58,14 @@ def must_end_in_a_format(out: Path, format: str | None, endings: Collection[str]
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document of a command."""
     print(json.dumps(document, default=str, allow_nan=False))  # ASCII is safe for any terminal and any file name
+
+
+def how_to_review(manifest: Path) -> str:
+    """Which command shows the records that wait for people, and what to install for the page if it is missing."""
+    where = f"--manifest {shlex.quote(str(manifest))}"
+    if all(importlib.util.find_spec(name) for name in ("fastapi", "jinja2", "uvicorn")):
+        return f"`agebench review serve {where}` opens them for review."
+    return f"`agebench review list {where}` lists them; the review page needs `pip install 'agebench[review]'`."
 
 
 def waiting(records: int) -> str:
@@ -136,16 +146,18 @@ class _Bar(Progress):
         super().__init__(*columns, console=Console(stderr=True), transient=True)
         self.unit = unit
         self.began: float | None = None
+        self.first = 0
         self.task = self.add_task(what, total=1, rate="")
 
     def __call__(self, done: int, total: int, more: str = "") -> None:
         if self.began is None or not self.live.is_started:
-            self.began = time.monotonic()
+            self.began, self.first = time.monotonic(), done
             if total == 0:
                 self.columns = (SpinnerColumn(), TextColumn("{task.description}"))
             self.reset(self.task, total=total or None)
             self.start()
-        self.update(self.task, completed=done, total=total or None, rate=more or _rate(done, self.began, self.unit))
+        rate = more or _rate(done - self.first, time.monotonic() - self.began, self.unit)
+        self.update(self.task, completed=done, total=total or None, rate=rate)
         if 0 < total <= done:
             self.stop()
 
@@ -174,14 +186,15 @@ class _Lines:
             return
         self.last, self.said = now, True
         did, took = done - self.first, max(now - self.began, 1e-6)
-        shown = [f"{done:,} of {total:,}", more, f"{did / took:,.1f} {self.unit}/s"]
+        shown = [f"{done:,} of {total:,}", more, _rate(did, took, self.unit)]
         if did and done < total:
             shown.append(f"{duration((total - done) * took / did)} left")
         print(f"{self.what}: {', '.join(filter(None, shown))}", file=sys.stderr, flush=True)
 
 
-def _rate(done: int, began: float, unit: str) -> str:
-    return f"{done / max(time.monotonic() - began, 1e-6):,.1f} {unit}/s"
+def _rate(did: int, took: float, unit: str) -> str:
+    """The rate since the first call; empty until something was done after it, as the start of workers is no work."""
+    return f"{did / max(took, 1e-6):,.1f} {unit}/s" if did > 0 else ""
 
 
 def duration(seconds: float) -> str:

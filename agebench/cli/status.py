@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from agebench.cli.render import Json, RunsFolder, console, duration, plain, print_json
+from agebench.cli.render import Json, RunsFolder, console, duration, how_to_review, plain, print_json, waiting
 
 if TYPE_CHECKING:
-    from agebench.training.run_cards import Underway
+    from agebench.training.run_cards import TrainingProgress
+
+AT_WORK = {
+    "cropping": "cropping faces of {manifest} to train {model}",
+    "training": "training {model} on {manifest}",
+    "measuring": "measuring {model} on the test sets",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -58,19 +63,23 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
                 out.print(f"{plain(r.id)}: {_underway(r.training)}", style="green")
     else:
         out.print(f"No run in {plain(runs)}/.")
-    waiting = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
-    if waiting:
-        out.print(f"Releases not curated yet: {', '.join(waiting)}")
+    shown = {r.training.process for r in found.runs if r.training}
+    for t in found.trainings:
+        if t.process not in shown:
+            what = AT_WORK[t.stage].format(model=plain(t.model), manifest=plain(t.manifest))
+            out.print(f"process {t.process} is {what}", style="green")
+    uncurated = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
+    if uncurated:
+        out.print(f"Releases not curated yet: {', '.join(uncurated)}")
     out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
     for m in found.manifests:
         if m.trains and m.review:
-            command = plain(f"agebench review serve --manifest {shlex.quote(str(m.path))}")
-            out.print(f"Also: [bold]{command}[/] ({m.review:,} records wait for a person)")
+            out.print(f"{waiting(m.review)} for a person: {plain(how_to_review(m.path))}")
     if json:
         print_json({"command": "status", **dataclasses.asdict(found)})
 
 
-def _underway(training: Underway) -> str:
+def _underway(training: TrainingProgress) -> str:
     facts = [f"process {training.process} is at step {training.step:,} of {training.steps:,}"]
     if training.val_mae is not None:
         facts.append(f"validation MAE {training.val_mae:.2f} years")

@@ -134,6 +134,12 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         f"{duration(cost.seconds)} on {plain(cost.device)}, {uncounted} not counted; then measure it on {plain(sets)}. "
         "Nothing was written."
     )
+    if not cost.fits and isinstance(setting.recipe, NetworkRecipe):
+        out.print(
+            f"A batch of {setting.recipe.train.batch:,} does not fit into the memory of {plain(cost.device)}: lower it "
+            "with `--set train.batch=…`. Memory and time are extrapolated from a smaller batch.",
+            style="yellow",
+        )
     if as_json:
         print_json(
             {

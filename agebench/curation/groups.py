@@ -25,13 +25,13 @@ def connect_groups(keys: pl.DataFrame) -> pl.DataFrame:
     """Every record's subject and photograph: record_id, group_id, photograph_id. keys: as `group_keys` gives them.
 
     group_id: the connected component over "same subject" and "same name and birth date". photograph_id: the one over
-    "same bytes" and "near copies of one picture". Each is named by its smallest `record_id`, so the same release gives
+    "same bytes" and every pair of near copies. Each is named by its smallest `record_id`, so the same release gives
     the same names; a record of which nothing is known stands alone.
     """
     return keys.select(
         "record_id",
         group_id=_components(keys, ("subject_id", "person")),
-        photograph_id=_components(keys, ("sha256", "near_group")),
+        photograph_id=_components(keys, ("sha256", "near_photograph")),
     )
 
 
@@ -58,14 +58,14 @@ def _components(keys: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
 
 
 def group_keys(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """What ties records together: record_id, subject_id, person, sha256, near_group.
+    """What ties records together: record_id, subject_id, person, sha256, near_photograph.
 
     person: folded name and date of birth, which one subject of both parts of a release has under two numbers.
     """
     return query(
         con,
-        r"""SELECT record_id, subject_id, sha256, near_group,
+        r"""SELECT record_id, subject_id, sha256, near_photograph,
                    regexp_replace(lower(strip_accents(trim(name))), '\s+', ' ', 'g') || '|' || dob AS person
-            FROM record LEFT JOIN content USING (part, path) LEFT JOIN near_copy USING (record_id)
+            FROM record LEFT JOIN content USING (part, path) LEFT JOIN near_photograph USING (record_id)
             ORDER BY record_id""",
     )

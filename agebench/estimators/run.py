@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import polars as pl
 from agebench.errors import RunError
 from agebench.estimators import Advance, Estimates, Faces, Training
 from agebench.faces.crops import crop_records
+from agebench.files import read_file
 from agebench.recipes import ModelRecipe
 from agebench.training.runs import RECORDS, Run, committed_hashes
 from agebench.training.splits import LEFT_OUT
+
+UNKNOWN = "an unknown detector"  # of a run that was trained on a frame of records
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,13 @@ class RunEstimator:
         provenance = self.run.card.get("provenance", {})
         path = self.run.path / RECORDS
         try:
-            records = pl.read_parquet(path)
+            records = pl.read_parquet(io.BytesIO(read_file(path)))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise RunError(
                 f"{path} cannot be read: {str(error).splitlines()[0]}.", "Restore it, or train again."
             ) from error
         records = records.filter(pl.col("split") != LEFT_OUT)
-        return Training(True, provenance.get("dataset"), provenance.get("detector"), records)
+        return Training(True, provenance.get("dataset"), provenance.get("detector", UNKNOWN), records)
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "run", "run": self.run.id, "files": committed_hashes(self.run.path)}

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from agebench.errors import StorageError
 from agebench.faces.alignment import ALIGNMENT_VERSION
-from agebench.files import file_hash, write_whole
+from agebench.files import file_hash, read_file, write_whole
 
 SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
 Key = tuple[str, int]
@@ -159,8 +159,9 @@ class CropPictures:
 def _listed(listing: Path) -> dict[str, dict[str, Any]] | None:
     """The shards of an `index.json`; None if it is missing or broken."""
     try:
-        return dict(json.loads(listing.read_text(encoding="utf-8"))["shards"])
-    except (OSError, ValueError, KeyError, TypeError):
+        shards = json.loads(read_file(listing))["shards"]
+        return {Path(name).name: {**facts, "sha256": str(facts["sha256"])} for name, facts in shards.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

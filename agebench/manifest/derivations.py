@@ -55,6 +55,7 @@ NEAR_COPY = Table(
     observer="copies",
     view="near_copy_now",
 )
+NEAR_PHOTOGRAPH = Table("near_photograph", (Column("near_photograph", "INTEGER NOT NULL"),))
 SUSPICION = Table(
     "suspicion",
     (
@@ -110,9 +111,12 @@ DECISION = Table(
 CURATE, REVIEW = "agebench.curation", "agebench.review"
 DERIVATIONS = (
     Derivation("contents", ("records", "observations"), 1, "agebench.manifest.fingerprints:derive_contents"),
-    Derivation("copies", ("records", "contents", "measures"), 7, f"{CURATE}.duplicates:derive_copies", (NEAR_COPY,)),
     Derivation(
-        "groups", ("records", "contents", "copies"), 2, f"{CURATE}.groups:derive_groups",
+        "copies", ("records", "contents", "measures"), 8, f"{CURATE}.duplicates:derive_copies",
+        (NEAR_COPY, NEAR_PHOTOGRAPH),
+    ),
+    Derivation(
+        "groups", ("records", "contents", "copies"), 3, f"{CURATE}.groups:derive_groups",
         (Table("record_group", (Column("group_id", "INTEGER NOT NULL"), Column("photograph_id", "INTEGER NOT NULL"))),),
     ),
     Derivation(

@@ -1,1 +1,1 @@
-"""People's answers about records: the file that holds them, what they come to, the queue, the audit."""
+"""Reviewers' answers about records: the decisions file, how answers are resolved, the queue, and the audit."""

@@ -1,4 +1,4 @@
-"""How far reviewers agree, and what they have to settle."""
+"""How far reviewers agree, and the records on which they do not."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from agebench.review.resolution import compared
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far reviewers agree on the records that several of them answered about.
+    """How far reviewers agree on the records that several of them answered.
 
-    measure: `Cohen's kappa` for two reviewers, `Krippendorff's alpha` (nominal) for more; None where nothing can be
-    compared. value: 1 is agreement, 0 what chance gives; None where all answers are the same, for chance explains that.
-    several: records with answers of several; settled: those on which they disagreed until an answer settled it;
-    disagreements: what is left of those, part, path, age (claimed), answers (by, answer, at, note).
+    reviewers: how many records each one answered. several: records with answers from several reviewers; agreed: those
+    on which all of them agree. measure: `Cohen's kappa` for two reviewers, `Krippendorff's alpha` (nominal) for more;
+    None if nothing can be compared. value: 1 is full agreement, 0 is what chance gives; None if all answers are the
+    same, since chance explains that. disagreements: the records that still have to be settled, each with part, path,
+    age (claimed) and answers (by, answer, box, at, note). settled: records on which reviewers disagreed until an answer
+    settled it.
     """
 
     reviewers: dict[str, int]
@@ -35,11 +37,11 @@ class Agreement:
 
 
 def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement:
-    """Compare the latest answers of all reviewers about the present pictures; records: as `resolution.resolve` wants
-    them.
+    """Compare the latest answers of all reviewers about the current pictures. records: as in `resolution.resolve`.
 
-    Answers are compared by what they come to: `reject`, or keeping with an age, so that `keep` and the claimed age
-    agree. An answer that settles a record was given in knowledge of the others and is not compared with them.
+    Answers are compared by their outcome: `reject`, or the age with which they keep the record, so `keep` agrees with
+    `age` if the age is the claimed one. An answer that settles a record was given with the others in view and is not
+    compared with them.
     """
     taken = pl.col("status").is_in(["decided", "conflict"])
     everything = compared(decisions, records).filter(taken)
@@ -69,7 +71,7 @@ def agreement(decisions: Sequence[Decision], records: pl.DataFrame) -> Agreement
 
 
 def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:
-    """(measure, value) of a table with a column a reviewer and NULL where one did not answer."""
+    """(measure, value) of a table with one row per record and one column per reviewer; NULL: no answer."""
     if matrix.width < 2:
         return None, None
     codes = {outcome: i for i, outcome in enumerate(sorted({v for column in matrix for v in column.drop_nulls()}))}
@@ -78,7 +80,7 @@ def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:
         from sklearn.metrics import cohen_kappa_score
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of one label alone, which is None here
+            warnings.simplefilter("ignore")  # about a single label, for which the value is None
             both = coded.drop_nulls()
             value = float(cohen_kappa_score(*(column.cast(pl.Int64).to_numpy() for column in both)))
         return "Cohen's kappa", None if math.isnan(value) else value
@@ -88,6 +90,6 @@ def _coefficient(matrix: pl.DataFrame) -> tuple[str | None, float | None]:
         import krippendorff
     except ModuleNotFoundError as error:
         extra = "`pip install 'agebench[review]'` brings it."
-        raise Missing("The agreement of more than two reviewers needs krippendorff.", extra) from error
+        raise Missing("Agreement among more than two reviewers needs krippendorff.", extra) from error
     table = coded.cast(pl.Float64).fill_null(float("nan")).to_numpy().T
     return "Krippendorff's alpha", float(krippendorff.alpha(reliability_data=table, level_of_measurement="nominal"))

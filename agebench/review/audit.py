@@ -1,6 +1,6 @@
-"""The audit: a blind sample of the records that are kept, and how many of their labels are still wrong.
+"""The audit: kept records, drawn at random and read blind, and an estimate of how many labels are still wrong.
 
-Half of the sample is read twice, for reviewers make mistakes too; the estimate is that of `review.label_errors`.
+About half of the sample is read twice, because reviewers make mistakes too; `review.label_errors` has the estimate.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from agebench.review.label_errors import posterior
 from agebench.review.resolution import standing
 from agebench.review.rows import auditable_rows, lines_of, present_pictures
 
-TWICE = 0.5  # share of the sample that is read twice
+TWICE = 0.5  # probability that a drawn record is read twice
 Name = tuple[str, str]  # part, path
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The records of one audit, drawn once and kept in a file, so that later curations do not change it.
+    """The records of one audit, drawn once and kept in a file, so that later curations do not change them.
 
-    curated: fingerprint of the curated rows that it was drawn from. kept: their number. strata: decade, kept, drawn.
-    records: part, path, age (years), sha256, readings (1 or 2: how often it is to be read), in the order of reading.
+    curated: fingerprint of the curated rows from which they were drawn. kept: the number of those rows. strata: decade,
+    kept, drawn. records: part, path, age (years), sha256, readings (1 or 2), in the order in which they are read.
     """
 
     n: int
@@ -50,11 +50,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an audit says of the labels that are kept. Shares are from 0 to 1; None before the first reading.
+    """What an audit says about the labels that are kept. Shares are from 0 to 1; None before the first reading.
 
-    n: records drawn; changed: those of them whose picture has changed since, which are left out; read: records with a
-    reading; readings: their number; called_wrong: readings that say so. wrong: median of the posterior of the share of
-    wrong labels; interval: 95 % of it (see `Posterior.interval`). mistakes: median of the reviewers' mistake rate.
+    n: records drawn; changed: those whose picture has changed since, which are left out. read: records with at least
+    one reading; readings: all readings; called_wrong: readings that call the label wrong. wrong: posterior median of
+    the share of wrong labels; interval: its 95 % interval (see `Posterior.interval`). mistakes: posterior median of the
+    reviewers' error rate.
     """
 
     n: int
@@ -72,20 +73,22 @@ class Estimate:
 
 
 def sample_file(manifest: Path, n: int, seed: int) -> Path:
-    """Where the sample of an audit lies: `X.audit-N-SEED.json` beside `X.duckdb`."""
+    """The file of an audit's sample: `X.audit-N-SEED.json` beside `X.duckdb`."""
     return beside(manifest, f"audit-{n}-{seed}.json")
 
 
 def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sample:
-    """Draw n of the kept records (part, path, age, sha256), stratified by decade of age.
+    """Draw n of the kept records (part, path, age, sha256), stratified by decade of age; all if there are fewer.
 
-    Every decade has its proportional share, rounded by largest remainders; within one the order is sha256(seed, part,
-    path), the same on any machine. Of several rows with one name the first counts. All where there are fewer. Raises
-    NothingCurated where there is none.
+    Every decade gets its proportional share, rounded by largest remainders. Within a decade, records are drawn in the
+    order of sha256(seed, part, path), which is the same on every machine. Of several rows with the same name, only the
+    first can be drawn. Raises NothingCurated if there are no kept records.
     """
     kept = kept.unique(["part", "path"], keep="first", maintain_order=True)
     if kept.is_empty():
-        raise NothingCurated("There is no kept record to audit.", "`agebench curate` prints which check took how many.")
+        raise NothingCurated(
+            "There are no kept records to audit.", "`agebench curate` prints how many each check took."
+        )
     sizes = kept.group_by(decade=pl.col("age") // 10 * 10).agg(kept=pl.len()).sort("decade")
     counts = [int(k) for k in sizes["kept"]]
     shares = allocate(counts, min(n, len(kept)))
@@ -104,7 +107,7 @@ def draw_sample(kept: pl.DataFrame, *, n: int, seed: int, curated: str) -> Sampl
 
 
 def allocate(sizes: Sequence[int], n: int) -> list[int]:
-    """n in proportion to sizes, by largest remainders; the earlier one of equals. n is at most their sum."""
+    """n shared out in proportion to sizes by largest remainders; ties go to the earlier one. n is at most their sum."""
     total = sum(sizes)
     exact = [n * size / total for size in sizes]
     given = [int(share) for share in exact]
@@ -115,23 +118,23 @@ def allocate(sizes: Sequence[int], n: int) -> list[int]:
 
 
 def write_sample(path: Path, sample: Sample) -> None:
-    """Write a sample whole or not at all. Raises StorageError."""
+    """Write a sample, completely or not at all. Raises StorageError."""
     write_whole(path, (json.dumps(asdict(sample), indent=1) + "\n").encode())
 
 
 def read_sample(path: Path) -> Sample:
-    """A sample that was drawn before. Raises DecisionError where the file is none."""
+    """A sample that was drawn before. Raises DecisionError if the file is not one."""
     try:
         sample = Sample(**json.loads(read_file(path)))
         if not all(set(r) == {"part", "path", "age", "sha256", "readings"} for r in sample.records):
             raise KeyError("records")
     except (ValueError, TypeError, KeyError, OSError) as error:
-        raise DecisionError(f"{path} is no sample of an audit: {error}.", "Move it away to draw another.") from error
+        raise DecisionError(f"{path} is not an audit sample: {error}.", "Move it away to draw another.") from error
     return sample
 
 
 def samples_of(manifest: Path) -> list[Sample]:
-    """All samples that lie beside a manifest, the latest first. Raises DecisionError."""
+    """All samples beside a manifest, the latest first. Raises DecisionError."""
     pattern = escape(beside(manifest, "").name) + "audit-*-*.json"
     found = [read_sample(path) for path in sorted(manifest.parent.glob(pattern))]
     return sorted(found, key=lambda sample: sample.drawn_at, reverse=True)
@@ -143,19 +146,19 @@ def describe_sample(sample: Sample) -> str:
     n = len(sample.records)
     return (
         f"{n:,} of the {sample.kept:,} kept records were drawn, from each decade of age in proportion to its size. "
-        f"{twice:,} of them, about half and chosen at random, are read twice: readers make mistakes too, and the "
-        f"second reading shows how many. That makes {n + twice:,} readings."
+        f"{twice:,} of them, each chosen with a probability of one half, are read twice: readers make mistakes too, "
+        f"and second readings show how many. That makes {n + twice:,} readings."
     )
 
 
 def looked(decisions: Sequence[Decision], by: str, name: Name, sha256: str | None, reading: int) -> Looks | None:
-    """How old a reader said that a face looks, in one of their readings of a record; what they said first counts. None
-    where they have not said it yet: then they must not be shown the claimed age."""
+    """How old a reader said a face looks, in one of their readings of a record; what they said first counts. None if
+    they have not said so yet: then they must not be shown the claimed age."""
     return _estimates(decisions).get((by, *name, sha256, reading))
 
 
 def estimated_by(decisions: Sequence[Decision], by: str) -> set[Name]:
-    """The records of which a reader has said how old the face looks, in any reading."""
+    """The records for which a reader has said, in any reading, how old the face looks."""
     return {(d.part, d.path) for d in decisions if d.kind == "estimate" and d.by == by}
 
 
@@ -166,25 +169,25 @@ def _estimates(decisions: Sequence[Decision]) -> dict[tuple[Any, ...], Looks | N
 
 
 def must_come_next(name: str, before: Looks | None, looks: Looks | None) -> None:
-    """Raises UsageError where a step of a reading is out of order. before: how old the reader has said that the face
-    looks, looks: what they say now, None where they judge the claim."""
+    """Raises UsageError if a step of a reading is out of order. before: how old the reader has already said the face
+    looks; looks: what they say now, None if they judge the claim."""
     if looks is not None and before is not None:
         said = before if before == CANNOT_TELL else f"{before} years"
         raise UsageError(
-            f"How old the face of {name} looks was said already ({said}), and cannot be changed.",
+            f"You have already said how old the face of {name} looks ({said}), and that cannot be changed.",
             "Judge the claimed age.",
         )
     if looks is None and before is None:
         raise UsageError(
-            f"The claimed age of {name} is judged only after you have said how old the face looks.",
+            f"The claimed age of {name} can only be judged after you have said how old the face looks.",
             "Say that first (on the terminal: `--looks`).",
         )
 
 
 def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[Decision]]:
-    """The readings of each record of a sample, in order: the audit answers that are not taken back, of each reviewer's
-    first and second reading the latest. An answer about another picture or another age than the one that was drawn is
-    none: another sample may hold the record with the age that people decided since."""
+    """The readings of each record of a sample, in order: the audit answers that were not undone, only the latest for
+    each of a reviewer's two readings. Answers about another picture or age than the drawn one do not count: another
+    sample may hold the record with an age that reviewers have decided since."""
     drawn = {(r["part"], r["path"]): r for r in sample.records}
     found: dict[Name, dict[tuple[str, int], Decision]] = {name: {} for name in drawn}
     for one in sorted(standing(decisions, "audit"), key=lambda d: d.order):
@@ -195,8 +198,8 @@ def readings(sample: Sample, decisions: Sequence[Decision]) -> dict[Name, list[D
 
 
 def changed_since(sample: Sample, present: Mapping[Name, str | None] | None) -> set[Name]:
-    """Records of a sample whose picture is another one now, or that are gone. present: sha256 of the pictures of the
-    manifest's records as they are now; None where that is not known, and then nothing has changed."""
+    """Records of a sample whose picture has changed, or that are gone. present: sha256 of each record's current picture
+    in the manifest; None if that is not known, and then nothing counts as changed."""
     if present is None:
         return set()
     drawn = {(r["part"], r["path"]): r["sha256"] for r in sample.records}
@@ -209,12 +212,13 @@ def to_read(
     by: str | None = None,
     present: Mapping[Name, str | None] | None = None,
 ) -> list[dict[str, Any]]:
-    """What is still to be read, in order: first what nobody has read, then the second readings, those of others'
-    records first for the reviewer `by`; without what has changed since (see `changed_since`).
+    """What is still to be read, in order: first the records that nobody has read, then second readings, where the
+    reviewer `by` gets the records that others have read first. Changed records are left out (see `changed_since`).
 
-    part, path, sha256, reading: which reading of the record it is, or, for a reviewer, which of their own; looks: how
-    old the reviewer said that the face looks, where the claim waits to be judged; else None. age: the claimed age,
-    years; None until the reviewer has said how old the face looks. No verdict, no reason: it is blind.
+    Each row has part, path, sha256; reading: which reading of the record it is, or, with `by`, which of the reviewer's
+    own; looks: how old the reviewer said the face looks if they have yet to judge the claim, else None; age: the
+    claimed age, years, None until the reviewer has said how old the face looks. There is no verdict and no reason: the
+    reading is blind.
     """
     done, changed = readings(sample, decisions), changed_since(sample, present)
     estimates = _estimates(decisions)
@@ -225,7 +229,7 @@ def to_read(
             continue
         had = done[name]
         mine = {d.reading for d in had if d.by == by}
-        free = (number for number in count(1) if number not in mine)  # a number of their own for each that is left
+        free = (number for number in count(1) if number not in mine)  # numbers that the reviewer has not used
         for reading in range(len(had) + 1, r["readings"] + 1):
             own = next(free) if by is not None else reading
             looks = estimates.get((by, *name, r["sha256"], own))
@@ -236,15 +240,15 @@ def to_read(
 
 
 def is_wrong(reading: Decision, age: int) -> bool:
-    """Whether a reading says that the age that was drawn with the record is wrong."""
+    """Whether a reading calls the age wrong that was drawn with the record."""
     return reading.answer == "wrong" or (reading.answer == "age" and reading.age != age)
 
 
 def foremost(
     samples: Sequence[Sample], decisions: Sequence[Decision], pictures: Sequence[Mapping[Name, str | None] | None]
 ) -> Estimate | None:
-    """The estimate of the audit of which most was read, of equals the first: one that is begun does not take the place
-    of one that is done. pictures: the present ones of each sample (see `changed_since`). None where nothing was
+    """The estimate of the audit with the most records read, the first of equals: an audit that was just begun does not
+    replace one that is done. pictures: the current ones for each sample (see `changed_since`). None if nothing was
     read."""
     found = [estimate(sample, decisions, present) for sample, present in zip(samples, pictures, strict=True)]
     best = max(found, key=lambda one: one.read, default=None)
@@ -254,8 +258,8 @@ def foremost(
 def estimate(
     sample: Sample, decisions: Sequence[Decision], present: Mapping[Name, str | None] | None = None
 ) -> Estimate:
-    """What the readings so far say of the share of wrong labels among the kept records, without those that have changed
-    since they were drawn (see `changed_since`)."""
+    """What the readings so far say about the share of wrong labels among the kept records. Records that have changed
+    since they were drawn are left out (see `changed_since`)."""
     changed = changed_since(sample, present)
     done = {name: had for name, had in readings(sample, decisions).items() if name not in changed}
     ages = {(r["part"], r["path"]): r["age"] for r in sample.records}
@@ -282,7 +286,7 @@ def _draw(seed: int, part: str, path: str) -> str:
 
 
 def _twice(key: str) -> bool:
-    """Read twice by other digits of the draw than those that order it."""
+    """Whether a record is read twice; not from the digits of the hash that decide its order."""
     return int(key[-8:], 16) < TWICE * 2**32
 
 
@@ -292,9 +296,9 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Audit:
-    """A sample, what of it waits (see `review.audit.to_read`), and what the readings say. current: whether the curated
-    rows and the sample's pictures are those that it was drawn from; curate: the command that takes the estimate into
-    the manifest."""
+    """A sample, what is still to be read (see `to_read`), and what the readings say. current: whether the curated rows
+    and the pictures are still those from which it was drawn; curate: the command that stores the estimate in the
+    manifest."""
 
     sample: Sample
     file: Path
@@ -306,9 +310,9 @@ class Audit:
 
 
 def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: str | None = None) -> Audit:
-    """The audit of n kept records: drawn at the first call and kept in a file, then read as far as the answers go.
+    """The audit of n kept records as far as it has been read. The first call draws the sample and keeps it in a file.
 
-    n, seed: 200 and 0; where neither is given, those of the audit that was drawn last. Raises NothingCurated,
+    n, seed: default to 200 and 0; if neither is given, those of the audit that was drawn last. Raises NothingCurated,
     UsageError, DecisionError, StorageError.
     """
     latest = next(iter(samples_of(manifest)), None) if n is None and seed is None else None
@@ -330,16 +334,18 @@ def audit(manifest: Path, *, n: int | None = None, seed: int | None = None, by: 
         present = present_pictures(con, ((r["part"], r["path"]) for r in sample.records))
         curate = curate_command(con, manifest)
     if latest:
-        notes.append(f"It is the audit that was drawn last, --n {n} --seed {seed}; other numbers draw another.")
+        notes.append(f"This is the audit that was drawn last, --n {n} --seed {seed}. Other numbers draw another one.")
     if drawn:
         write_sample(file, sample)
-        notes.append(f"The sample was drawn and is kept in {file}.")
+        notes.append(f"The sample was drawn and written to {file}.")
     changed = len(changed_since(sample, present))
     if changed:
         notes.append(f"The pictures of {changed:,} records have changed since they were drawn; they are left out.")
     current = sample.curated == fingerprint and not changed
     if not current:
-        notes.append("The curated records have changed since it was drawn; another `--seed` audits those of now.")
+        notes.append(
+            "The curated records have changed since the sample was drawn; another `--seed` draws from the current ones."
+        )
     notes.append(describe_sample(sample))
     waiting, found = to_read(sample, decisions, by, present), estimate(sample, decisions, present)
     return Audit(sample, file, waiting, found, current, curate, notes)

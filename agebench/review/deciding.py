@@ -1,4 +1,4 @@
-"""review list, decide: the queue listed, an answer given."""
+"""review list and review decide: list the queue, answer a record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agebench.review.rows import AnsweredRecord, answered_record, answered_recor
 
 @dataclass(frozen=True)
 class Listing:
-    """What waits for an answer. rows: see `review.queue.Queue`; left: their number before the limit."""
+    """What waits for an answer. rows: see `review.queue.Queue`; left: how many there are without the limit."""
 
     left: int
     rows: pl.DataFrame
@@ -33,9 +33,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that is on disk. counts: what all answers about the record come to now (the row of
-    `resolution.resolve`); None where none counts. claimed: its claimed age, name: the subject's; curate: the command
-    that folds it in."""
+    """An answer that is on disk. counts: how all answers about the record resolve now (its row of
+    `resolution.resolve`); None if it has no answers. claimed: the claimed age, years; name: the subject's name; curate:
+    the command that applies the answer."""
 
     decision: Decision
     file: Path
@@ -59,15 +59,15 @@ def listing(
     overlap: float = 0.0,
     seed: int = 0,
 ) -> Listing:
-    """The queue of a manifest, without what is answered since it was judged.
+    """The queue of a manifest, without the records that were answered since it was judged.
 
-    by: leave out what this reviewer answered, not what others did; with `reviewers` (which must hold the name), only
-    what is assigned to them (see `queue.assigned`), also where the other of two has decided it (`second_looks`). Raises
-    NothingCurated, DecisionError, UsageError.
+    by: leave out only what this reviewer answered, not what others did. With `reviewers`, which must include `by`: only
+    what is assigned to this reviewer (see `queue.assigned`), even if another one has decided it (`second_looks`).
+    Raises NothingCurated, DecisionError, UsageError.
     """
     if reviewers and by not in reviewers:
         raise UsageError(
-            f"'{by}' is none of the reviewers {', '.join(reviewers)}.", "`--by` names one of `--reviewers`."
+            f"'{by}' is not among the reviewers {', '.join(reviewers)}.", "`--by` must name one of `--reviewers`."
         )
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
@@ -79,7 +79,7 @@ def listing(
     also = second_looks(answers, reviewers, overlap=overlap, seed=seed) if reviewers else []
     queue = load_queue(manifest, also)
     if check is not None and check not in (*checks, *OPEN):
-        raise UsageError(f"{manifest} was judged by no check '{check}'.", f"Its checks: {', '.join(checks)}.")
+        raise UsageError(f"{manifest} was not judged by a check '{check}'.", f"Its checks: {', '.join(checks)}.")
     rows = queue.left(answers.answered(queue, by), check=check, ages=ages, part=part, subject=subject)
     if reviewers and by is not None:
         mine = [
@@ -104,11 +104,11 @@ def decide(
     settle: bool = False,
     shown: dict[str, Any] | None = None,
 ) -> Answered:
-    """Give an answer about a record, or take the reviewer's latest one about it back; it is on disk when this returns.
+    """Answer a record, or undo the reviewer's latest answer about it. The answer is on disk when this returns.
 
-    settle: whether it decides the record against the other answers that stand now. Raises UsageError (no such record,
-    with the nearest; an answer that does not fit; nothing to undo or settle), DecisionError for a file that is damaged
-    or gone, StorageError.
+    settle: whether the answer overrules the others that stand now. Raises UsageError (no such record, with the nearest;
+    an answer that does not fit; nothing to undo or settle), DecisionError for a file that is damaged or missing,
+    StorageError.
     """
     asked = _Asked(manifest, part, path)
     if undo:
@@ -117,7 +117,7 @@ def decide(
     if settle:
         others = Answers(asked.mine).standing((part, path))
         if all(d.by == by for d in others):
-            raise UsageError(f"Nobody else has answered about {part} {path}: there is nothing to settle.")
+            raise UsageError(f"Nobody else has answered {part} {path}, so there is nothing to settle.")
         settles = [d.id for d in others]
     asked.notes += _of_a_test_set(asked.dataset, answer)
     return asked.write(
@@ -139,12 +139,12 @@ def read_blind(
     reading: int = 1,
     undo: bool = False,
 ) -> Answered:
-    """One step of a reading of an audit: first `looks`, how old the face looks, which stays as it is; only then is the
-    claimed age known from what is returned, and `answer` judges it: keep, wrong, or age with the right one. A later
-    judgement takes the place of the one before; undo takes it back.
+    """One step of an audit reading. The first step is `looks`, how old the face looks, which cannot be changed later;
+    only its result tells the claimed age. The second step is `answer`, which judges the claim: keep, wrong, or age with
+    the right one. A later judgement replaces an earlier one; undo removes it.
 
     reading: which of the reviewer's own readings of the record it is, 1 or 2. Raises as `decide`, and UsageError for a
-    record that is in no sample and for steps in another order.
+    record that is in no sample and for steps out of order.
     """
     asked = _Asked(manifest, part, path)
     if undo:
@@ -153,7 +153,9 @@ def read_blind(
     before = audits.looked(asked.mine, by, (part, path), drawn["sha256"], reading)
     about: dict[str, Any] = {"note": note, "reading": reading}
     if drawn["sha256"] != asked.subject.sha256:
-        asked.notes.append("The picture has changed since it was drawn: the record is left out of the audit.")
+        asked.notes.append(
+            "The picture has changed since the sample was drawn, so the record is left out of the audit."
+        )
         about["sha256"] = drawn["sha256"]
     audits.must_come_next(f"{part} {path}", before, looks)
     if looks is not None:
@@ -163,12 +165,12 @@ def read_blind(
 
 
 class _Asked:
-    """A record that somebody answers about, and the answers that are there. Raises as `decide`."""
+    """The record to be answered, and the answers that it has. Raises as `decide`."""
 
     def __init__(self, manifest: Path, part: str, path: str) -> None:
         for word, text in (("part", part), ("path", path)):
             if not text.isascii() and not _is_text(text):
-                raise UsageError(f"The {word} {text!a} is no text.", "Releases spell their paths in UTF-8.")
+                raise UsageError(f"The {word} {text!a} is not valid UTF-8.", "Releases spell their paths in UTF-8.")
         with open_manifest(manifest) as con:
             subject = answered_record(con, part, path)
             if subject is None:
@@ -181,7 +183,7 @@ class _Asked:
         self.mine = [d for d in decisions if (d.part, d.path) == (part, path)]
 
     def undo(self, by: str, kind: Kind, note: str | None) -> Answered:
-        """Take back the reviewer's latest line of a kind."""
+        """Undo the reviewer's latest line of a kind."""
         name = self.subject.part, self.subject.path
         last = Answers(self.mine).latest(name, by, kind)
         if last is None:
@@ -190,7 +192,7 @@ class _Asked:
         return self.write(by, "undo", after=last, undoes=last.id, note=note)
 
     def write(self, by: str, kind: Kind, *, after: Decision | None = None, **said: Any) -> Answered:
-        """Write a line that fits the record."""
+        """Write a line after checking that it fits the record."""
         name = self.subject.part, self.subject.path
         about = {"by": by, "kind": kind, "part": name[0], "path": name[1], "sha256": self.subject.sha256}
         try:
@@ -207,26 +209,26 @@ class _Asked:
 def _is_text(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8
+    except UnicodeEncodeError:  # bytes that are not UTF-8
         return False
     return True
 
 
 def _drawn(manifest: Path, subject: AnsweredRecord) -> dict[str, Any]:
-    """The record as the latest audit drew it whose sample holds its present picture, else any picture of it. Raises
-    UsageError where none does."""
+    """The record as it was drawn by the latest audit that has its current picture, else by the latest that has the
+    record at all. Raises UsageError if none has it."""
     name = (subject.part, subject.path)
     drawn = [r for sample in audits.samples_of(manifest) for r in sample.records if (r["part"], r["path"]) == name]
     if not drawn:
         raise UsageError(
-            f"{subject.part} {subject.path} is in no audit's sample, so a reading of it says nothing.",
+            f"{subject.part} {subject.path} is in no audit sample, so it cannot be read for one.",
             "`agebench review audit` draws a sample and lists what is to be read.",
         )
     return next((r for r in drawn if r["sha256"] == subject.sha256), drawn[0])
 
 
 def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
-    """That evaluation keeps the published labels, where that is so and the answer says otherwise."""
+    """A note that evaluation keeps the published labels, if the dataset is a test set and the answer changes one."""
     try:
         card = load_card(dataset)
     except AgebenchError:  # its card is not here
@@ -234,10 +236,10 @@ def _of_a_test_set(dataset: str, answer: Answer | None) -> list[str]:
     if "train" in card.roles or answer not in ("age", "reject"):
         return []
     return [
-        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures whatever is decided."
+        f"{dataset} is a test set: `agebench evaluate` keeps its published labels and pictures, whatever is decided."
     ]
 
 
 def _who(decisions: Sequence[Decision]) -> str:
     others = sorted({d.by for d in decisions})
-    return f"Answers are there by {', '.join(others)}." if others else "Nobody has answered about it."
+    return f"It has answers by {', '.join(others)}." if others else "Nobody has answered it."

@@ -1,6 +1,6 @@
-"""The file of decisions: what people answered, one JSON object a line, append-only, on disk before it is acknowledged.
+"""The decisions file: people's answers, one JSON object per line, append-only, on disk before they are acknowledged.
 
-Lines are never altered: an answer is taken back by another line. What counts is computed from all lines together, so
+Lines are never changed: an answer is undone by another line. What counts is computed from all lines together, so
 neither their order nor the order in which files were merged matters.
 """
 
@@ -36,7 +36,7 @@ from agebench.files import LABELS, must_be_regular
 
 Kind = Literal["decision", "audit", "estimate", "undo"]
 Answer = Literal["keep", "reject", "wrong", "age", "face"]
-# What each kind of line may answer. An estimate says how old the face looks, before the claim is shown: no answer.
+# Answers allowed in each kind of line. An estimate, made before the claim is shown, only has `looks`.
 ANSWERS: dict[Kind, tuple[Answer, ...]] = {
     "decision": ("keep", "reject", "age", "face"),
     "audit": ("keep", "wrong", "age"),
@@ -48,13 +48,13 @@ TAIL = 1 << 16  # bytes read to find the last line
 
 
 def composed(name: str) -> str:
-    """The same name, whichever keyboard wrote its accents (NFC)."""
+    """The name with composed accents (NFC), so that it is the same whichever keyboard typed it."""
     return unicodedata.normalize("NFC", name)
 
 
 def _class(age: int) -> int:
     if not 0 <= age <= 99:
-        raise ValueError(f"{age} is no age class; ages are whole years from 0 to 99")
+        raise ValueError(f"{age} is not an age class; ages are whole years from 0 to 99")
     return age
 
 
@@ -73,7 +73,7 @@ def _on_a_plane(box: tuple[float, float, float, float]) -> tuple[float, float, f
     return box
 
 
-# The values that an answer may hold, wherever it comes from: a file, the page, the terminal, another tool.
+# Values in an answer, wherever it comes from: a file, the page, the terminal, another tool.
 AgeClass = Annotated[int, AfterValidator(_class)]
 Box = Annotated[tuple[float, float, float, float], BeforeValidator(_numbers), AfterValidator(_on_a_plane)]
 Note = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")]
@@ -85,14 +85,14 @@ Looks = AgeClass | Literal["cannot tell"]
 class Decision(BaseModel):
     """One line. `at`: ISO 8601, UTC, microseconds, ending in Z. `box`: x, y, w, h in pixels of the upright picture.
 
-    sha256: of the picture that was looked at; None where it could not be read. `face` means: keep, and this box is the
-    face that is meant. claimed: the age that was shown as the claimed one, years (in an audit: the age that was drawn);
-    None where none was shown. settles: ids of the answers that it decides against. batch: shared by answers that were
-    given together and are undone together. undoes: the id of the line that an undo takes back. shown: what else the
-    reviewer saw; nothing is computed from it.
+    sha256: of the picture that was shown; None if it could not be read. The answer `face` means: keep the record, and
+    `box` is its face. claimed: the claimed age as it was shown, years (in an audit: as it was drawn); None if none was
+    shown. settles: ids of the answers that this one overrules. batch: shared by answers that were given together and
+    are undone together. undoes: the id of the line that an undo undoes. shown: what else the reviewer saw; nothing is
+    computed from it.
 
-    A reading of an audit is two lines with the same `reading` (which of the reviewer's own readings of the record it
-    is): an `estimate` with `looks`, written before the claim is shown; then an `audit` with the answer, and `looks`
+    An audit reading is two lines with the same `reading` (1 or 2: which of the reviewer's own readings of the record):
+    first an `estimate` with `looks`, written before the claim is shown; then an `audit` with the answer, and `looks`
     again.
     """
 
@@ -139,25 +139,25 @@ class Decision(BaseModel):
             expected = " or ".join(f"`{answer}`" for answer in allowed) or "none"
             raise ValueError(f"the answer of a line of kind `{self.kind}` is {expected}")
         if (self.undoes is not None) != (self.kind == "undo"):
-            raise ValueError("`undoes` is given in lines of kind `undo`, and in no other")
+            raise ValueError("`undoes` belongs to lines of kind `undo`, and to no others")
         if (self.answer == "age") != (self.age is not None):
-            raise ValueError("`age` is given with the answer `age`, and with no other")
+            raise ValueError("`age` belongs to the answer `age`, and to no other")
         if self.answer == "face" and self.box is None:
             raise ValueError("the answer `face` needs a `box`")
         if self.box is not None and (self.kind != "decision" or self.answer == "reject"):
-            raise ValueError("a `box` goes with an answer that keeps the record")
+            raise ValueError("a `box` belongs to an answer that keeps the record")
         for name in ("looks", "reading"):
             if (getattr(self, name) is not None) != (self.kind in ("audit", "estimate")):
-                raise ValueError(f"`{name}` is given in lines of kind `estimate` and `audit`, and in no other")
+                raise ValueError(f"`{name}` belongs to lines of kind `estimate` and `audit`, and to no others")
         if self.kind == "estimate" and self.claimed is not None:
             raise ValueError("an estimate is made before the claimed age is shown, so it has no `claimed`")
         if self.settles and self.kind != "decision":
-            raise ValueError("`settles` is for lines of kind `decision`")
+            raise ValueError("`settles` belongs to lines of kind `decision`, and to no others")
         return self
 
     @property
     def order(self) -> tuple[str, str]:
-        """What is later: the latest `(at, id)` of a reviewer counts."""
+        """The sort key of time: a reviewer's latest `(at, id)` counts."""
         return self.at, self.id
 
     def line(self) -> bytes:
@@ -168,28 +168,28 @@ class Decision(BaseModel):
 
 
 def new_decision(*, after: Decision | None = None, **values: Any) -> Decision:
-    """A Decision made now, with a new id. Raises DecisionError, naming the key, where values do not fit, and for a
-    reviewer's name with a `;`, which joins names.
+    """A Decision made now, with a new id. Raises DecisionError, naming the key, if values do not fit, or if the
+    reviewer's name has a `;`, which joins names.
 
-    after: the answer that it replaces; it is later than that one although a clock was set back.
+    after: the answer that it replaces; the new one is later even if the clock was set back.
     """
     now = datetime.now(UTC)
     if after is not None:
         now = max(now, datetime.fromisoformat(after.at) + timedelta(microseconds=1))
     at = now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     if ";" in str(values.get("by")):
-        raise DecisionError("This is no answer: by: a reviewer's name has no `;`.")
+        raise DecisionError("This is not a valid answer: by: a reviewer's name must not contain `;`.")
     try:
         return Decision(**{"id": new_id(), "at": at} | values)
     except ValidationError as error:
-        raise DecisionError(f"This is no answer: {_first_mistake(error)}.") from error
+        raise DecisionError(f"This is not a valid answer: {_first_mistake(error)}.") from error
 
 
 _last_id = 0
 
 
 def new_id() -> str:
-    """A UUID of version 7: unique, and in the order in which they were made (to a quarter of a microsecond)."""
+    """A UUID of version 7: unique; ids sort in the order in which they were made (to a quarter of a microsecond)."""
     global _last_id
     now = max(time.time_ns(), _last_id + 256)
     _last_id = now
@@ -200,23 +200,23 @@ def new_id() -> str:
 
 
 def decisions_file(manifest: Path) -> Path:
-    """Where the decisions about a manifest's records lie: `X.decisions.jsonl` beside `X.duckdb`."""
+    """The decisions file of a manifest: `X.decisions.jsonl` beside `X.duckdb`."""
     return beside(manifest, "decisions.jsonl")
 
 
 def beside(manifest: Path, what: str) -> Path:
-    """The file that goes with a manifest: `X.what` beside `X.duckdb`, and `X-what` beside a manifest `X` of another
-    ending, so that no two share one."""
+    """A file that belongs to a manifest: `X.what` beside `X.duckdb`, and `X-what` beside a manifest `X` with another
+    suffix, so that no two manifests share it."""
     stem = manifest.name.removesuffix(".duckdb")
     return manifest.with_name(f"{stem}{'-' if stem == manifest.name else '.'}{what}")
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
 def append(path: Path, *decisions: Decision) -> list[str]:
-    """Write answers at the end of the file; they are on disk when this returns. Safe among several processes.
+    """Append answers to the file; they are on disk when this returns. Several processes may append at once.
 
-    Returns sentences about what was repaired. Raises DecisionError where the last line is whole but no answer, and
-    StorageError where the disk is full: then nothing of these answers is there.
+    Returns notes about what was repaired. Raises StorageError if the file cannot be written; then none of these answers
+    is in it.
     """
     data = b"".join(decision.line() for decision in decisions)
     with _writing(path):
@@ -230,7 +230,7 @@ def append(path: Path, *decisions: Decision) -> list[str]:
                     raise OSError(f"only {written} of {len(data)} bytes could be written")
                 os.fsync(handle)
             except OSError:
-                os.ftruncate(handle, size)  # an answer that is not acknowledged is not there
+                os.ftruncate(handle, size)  # an answer that is not acknowledged must not be in the file
                 raise
         if is_new:
             _sync_folder(path.parent)
@@ -238,17 +238,17 @@ def append(path: Path, *decisions: Decision) -> list[str]:
 
 
 def read(path: Path) -> tuple[list[Decision], list[str]]:
-    """All answers of a file in its order (none where there is no file), and sentences about what was repaired.
+    """All answers of a file, in its order (none if there is no file), and notes about what was repaired.
 
-    A last line that was cut off is moved to `<file>.torn`. Raises DecisionError, naming file, line and key, for any
-    other damage and for one id with two contents; nothing is changed then.
+    An incomplete last line is moved to `<file>.torn`. Raises DecisionError, naming file, line and key, for any other
+    damage and for one id with two contents; then nothing is changed.
     """
     data, notes = read_bytes(path)
     return parse(data, str(path)), notes
 
 
 def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
-    """The whole lines of a file as they are, and sentences about what was repaired (without `repair`: is left out)."""
+    """The complete lines of a file as they are, and notes about what was repaired (without `repair`: left out)."""
     if not path.exists():
         return b"", []
     try:
@@ -256,7 +256,7 @@ def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
             data = _all_of(handle)
     except OSError as error:
         raise DecisionError(
-            f"{path} cannot be read: {error.strerror or error}.", "Mend it, or move it away; nothing was changed."
+            f"{path} cannot be read: {error.strerror or error}.", "Repair it, or move it away; nothing was changed."
         ) from error
     keep = _whole(data)
     if keep == len(data):
@@ -270,7 +270,7 @@ def read_bytes(path: Path, *, repair: bool = True) -> tuple[bytes, list[str]]:
         with _locked(path, os.O_RDWR) as handle:
             notes = _repair(path, handle)
             return _all_of(handle), notes
-    except OSError:  # it cannot be written here
+    except OSError:  # the file is read-only
         return data[:keep], [left_out]
 
 
@@ -286,13 +286,13 @@ def parse(data: bytes, name: str) -> list[Decision]:
             decision = Decision.model_validate_json(line)
         except ValidationError as error:
             raise DecisionError(
-                f"{name}, line {number}: {_first_mistake(error)}.", "Mend that line; nothing was changed."
+                f"{name}, line {number}: {_first_mistake(error)}.", "Repair that line; nothing was changed."
             ) from error
         if decision.id in contents:
             if Decision.model_validate_json(contents[decision.id]) != decision:
                 raise DecisionError(
-                    f"{name}, line {number}, id: {decision.id} stands twice, with different contents.",
-                    "Take out the one that is wrong; nothing was changed.",
+                    f"{name}, line {number}, id: {decision.id} occurs twice, with different contents.",
+                    "Remove the wrong one; nothing was changed.",
                 )
             continue
         contents[decision.id] = line
@@ -301,26 +301,26 @@ def parse(data: bytes, name: str) -> list[Decision]:
 
 
 def merge(mine: Iterable[Decision], theirs: Iterable[Decision]) -> list[Decision]:
-    """All answers of both, each once, by `(at, id)`: the same either way round.
+    """All answers of both, each once, sorted by `(at, id)`: the same whichever comes first.
 
-    Raises DecisionError where one id has two contents.
+    Raises DecisionError if one id has two contents.
     """
     by_id: dict[str, Decision] = {}
     for decision in (*mine, *theirs):
         if by_id.setdefault(decision.id, decision) != decision:
             raise DecisionError(
                 f"The line {decision.id} (about {decision.part} {decision.path}) differs between the two files.",
-                "One of them was altered by hand; nothing was changed.",
+                "One of them was edited by hand; nothing was changed.",
             )
     return sorted(by_id.values(), key=lambda decision: decision.order)
 
 
 def write_merged(path: Path, theirs: Sequence[Decision]) -> tuple[list[Decision], int, list[str]]:
-    """Merge answers into a file; (all answers, how many are new, what was repaired). The file is replaced whole.
+    """Merge answers into a file; returns all answers, how many are new, and notes about what was repaired.
 
-    Nothing is written where nothing is new. Raises DecisionError, StorageError.
+    The file is replaced as a whole, and only if something is new. Raises DecisionError, StorageError.
     """
-    path = path.resolve()  # a link to a file under version control stays one
+    path = path.resolve()  # a link to a file under version control stays a link
     with _writing(path):
         is_new = not path.exists()
         with _locked(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:
@@ -343,10 +343,12 @@ def write_merged(path: Path, theirs: Sequence[Decision]) -> tuple[list[Decision]
 
 @contextmanager
 def _locked(path: Path, flags: int) -> Iterator[int]:
-    """The file, open and locked: shared to read, else for this process alone; the one that has the name now."""
+    """The file, open and locked: shared for reading, else exclusively; the one that has this name at that moment."""
     how = fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX
     while True:
-        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)  # a pipe is refused, not waited for
+        handle = os.open(
+            path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o644
+        )  # do not wait for a pipe; it is refused below
         try:
             must_be_regular(handle, LABELS)
             fcntl.flock(handle, how)
@@ -372,7 +374,7 @@ def _writing(path: Path) -> Iterator[None]:
         if isinstance(error, DecisionError):
             raise
         raise StorageError(
-            f"Cannot write {path}: {error.strerror or error}.", "The answer is not recorded: mend it and answer again."
+            f"Cannot write {path}: {error.strerror or error}.", "The answer is not recorded: fix that and answer again."
         ) from error
 
 
@@ -383,7 +385,7 @@ def _all_of(handle: int) -> bytes:
 
 
 def _whole(data: bytes) -> int:
-    """How many bytes from the start are whole lines; -1 where only the last line break is missing."""
+    """How many bytes from the start are complete lines; -1 if only the last line break is missing."""
     if not data:
         return 0
     if data.endswith(b"\n"):
@@ -401,7 +403,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _repair(path: Path, handle: int) -> list[str]:
-    """Move a last line that a power cut tore to `<file>.torn`. The file is locked and open to read and write."""
+    """Move an incomplete last line, as left by a power cut, to `<file>.torn`. handle: locked, to read and write."""
     size = os.fstat(handle).st_size
     reach = min(size, TAIL)
     while True:

@@ -1,4 +1,4 @@
-"""review export, import, agreement: answers out and in, and how far those of several people agree."""
+"""review export, import and agreement: move answers between people and tools, and compare them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from agebench.files import read_file
 from agebench.manifest.places import curate_command
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import open_manifest
+from agebench.pictures import Locator
 from agebench.review.agreement import Agreement, agreement
 from agebench.review.deciding import listing
 from agebench.review.decisions import Decision, decisions_file, merge, parse, write_merged
@@ -33,8 +34,8 @@ from agebench.review.rows import answered_records, lines_folded, lines_of, must_
 
 @dataclass(frozen=True)
 class Imported:
-    """Answers taken in: how many of the file were new, and the records on which reviewers now disagree. curate: the
-    command that folds them in."""
+    """Imported answers. read: how many of the file fit; added: how many of those were new; disagreements: records on
+    which reviewers disagree now; curate: the command that applies the answers."""
 
     file: Path
     read: int
@@ -45,27 +46,28 @@ class Imported:
 
 
 def export_decisions(manifest: Path) -> tuple[bytes, int, list[str]]:
-    """All lines of the file of decisions, sorted by (at, id), and their number. Raises DecisionError."""
+    """All lines of the decisions file sorted by (at, id), their number, and notes. Raises DecisionError."""
     decisions, notes = lines_of(manifest)
     lines = merge(decisions, [])
     return b"".join(d.line() for d in lines), len(lines), notes
 
 
 def export_label_studio(manifest: Path) -> tuple[bytes, int, list[str]]:
-    """The queue as Label Studio's tasks (JSON), in the order of the queue, and their number."""
+    """The queue as Label Studio tasks (JSON), in the order of the queue, their number, and notes."""
     found = listing(manifest)
     with open_manifest(manifest) as con:
         rows, faces, estimates = task_rows(con, found.rows["record_id"])
         folders = folders_of(con)
     root = document_root(folders.values())
+    locator = Locator(folders)
     by_record = {
-        row["record_id"]: row | {"image": image_address(folders[row["part"]] / row["path"], root)}
+        row["record_id"]: row | {"image": image_address(locator, root, row["part"], row["path"])}
         for row in rows.to_dicts()
     }
     by_face = _grouped(faces)
     by_estimate = _grouped(estimates)
     tasks = [task(by_record[n], by_face.get(n, []), by_estimate.get(n, [])) for n in found.rows["record_id"].to_list()]
-    interface = "Label Studio's labelling interface for them: " + " ".join(LABELLING.split())
+    interface = "Labelling interface for these tasks: " + " ".join(LABELLING.split())
     settings = [needed_settings(folders.values(), root)] if root else []
     return json.dumps(tasks, indent=1).encode(), len(tasks), [*found.notes, interface, *settings]
 
@@ -78,11 +80,11 @@ def _grouped(frame: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
 
 
 def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
-    """Merge another person's decisions, or Label Studio's annotations, into the file of a manifest. Annotations that
-    cannot be read, and answers that do not fit their records (see `resolution.misfits`), are left out and told one by
-    one.
+    """Merge another person's decisions, or Label Studio annotations, into the decisions file of a manifest. Annotations
+    that cannot be read, and answers that do not fit their records (see `resolution.misfits`), are left out, each with a
+    note.
 
-    kind: auto, jsonl, label-studio. Raises Missing, DecisionError; nothing is changed then.
+    kind: auto, jsonl, label-studio. Raises Missing, StorageError, DecisionError; then nothing is changed.
     """
     try:
         data = read_file(file)
@@ -104,7 +106,7 @@ def import_answers(manifest: Path, file: Path, kind: str = "auto") -> Imported:
     merged, added, notes = write_merged(decisions_file(manifest), theirs)
     notes += unread
     if not theirs and not unread:
-        notes.append(f"{file} holds no answer{'; its tasks have no annotations' if studio else ''}.")
+        notes.append(f"{file} has no answers{'; its tasks have no annotations' if studio else ''}.")
     if unknown:
         notes.append(
             f"{unknown:,} records of {file} are not in {manifest}; the answers about them are kept in the file."
@@ -121,6 +123,6 @@ def agree(manifest: Path) -> tuple[Agreement, list[str]]:
 
 
 def _answered_in(manifest: Path, decisions: Sequence[Decision]) -> pl.DataFrame:
-    """The records of a manifest that answers are about."""
+    """The records of a manifest that have answers."""
     with open_manifest(manifest) as con:
         return answered_records(con, answered_names(decisions))

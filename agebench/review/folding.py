@@ -1,4 +1,4 @@
-"""Folding people's answers into a manifest, when its records are judged."""
+"""Fold reviewers' answers into a manifest when its records are judged."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from agebench.review.rows import answered_records, lines_folded, lines_in, must_
 
 
 class TakesNotes(Protocol):
-    """notes: sentences for people, to be added to."""
+    """Something that collects notes, which are sentences for people."""
 
     @property
     def notes(self) -> list[str]: ...
 
 
 def answers_key(manifest: Path) -> str:
-    """A hash of all that was answered about a manifest: the file of decisions and, where it has readings, the samples
-    of its audits. Raises DecisionError."""
+    """A hash of all answers about a manifest: of the decisions file and, if that has audit readings, of the audit
+    samples. Raises DecisionError."""
     data = read_bytes(decisions_file(manifest), repair=False)[0]
     samples = samples_of(manifest) if b'"audit"' in data else []
     return hashlib.sha256(data + repr(samples).encode()).hexdigest()
 
 
 def check_answers(manifest: Path, state: ManifestState, key: str) -> None:
-    """Raises DecisionError where answers that are to be folded in are damaged or gone: before hours of observing, not
-    after them. key: see `answers_key`."""
+    """Raises DecisionError if answers that are to be folded in are damaged or missing, so that hours
+    of observing are not wasted. key: see `answers_key`."""
     file = decisions_file(manifest)
     must_be_there(file, lines_in(state.meta.get("decisions")), manifest)
     if not is_current("decisions", state.made, {"answers": key}):
@@ -43,17 +43,18 @@ def check_answers(manifest: Path, state: ManifestState, key: str) -> None:
 
 
 def answers_wait(manifest: Path, state: ManifestState) -> bool:
-    """Whether answers have come since a manifest was judged."""
+    """Whether there are answers that came after a manifest was judged."""
     key = answers_key(manifest)
     some = "decisions" in state.meta or decisions_file(manifest).exists()
     return some and not is_current("decisions", state.made, {"answers": key})
 
 
 def derive_decisions(manifest: Path, request: TakesNotes) -> Derived:
-    """The decisions of a manifest, resolved against its records; and the estimate of the audit of which most was read.
+    """The decisions about a manifest, resolved against its records, and the estimate of the audit with the most records
+    read.
 
-    Raises DecisionError where the file is damaged, or not there although answers were folded in from it before: nothing
-    is changed then. Where lines have gone from it, a note says how many.
+    Raises DecisionError if the file is damaged, or missing although answers were folded in from it before; then nothing
+    is changed. If lines have disappeared from it, a note says how many.
     """
     file = decisions_file(manifest)
     data, notes = read_bytes(file)
@@ -72,7 +73,7 @@ def derive_decisions(manifest: Path, request: TakesNotes) -> Derived:
     if folded > len(decisions):
         notes.append(
             f"{folded - len(decisions):,} of the {folded:,} lines that were folded in from {file} are gone from it: "
-            "what they answered is undecided again. If nobody took them out on purpose, put the file back."
+            "what they answered is undecided again. If nobody removed them on purpose, restore the file."
         )
     request.notes.extend(notes)
     best = foremost(samples, decisions, pictures)
@@ -84,7 +85,7 @@ def derive_decisions(manifest: Path, request: TakesNotes) -> Derived:
 
 
 def describe_answers(facts: dict[str, int], file: Path) -> list[str]:
-    """What people should know of the answers that were folded in."""
+    """Notes about the answers that were folded in."""
     notes = []
     if facts.get("answers"):
         waiting = [
@@ -102,6 +103,6 @@ def describe_answers(facts: dict[str, int], file: Path) -> list[str]:
         notes.append(f"Answers folded in from {file}: {facts['answers']:,} (records: {records:,}){rest}.")
     if facts.get("gone"):
         notes.append(
-            f"{file} has answers about {facts['gone']:,} records that are not in this release; they are kept there."
+            f"{file} has answers about {facts['gone']:,} records that are not in this release; they stay in the file."
         )
     return notes

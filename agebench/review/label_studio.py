@@ -1,7 +1,7 @@
-"""Label Studio's JSON: the queue out as tasks, people's annotations back as answers.
+"""Label Studio's JSON: the queue is exported as tasks, and annotations are imported as answers.
 
-Annotators submit what a task was prefilled with, so nothing is prefilled but the rectangle of the face that is meant,
-and what comes back as it was prefilled is nobody's answer.
+Annotators often submit a task as it was prefilled. So only the rectangle of the chosen face is prefilled, and what
+comes back unchanged is not taken for an answer.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import quote
 
 from agebench.errors import DecisionError
+from agebench.pictures import Locator
 from agebench.remote import Folder
 from agebench.review.decisions import Decision, new_decision
 
-SAME = 0.05  # per cent of the picture's sides by which a rectangle that nobody moved may differ
+SAME = 0.05  # per cent of the picture's sides by which an unmoved rectangle may differ
 
-# The labelling interface that the tasks are for; the names in it are those that the annotations come back with.
+# The labelling interface for the tasks; annotations come back with the names used here.
 LABELLING = """<View>
   <Image name="image" value="$image"/>
   <Header value="Claimed age: $claimed_age. $details $estimated"/>
@@ -34,23 +35,27 @@ LABELLING = """<View>
 
 
 def document_root(folders: Iterable[Folder]) -> Path | None:
-    """The folder below which Label Studio serves local files: the one that holds all local folders of a release. None
-    if all of them are remote."""
-    parents = [folder.absolute().parent for folder in folders if isinstance(folder, Path)]
+    """The folder below which Label Studio serves local files: the one that holds all local folders of a release, with
+    links resolved. None if all of them are remote."""
+    parents = [folder.resolve().parent for folder in folders if isinstance(folder, Path)]
     return Path(os.path.commonpath(parents)) if parents else None
 
 
-def image_address(picture: Folder, root: Path | None) -> str:
-    """Where Label Studio loads a picture from: a local file by its path below `root` (see `document_root`), a remote
-    one by its URL."""
-    if root is None or not isinstance(picture, Path):
-        return str(picture)
-    return "/data/local-files/?d=" + quote(picture.absolute().relative_to(root).as_posix())
+def image_address(locator: Locator, root: Path | None, part: str, path: str) -> str:
+    """Where Label Studio loads the picture of a record from: a local file by its path below `root` (see
+    `document_root`), a remote one by its URL. A path that leads out of its folder stays as the release spells it: Label
+    Studio is not asked to serve that file."""
+    file, _ = locator.find(part, path)
+    if file is None:
+        return f"{part}/{path}"
+    if root is None or not isinstance(file, str):
+        return str(file)
+    return "/data/local-files/?d=" + quote(Path(file).relative_to(root).as_posix())
 
 
 def needed_settings(folders: Iterable[Folder], root: Path) -> str:
     """What must be set so that Label Studio loads local pictures, as a sentence. root: see `document_root`."""
-    local = ", ".join(sorted({str(folder.absolute()) for folder in folders if isinstance(folder, Path)}))
+    local = ", ".join(sorted({str(folder.resolve()) for folder in folders if isinstance(folder, Path)}))
     return (
         "Label Studio loads the pictures if it is started with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and "
         f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root}, and if its project has a local storage for each of: {local}."
@@ -96,17 +101,17 @@ def is_label_studio(data: bytes) -> bool:
 
 
 def answers_in(data: bytes, name: str) -> tuple[list[Decision], list[str]]:
-    """The annotations of an export (JSON, with predictions or without) as answers, each with an id of its own content,
-    so that importing a file again changes nothing; and a sentence about each annotation that says nothing that can be
-    read, such as two faces without saying which. An annotation changed later is a new answer, and the later one counts.
+    """The annotations of an export (JSON, with or without predictions) as answers, and a note on each one that cannot
+    be read, such as one with two faces marked. An answer's id comes from its content, so importing a file again changes
+    nothing; an annotation that was changed since is a new answer, and the later one counts.
 
-    Cancelled and empty annotations say nothing. The reviewer is `completed_by`'s e-mail address or number. Raises
-    DecisionError with `name`, the task and what is wrong, where the file holds something else than such tasks.
+    Cancelled and empty annotations are skipped. The reviewer is the e-mail address or number in `completed_by`. Raises
+    DecisionError, with `name`, the task and what is wrong, if the file holds anything but such tasks.
     """
     try:
         tasks = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
-        raise DecisionError(f"{name} is no JSON: {error}.", "Nothing was changed.") from error
+        raise DecisionError(f"{name} is not JSON: {error}.", "Nothing was changed.") from error
     found, unread = [], []
     for number, one in enumerate(tasks if isinstance(tasks, list) else [tasks], 1):
         try:
@@ -116,7 +121,7 @@ def answers_in(data: bytes, name: str) -> tuple[list[Decision], list[str]]:
             prefilled = _Prefilled(one)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DecisionError(
-                f"{name}, task {number}: no task of `agebench review export` ({type(error).__name__}: {error}).",
+                f"{name}, task {number}: not a task from `agebench review export` ({type(error).__name__}: {error}).",
                 "Nothing was changed.",
             ) from error
         for annotation in annotations:
@@ -129,19 +134,19 @@ def answers_in(data: bytes, name: str) -> tuple[list[Decision], list[str]]:
             except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
                 kind = type(error).__name__
                 unread.append(
-                    f"{name}, task {number} ({part} {path}): no annotation ({kind}: {error}). It is left out."
+                    f"{name}, task {number} ({part} {path}): not a valid annotation ({kind}: {error}). It is left out."
                 )
     return found, unread
 
 
 class _Prefilled:
-    """What a task was prefilled with: rectangles in per cent of the picture's sides, and ages."""
+    """What a task was prefilled with: rectangles, in per cent of the picture's sides, and ages."""
 
     def __init__(self, one: Mapping[str, Any]) -> None:
         items = [
             item
             for prediction in one.get("predictions") or []
-            if isinstance(prediction, Mapping)  # some exports have numbers in their place
+            if isinstance(prediction, Mapping)  # some exports hold numbers instead
             for item in prediction.get("result") or []
         ]
         faces = [_sides(item["value"]) for item in items if item["type"] == "rectanglelabels"]
@@ -149,7 +154,7 @@ class _Prefilled:
         self.ages = [item["value"]["number"] for item in items if item["type"] == "number"]
 
     def has(self, faces: list[list[float]]) -> bool:
-        """Whether these are the very rectangles that were prefilled."""
+        """Whether these rectangles are the prefilled ones, unmoved."""
         far = (abs(a - b) for one, two in zip(sorted(faces), sorted(self.faces), strict=False)
                for a, b in zip(one, two, strict=True))  # fmt: skip
         return len(faces) == len(self.faces) and max(far, default=0.0) <= SAME
@@ -181,7 +186,7 @@ def _answer(
             if value["number"] in prefilled.ages:
                 continue
             if float(value["number"]) != int(value["number"]):
-                raise DecisionError(f"the age {value['number']} is no whole number.")
+                raise DecisionError(f"the age {value['number']} is not a whole number.")
             age = int(value["number"])
         elif item["type"] == "rectanglelabels":
             width, height = item.get("original_width") or width, item.get("original_height") or height
@@ -196,15 +201,15 @@ def _answer(
     else:
         if not prefilled.has(faces) or turned:
             if len(faces) > 1:
-                raise DecisionError(f"{len(faces)} faces are marked; expected the one that is meant.")
+                raise DecisionError(f"{len(faces)} faces are marked; expected one.")
             if turned:
-                raise DecisionError("the rectangle is turned; a face is marked by an upright one.")
+                raise DecisionError("the rectangle is rotated; expected an upright one.")
             if faces and not (width and height):
-                raise DecisionError("the size of its picture is not given, so the rectangle means nothing.")
+                raise DecisionError("the size of the picture is missing, so the rectangle has no place.")
             for x, y, w, h in faces:
                 box = tuple(round(v * side / 100, 2) for v, side in ((x, width), (y, height), (w, width), (h, height)))
         if choice is None and age is None and box is None:
-            raise DecisionError("it has neither an answer, an age nor a face beyond what was filled in before.")
+            raise DecisionError("it has no answer, age or face beyond what was prefilled.")
         answer = "age" if age is not None and age != facts.get("claimed_age") else "face" if box else "keep"
         age = age if answer == "age" else None
     when = str(annotation.get("updated_at") or annotation["created_at"])
@@ -216,7 +221,7 @@ def _answer(
         "note": note, "claimed": facts.get("claimed_age"),
     }  # fmt: skip
     key = json.dumps([annotation.get("unique_id") or annotation.get("id"), values], sort_keys=True)
-    # The 2 sorts behind the ids of an earlier reading of the same annotation, that took prefilled values for answers.
+    # The 2 sorts these ids after those of an earlier version, which took prefilled values for answers.
     return new_decision(id="label-studio2-" + hashlib.sha256(key.encode()).hexdigest()[:32], **values)
 
 
@@ -225,5 +230,5 @@ def _who(annotation: Mapping[str, Any]) -> str:
     if isinstance(who, Mapping):
         who = who.get("email") or who.get("id")
         if who is None:
-            raise DecisionError("`completed_by` has neither an e-mail address nor an id, so nobody knows whose it is.")
+            raise DecisionError("`completed_by` has neither an e-mail address nor an id, so the reviewer is unknown.")
     return "label-studio" if who is None else str(who)

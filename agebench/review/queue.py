@@ -1,4 +1,4 @@
-"""The queue: records in review, ordered by what an answer is worth, in an order that stays while people work."""
+"""The queue: records in review, the most valuable answers first, in an order that stays the same while people work."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from agebench.review.resolution import standing
 from agebench.review.rows import name_frame, queue_rows
 
 Record = tuple[str, str]  # part, path
-# Reasons that say that answers are there and do not settle it.
+# Reasons of records whose answers do not decide them.
 OPEN = ("reviewers_disagree", "picture_changed", "claim_changed", "answer_does_not_fit")
 
 
 @dataclass(frozen=True)
 class Queue:
-    """The records in review of a manifest as it was when it was read; nobody holds the file.
+    """The records in review, as they were when the manifest was read; the manifest is closed again.
 
     rows, in the order in which they are to be answered: place (from 0), record_id, part, path, age (in force),
-    subject_id, block and near_block (records with the same number are neighbours), sha256, error (why it cannot
+    subject_id, block and near_block (records with the same number stay together), sha256, error (why it cannot
     be read), reasons (list), label_suspicion, suggested_age (years), certainty, rarity (0 to 1), worth (their sum),
-    width, height (of the picture, pixels).
+    width, height (of the picture, pixels), faces (how many were found).
     """
 
     manifest: Path
@@ -36,7 +36,7 @@ class Queue:
     rows: pl.DataFrame = field(repr=False)
 
     def changed(self) -> bool:
-        """Whether the manifest was judged again since. Opens it only where the file is another. Raises as
+        """Whether the manifest has been judged again since. Opens it only if the file has changed. Raises as
         `open_manifest`."""
         if _stamp(self.manifest) == self.stamp:
             return False
@@ -52,7 +52,7 @@ class Queue:
         part: str | None = None,
         subject: str | None = None,
     ) -> pl.DataFrame:
-        """The rows that wait, in order; those of `answered` drop out. check: one of the record's reasons; ages:
+        """The rows that are waiting, in order, without those of `answered`. check: one of the record's reasons; ages:
         inclusive."""
         rows = self.rows
         if check is not None:
@@ -83,10 +83,10 @@ def load_queue(manifest: Path, also: Iterable[Record] = ()) -> Queue:
 def in_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Order the rows of `review.rows.queue_rows` by what an answer is worth; the columns are those of `Queue`.
 
-    certainty that something is wrong: 1 where people's answers wait to be settled, else 1 - (1 - label_suspicion) / 2
-    ^ (checks that fired); rarity of the age class: the share that it lacks of what the balance plan wants of a class
-    (without a plan, of the largest class); worth: their sum. One look answers several: near duplicates stay together,
-    and so do the records of one group (subject), each at the place of its worthiest member.
+    certainty that something is wrong: 1 if answers have to be settled, else 1 - (1 - label_suspicion) / 2 ^ (number of
+    checks that fired). rarity of the age class: the share that it is short of what the balance plan wants per class
+    (without a plan: of the largest class). worth: their sum. Near duplicates stay together, and so do the records of
+    one group (subject), because one look often answers several; each block stands where its most valuable record does.
     """
     wanted = pl.coalesce("per_class", "largest_class").cast(pl.Float64)
     lacks = (1 - pl.col("in_class") / wanted).clip(0, 1).fill_nan(0).fill_null(0)
@@ -113,13 +113,13 @@ def in_order(rows: pl.DataFrame) -> pl.DataFrame:
         .with_row_index("place")
         .select(
             "place", "record_id", "part", "path", "age", "subject_id", "block", "near_block", "sha256", "error",
-            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth", "width", "height",
+            "reasons", "label_suspicion", "suggested_age", "certainty", "rarity", "worth", "width", "height", "faces",
         )
     )  # fmt: skip
 
 
 class Answers:
-    """The lines of a file of decisions as an index by record, to which lines can be added one by one."""
+    """The lines of a decisions file, indexed by record; lines can be added one by one."""
 
     def __init__(self, decisions: Iterable[Decision] = ()) -> None:
         self.lines: dict[Record, list[Decision]] = {}
@@ -129,7 +129,7 @@ class Answers:
             self.add(decision)
 
     def add(self, decision: Decision) -> None:
-        """Take in a line; one that is known already changes nothing."""
+        """Add a line; a known one changes nothing."""
         if decision.id not in self._ids:
             self._ids.add(decision.id)
             if decision.kind != "undo":
@@ -137,17 +137,16 @@ class Answers:
             self.lines.setdefault((decision.part, decision.path), []).append(decision)
 
     def standing(self, record: Record, kind: Kind = "decision") -> list[Decision]:
-        """The answers about a record that are not taken back, the earliest first."""
+        """The answers about a record that are not undone, the earliest first."""
         return sorted(standing(self.lines.get(record, []), kind), key=lambda d: d.order)
 
     def latest(self, record: Record, by: str, kind: Kind = "decision") -> Decision | None:
-        """A reviewer's answer that counts about a record; None where there is none."""
+        """A reviewer's latest answer about a record; None if there is none."""
         return next((d for d in reversed(self.standing(record, kind)) if d.by == by), None)
 
     def latest_of(self, by: str, kind: Kind = "decision", among: Container[Record] | None = None) -> list[Decision]:
-        """What an undo takes back: a reviewer's latest answer of a kind that is not taken back, and with it those that
-        were given in the same go (`batch`), in order; empty where there is none. among: only about these
-        records."""
+        """The answers that an undo undoes: the reviewer's latest one of a kind and those given together with it
+        (`batch`), in order; empty if there is none. among: only about these records."""
         mine = [d for d in self._by.get(by, []) if d.kind == kind and (among is None or (d.part, d.path) in among)]
         mine.sort(key=lambda d: d.order, reverse=True)
         last = next((d for d in mine if self._stands(d)), None)
@@ -159,11 +158,10 @@ class Answers:
         return decision in self.standing((decision.part, decision.path), decision.kind)
 
     def answered(self, queue: Queue, by: str | None = None) -> set[Record]:
-        """Records of a queue that are answered and drop out of it: by this reviewer, or, where nobody is named, by
-        anybody.
+        """Records of a queue that are answered and so drop out of it. by: only by this reviewer; None: by anybody.
 
-        An answer about another picture than the present one does not count, nor one that was folded in already and
-        left the record in review, unless it was given since the records were judged.
+        Answers about another picture than the current one do not count. If earlier answers left the record in review,
+        only answers given since the records were judged count.
         """
         rows = queue.rows.join(name_frame(self.lines), on=["part", "path"], how="semi").select(
             "part", "path", "sha256", "reasons"
@@ -187,7 +185,7 @@ class Answers:
 def assigned(record: Record, reviewers: Sequence[str], *, overlap: float = 0.0, seed: int = 0) -> tuple[str, ...]:
     """Who is to answer a record: one of the reviewers, and for a share `overlap` (0 to 1) of records a second one too.
 
-    It depends on the names and not on their order, on the record and on the seed only: the same everywhere.
+    This depends only on the names (not on their order), the record and the seed, so it is the same everywhere.
     """
     names = sorted(set(reviewers))
     drawn = hashlib.sha256(f"{seed}/{record[0]}/{record[1]}".encode()).digest()
@@ -199,8 +197,8 @@ def assigned(record: Record, reviewers: Sequence[str], *, overlap: float = 0.0, 
 
 
 def second_looks(answers: Answers, reviewers: Sequence[str], *, overlap: float = 0.0, seed: int = 0) -> list[Record]:
-    """Records that two of the reviewers are to answer (see `assigned`) and one of them has: they stay in the queue of
-    the other although the one answer has decided them, unless it settled what was said before."""
+    """Records that two of the reviewers are to answer (see `assigned`) and only one has answered: they stay in the
+    other one's queue even if that answer has decided them, unless it settled a disagreement."""
     found = []
     for record in answers.lines if overlap > 0 else ():
         whose = assigned(record, reviewers, overlap=overlap, seed=seed)

@@ -1,6 +1,6 @@
-"""What all lines of a file of decisions come to: for every record what its reviewers say together.
+"""Resolve the lines of a decisions file: for every record, what all of its reviewers' answers together decide.
 
-Pure functions of the set of lines: neither their order nor that of merged files matters.
+Pure functions of the set of lines: neither their order nor the order of merged files matters.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import polars as pl
 from agebench.errors import UsageError
 from agebench.review.decisions import Decision, Kind
 
-SAME_FACE = 0.5  # intersection over union from which two boxes mean one face
-OPEN = ("conflict", "unfit", "claim_changed", "changed")  # statuses of records that answers leave in review
+SAME_FACE = 0.5  # two boxes with at least this intersection over union mean the same face
+OPEN = ("conflict", "unfit", "claim_changed", "changed")  # statuses that leave a record in review
 _LATEST: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.Utf8, "at": pl.Utf8, "by": pl.Utf8, "part": pl.Utf8, "path": pl.Utf8, "sha256": pl.Utf8, "answer": pl.Utf8,
     "age": pl.Int32, "box": pl.Array(pl.Float64, 4), "note": pl.Utf8,
 }  # fmt: skip
 _SAID: dict[str, pl.DataType | type[pl.DataType]] = {"claimed": pl.Int32, "settles": pl.List(pl.Utf8)}
-_PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32}
+_PICTURE = {"error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "unchosen_faces": pl.Int32}
 
 
 def taken_back(decisions: Iterable[Decision]) -> set[str]:
-    """Ids of the lines that undos take back. An undo can be undone; one counts only for its own reviewer's line about
-    the same record, undos that take back each other in a circle do nothing, and an estimate stays as it is."""
+    """Ids of the lines that are undone. An undo can itself be undone. It counts only for a line of the same reviewer
+    about the same record; undos that undo each other in a circle do nothing, and an estimate cannot be undone."""
     by_id = {d.id: d for d in decisions}
     target: dict[str, str] = {}
     against: dict[str, int] = {}
@@ -51,17 +51,17 @@ def taken_back(decisions: Iterable[Decision]) -> set[str]:
 
 
 def standing(decisions: Sequence[Decision], kind: Kind = "decision") -> list[Decision]:
-    """The answers of a kind that are not taken back, in their order."""
+    """The answers of a kind that are not undone, in their order."""
     undone = taken_back(decisions)
     return [d for d in decisions if d.kind == kind and d.id not in undone]
 
 
 def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
-    """Of every reviewer the latest `(at, id)` about each record that is not taken back, in order of record and
+    """Every reviewer's latest answer about each record, by `(at, id)` and without those undone, in order of record and
     reviewer.
 
-    Columns: id, at, by, part, path, sha256, answer, age (years), box (4, pixels), note; claimed_then (the age that was
-    shown as the claimed one, years; NULL where none was) and settles (ids).
+    Columns: id, at, by, part, path, sha256, answer, age (years), box (4, pixels), note; claimed_then (the claimed age
+    as it was shown, years; NULL if none was) and settles (ids).
     """
     found = standing(decisions)
     return (
@@ -74,17 +74,18 @@ def latest_answers(decisions: Sequence[Decision]) -> pl.DataFrame:
 
 
 def resolve(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFrame:
-    """One row a record that has answers, by record_id.
+    """One row for each record that has answers, by record_id.
 
-    records: record_id, part, path, age (the claimed one), sha256 (NULL: unreadable), looked (whether the file was
-    looked at: where it was not, no picture can have changed), and, where they are known, error (why the picture cannot
-    be read), width, height (pixels). Returned: record_id, status, answer (keep, reject, age; NULL where nothing is
-    decided), age, box (4, pixels), by (reviewers, joined by `;`), at, note, answers (their number). status: `decided`;
-    `conflict` where reviewers disagree (about keeping, the age, or which face is meant) and nobody settled it; where no
-    answer counts: `unfit`, one does not fit the record; `claim_changed`, one keeps an age that the release no longer
-    claims; `changed`, all are about another picture than the present one.
+    records: record_id, part, path, age (claimed), sha256 (NULL: unreadable), looked (whether the file was read: if not,
+    its picture is not known to have changed), and, if known, error (why the picture cannot be read), width, height
+    (pixels). Returned: record_id, status, answer (keep, reject, age; NULL if nothing is decided), age, box (4, pixels),
+    by (reviewers, joined by `;`), at, note, answers (their number).
 
-    Of several records with one name the first is meant, but rejecting it rejects all.
+    status: `decided`; `conflict` if reviewers disagree (about keeping, the age, or the face) and nobody has settled it.
+    If no answer counts: `unfit` if one does not fit the record; `claim_changed` if one keeps an age that the release no
+    longer claims; `changed` if all are about another picture than the current one.
+
+    Of several records with the same name, answers are about the first, but a rejection rejects all.
     """
     rows = compared(decisions, records)
     counts = pl.col("counts")
@@ -115,12 +116,12 @@ def resolve(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFram
 
 
 def compared(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFrame:
-    """The answers that count for each record, by record and (at, id), each with the record's status (see `resolve`).
+    """The answers to compare for each record, by record and (at, id), each with the record's status (see `resolve`).
 
-    Columns of `latest_answers` to `note`, and record_id, claimed, outcome (`reject`, or `keep N`: with the age N),
-    disagree (whether the record's reviewers do), counts (whether the status comes from this answer: of a settled record
-    only the one that settles it), status. Where some answers can be taken, those are left out that cannot, or that are
-    about another picture or claim.
+    Columns of `latest_answers` up to `note`, and record_id, claimed, outcome (`reject`, or `keep N` with the age N),
+    disagree (whether the record's reviewers disagree), counts (whether the status comes from this answer: for a settled
+    record, only the one that settles it), status. If some answers of a record are usable, the others (unfit, or about
+    another picture or claim) are left out.
     """
     once = _one_of_each_name(records).rename({"age": "claimed", "sha256": "present"})
     rows = latest_answers(decisions).join(once, on=["part", "path"], how="inner")
@@ -156,7 +157,7 @@ _TROUBLES = {1: "unfit", 2: "claim_changed", 3: "changed"}
 
 
 def _trouble() -> pl.Expr:
-    """Why an answer cannot be taken, as a key of `_TROUBLES`; 0 where it can."""
+    """Why an answer is not usable, as a key of `_TROUBLES`; 0 if it is."""
     current = pl.col("sha256").eq_missing(pl.col("present")) | ~pl.col("looked")
     other_claim = _keeps_claim() & (pl.col("claimed_then") != pl.col("claimed")).fill_null(
         pl.col("claimed_then").is_not_null()
@@ -169,10 +170,11 @@ def _keeps_claim() -> pl.Expr:
 
 
 def _misfit() -> pl.Expr:
-    """What does not fit between an answer and its record: a key of `_MISFITS`; NULL where they fit.
+    """Why an answer does not fit its record: a key of `_MISFITS`; NULL if it fits.
 
-    This is the one place that says so, for the page, the terminal, imports and folding. Of columns answer, box, claimed
-    (years), error (why the picture cannot be read; NULL where it can), width, height (pixels; NULL: not known).
+    The page, the terminal, imports and folding all use this rule. Columns: answer, box, claimed (years), error (why the
+    picture cannot be read; NULL if it can), width, height (pixels; NULL: not known), unchosen_faces (the number of
+    faces if the answer had to choose one and did not; else NULL).
     """
     x, y, w, h = (pl.col("box").arr.get(i) for i in range(4))
     middle = (x + w / 2).is_between(0, pl.col("width")) & (y + h / 2).is_between(0, pl.col("height"))
@@ -183,6 +185,8 @@ def _misfit() -> pl.Expr:
         .then(pl.lit("picture"))
         .when(~middle.fill_null(True))
         .then(pl.lit("box"))
+        .when(pl.col("unchosen_faces") > 1)
+        .then(pl.lit("face"))
     )
 
 
@@ -193,21 +197,24 @@ _MISFITS = {
     ),
     "picture": (
         "The picture of {name} cannot be read ({error}), so it cannot be kept.",
-        "Put the right file there and curate again, or reject it.",
+        "Put the right file in its place and curate again, or reject the record.",
     ),
     "box": (
         "The middle of the box lies outside the picture of {name}, which is {width} by {height} pixels.",
         "`agebench explain` lists the faces that were found.",
     ),
+    "face": (
+        "{name} shows {unchosen_faces} faces, and the answer does not say which one it is about.",
+        "Choose a face first, or answer the record on its own page.",
+    ),
 }
 
 
 def misfits(decisions: Sequence[Decision], records: pl.DataFrame) -> dict[str, tuple[str, str]]:
-    """The answers that do not fit the records that they are about, by id, each with a sentence and a next step: a claim
-    kept that is no age, a picture kept that cannot be read, a box whose middle lies outside the picture.
+    """The answers that do not fit their records, by id, each with a message and a next step (see `_misfit`).
 
-    records: as `resolve` takes them. An answer about another picture or another claimed age than the present one is
-    left out: it may have fitted what was shown.
+    records: as in `resolve`, and unchosen_faces where a face must be chosen. Answers about another picture or another
+    claimed age than the current one are left out: they may have fitted what was shown.
     """
     once = _one_of_each_name(records).rename({"age": "claimed", "sha256": "present"})
     said = [d for d in decisions if d.kind == "decision"]
@@ -223,21 +230,21 @@ def misfits(decisions: Sequence[Decision], records: pl.DataFrame) -> dict[str, t
 
 
 def must_fit(decisions: Sequence[Decision], records: pl.DataFrame) -> None:
-    """Raises UsageError for the first answer that does not fit its record (see `misfits`). Readings of an audit fit
-    always: they only say what is right."""
+    """Raises UsageError for the first answer that does not fit its record (see `misfits`). Audit readings always fit:
+    they only say what is right."""
     for message, next_step in misfits(decisions, records).values():
         raise UsageError(message, next_step)
 
 
 def _one_of_each_name(records: pl.DataFrame) -> pl.DataFrame:
-    """Of records with one name the first; with NULL where nothing is known of the picture."""
+    """The first of the records with each name; with NULL for what is not known about the picture."""
     unknown = {name: pl.lit(None, dtype) for name, dtype in _PICTURE.items() if name not in records.columns}
     return records.with_columns(**unknown).sort("record_id").unique(["part", "path"], keep="first", maintain_order=True)
 
 
 def _settling(rows: pl.DataFrame) -> pl.Series:
-    """Ids of the answers that settle their records: they name every other answer that counts and says otherwise; of
-    several the latest."""
+    """Ids of the answers that settle their records: those that name every usable answer with another outcome; the
+    latest if there are several."""
     ours = rows.filter((pl.col("settles").list.len() > 0) & (pl.col("trouble") == 0))
     pairs = ours.join(rows, on="record_id", suffix="_of")
     agrees = (pl.col("outcome") == pl.col("outcome_of")) & ~(_overlap("box", "box_of") < SAME_FACE).fill_null(False)
@@ -247,12 +254,12 @@ def _settling(rows: pl.DataFrame) -> pl.Series:
 
 
 def answered_names(decisions: Sequence[Decision]) -> pl.DataFrame:
-    """The names (part, path) of the records that answers are about, each once."""
+    """The names (part, path) of the records that have answers, each once."""
     return latest_answers(decisions).select("part", "path").unique()
 
 
 def without_records(decisions: Sequence[Decision], records: pl.DataFrame) -> int:
-    """How many records that have answers are not among `records` (part, path)."""
+    """How many records with answers are not among `records` (part, path)."""
     return len(answered_names(decisions).join(records, on=["part", "path"], how="anti"))
 
 

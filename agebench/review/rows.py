@@ -1,5 +1,5 @@
-"""People's answers in and out of the manifest: the records that they are about, the resolved rows, the queue, the
-kept."""
+"""What review reads from a manifest: the records that have answers, the queue, the kept records, tasks for other
+tools."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ QUEUE = """
     SELECT j.record_id, j.part, j.path, j.age, r.subject_id, g.group_id, n.near_group, c.sha256, c.error, j.reasons,
            len(string_split(j.reasons, ';')) AS checks, s.label_suspicion, s.suggested_age,
            coalesce(class.in_class, 0) AS in_class, (SELECT max(in_class) FROM class) AS largest_class,
-           (SELECT per_class FROM per) AS per_class, i.width, i.height
+           (SELECT per_class FROM per) AS per_class, i.width, i.height, coalesce(f.faces, 0) AS faces
     FROM asked j JOIN record r USING (record_id)
     LEFT JOIN record_group g USING (record_id) LEFT JOIN near_copy n USING (record_id)
     LEFT JOIN suspicion s USING (record_id) LEFT JOIN content c ON c.part = j.part AND c.path = j.path
     LEFT JOIN image i ON i.sha256 = c.sha256 LEFT JOIN class ON class.age = j.age
+    LEFT JOIN (SELECT sha256, count(*) AS faces FROM face_in_force GROUP BY sha256) f ON f.sha256 = c.sha256
     ORDER BY j.record_id
 """
 
 
 @dataclass(frozen=True)
 class AnsweredRecord:
-    """The record that somebody answers about. age: the claimed one; width, height: of the upright picture, pixels;
-    error: why the picture cannot be read (see `pictures.FAULTS`), where it cannot; name: the subject's."""
+    """The record that is answered. age: the claimed one, years; width, height: of the upright picture, pixels; error:
+    why the picture cannot be read (see `pictures.FAULTS`), None if it can; name: the subject's."""
 
     record_id: int
     part: str
@@ -57,7 +58,7 @@ class AnsweredRecord:
 
 
 def answered_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> AnsweredRecord | None:
-    """The record of that name; None where there is none."""
+    """The record with that name; None if there is none."""
     rows = con.execute(
         """SELECT r.record_id, r.part, r.path, r.age, c.sha256, j.verdict, i.width, i.height, c.error, r.name
            FROM (SELECT * FROM record WHERE part = ? AND path = ? ORDER BY record_id LIMIT 1) r
@@ -70,9 +71,8 @@ def answered_record(con: duckdb.DuckDBPyConnection, part: str, path: str) -> Ans
 
 
 def answered_records(con: duckdb.DuckDBPyConnection, names: pl.DataFrame) -> pl.DataFrame:
-    """The records that answers are about, in order: record_id, part, path, age (the claimed one), sha256, looked
-    (whether its file was looked at), error (why it could not be read), width, height (pixels). names: part,
-    path, each once."""
+    """The records with these names, in order: record_id, part, path, age (the claimed one), sha256, looked (whether the
+    file was read), error (why it could not be read), width, height (pixels). names: part, path, each once."""
     con.register("incoming_names", names.select("part", "path").to_arrow())
     try:
         return query(
@@ -94,29 +94,29 @@ def name_frame(names: Iterable[tuple[str, str]]) -> pl.DataFrame:
 def present_pictures(
     con: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], str | None]:
-    """The sha256 of the pictures of some records, named by part and path, as they are in the manifest (None: not looked
-    at, or not readable); of several with one name the first. Records that are not in the release are left out."""
+    """The sha256 of some records' pictures in the manifest, by part and path (None: not read yet, or unreadable); of
+    several records with the same name, the first one's. Records that are not in the release are left out."""
     rows = answered_records(con, name_frame(names).unique()).reverse().select("part", "path", "sha256")
     return {(part, path): sha256 for part, path, sha256 in rows.iter_rows()}
 
 
 def lines_folded(con: duckdb.DuckDBPyConnection) -> int:
-    """How many lines of the file of decisions were folded into the open manifest."""
+    """How many lines of the decisions file were folded into the open manifest."""
     return lines_in(get_meta(con, "decisions"))
 
 
 def lines_in(facts: str | None) -> int:
-    """The same of what the table `meta` says of decisions, None where it says nothing."""
+    """The same, from the value of `decisions` in the table `meta`; None if there is no such value."""
     return int(json.loads(facts or "{}").get("lines", 0))
 
 
 def must_be_there(file: Path, folded: int, manifest: Path) -> None:
-    """Raises DecisionError where the file of decisions is gone although lines of it were folded in: a new one in its
-    place would pass for all the answers that there are."""
+    """Raises DecisionError if the decisions file is missing although lines of it were folded in: a new one in its place
+    would look like all the answers there are."""
     if folded and not file.exists():
         raise DecisionError(
-            f"{file} is not there, but {folded:,} lines of it are folded into {manifest}.",
-            f"Put it back; or, to go on without those answers, make it anew, empty: `touch {shlex.quote(str(file))}`.",
+            f"{file} is missing, but {folded:,} lines of it are folded into {manifest}.",
+            f"Put it back; or, to go on without those answers, create an empty one: `touch {shlex.quote(str(file))}`.",
         )
 
 
@@ -124,10 +124,10 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
     """Every record in review, by record_id: record_id, part, path, age (in force), subject_id, group_id, near_group,
     sha256, error (why it cannot be read), reasons (joined by `;`), checks (how many fired), label_suspicion,
     suggested_age, in_class (curated records of that age), largest_class, per_class (what the newest plan wants of a
-    class; NULL without one), width, height (of the picture, pixels).
+    class; NULL without a plan), width, height (of the picture, pixels), faces (how many were found).
 
-    also: (part, path) of further records, which an answer has decided, if a check has fired on them; their age is the
-    claimed one, not the answer's.
+    also: (part, path) of further records that an answer has decided; they are included if a check has fired on them,
+    with the claimed age instead of the answer's.
     """
     con.register("incoming_also", name_frame(also).unique().to_arrow())
     try:
@@ -137,7 +137,7 @@ def queue_rows(con: duckdb.DuckDBPyConnection, also: Iterable[tuple[str, str]] =
 
 
 def auditable_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """The kept records of ages 0 to 99, in order: record_id, part, path, age (in force), sha256."""
+    """The kept records with ages from 0 to 99, in order: record_id, part, path, age (final), sha256."""
     return query(
         con,
         """SELECT record_id, kept.part, kept.path, age, sha256
@@ -147,9 +147,9 @@ def auditable_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
 
 
 def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """What another tool shows of records: (record_id, part, path, age, sha256, width, height (pixels), reasons,
-    details, label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels), score, meant), and the
-    estimates of the face that is meant (record_id, estimator, age)."""
+    """What another tool shows about records, as three frames: the records (record_id, part, path, age, sha256, width,
+    height (pixels), reasons, details, label_suspicion, suggested_age), their faces (record_id, x, y, w, h (pixels),
+    score, meant), and the estimates for the chosen face (record_id, estimator, age)."""
     con.register("incoming_ids", pl.DataFrame({"record_id": ids}).to_arrow())
     try:
         rows = query(
@@ -181,8 +181,24 @@ def task_rows(con: duckdb.DuckDBPyConnection, ids: pl.Series) -> tuple[pl.DataFr
     return rows, faces, estimates
 
 
+def ages_of_faces(con: duckdb.DuckDBPyConnection, ids: Iterable[int]) -> dict[tuple[int, int], float]:
+    """How old each face of some records looks, by record_id and face_no: the median of its estimates, years. A face
+    without an estimate is left out."""
+    con.register("incoming_ids", pl.DataFrame({"record_id": list(ids)}, schema={"record_id": pl.Int32}).to_arrow())
+    try:
+        rows = con.execute(
+            """SELECT record_id, face_no, median(e.age)
+               FROM record SEMI JOIN incoming_ids USING (record_id) JOIN content USING (part, path)
+               JOIN face_in_force USING (sha256) JOIN age_estimate e USING (sha256, face_no)
+               WHERE e.age IS NOT NULL GROUP BY record_id, face_no"""
+        ).fetchall()
+    finally:
+        con.unregister("incoming_ids")
+    return {(record_id, face_no): float(age) for record_id, face_no, age in rows}
+
+
 def lines_of(manifest: Path) -> tuple[list[Decision], list[str]]:
-    """All answers about a manifest, as `read`. Raises DecisionError also where the file is gone."""
+    """All answers about a manifest, as from `decisions.read`. Raises DecisionError also if the file is missing."""
     file = decisions_file(manifest)
     with open_manifest(manifest) as con:
         must_be_there(file, lines_folded(con), manifest)

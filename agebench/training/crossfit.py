@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from agebench.errors import Interrupted, NothingCurated
-from agebench.files import write_whole
+from agebench.files import DECLARATION, read_file, write_whole
 from agebench.recipes import NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
 from agebench.training.inference import spread
@@ -30,7 +31,7 @@ from agebench.training.splits import fold_of, training_for
 
 IDENTITY = "crossfit.json"
 BATCH = 64
-SCHEMA = {
+SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "part": pl.String, "path": pl.String, "sha256": pl.String, "age": pl.Int64, "fold": pl.Int32,
     "estimate": pl.Float64, "spread": pl.Float64, "log_probability": pl.Float64, "probabilities": pl.List(pl.Float32),
 }  # fmt: skip
@@ -69,7 +70,8 @@ def crossfit(
     parts = []
     for nth, fold in enumerate(held_out):
         kept = folder / f"fold-{fold}.parquet"
-        if not kept.exists():
+        table = _finished(kept)
+        if table is None:
             out = place == fold
 
             def progress(step: int, steps: int, loss: float | None, val_mae: float | None, nth: int = nth) -> None:
@@ -80,7 +82,7 @@ def crossfit(
             table.write_parquet(held := io.BytesIO())
             write_whole(kept, held.getbuffer())
             shutil.rmtree(folder / f"fold-{fold}", ignore_errors=True)
-        parts.append(pl.read_parquet(kept))
+        parts.append(table)
     order = np.argsort(np.concatenate([np.flatnonzero(place == fold) for fold in held_out]), kind="stable")
     return pl.concat(parts)[order]
 
@@ -88,12 +90,22 @@ def crossfit(
 def _begin(folder: Path, identity: dict[str, Any]) -> None:
     """Create the folder, or delete its folds if they are of something else."""
     path, text = folder / IDENTITY, json.dumps(identity, indent=2) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
+    with suppress(OSError):
+        if read_file(path, DECLARATION) == text.encode():
+            return
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("fold-*"):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_whole(path, text.encode())
+
+
+def _finished(path: Path) -> pl.DataFrame | None:
+    """The estimates of a finished fold; None if there are none, or if their file is damaged: the fold is repeated."""
+    try:
+        table = pl.read_parquet(io.BytesIO(read_file(path)))
+    except (OSError, pl.exceptions.PolarsError):
+        return None
+    return table if table.schema == pl.Schema(SCHEMA) else None
 
 
 def _one_fold(

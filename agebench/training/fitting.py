@@ -38,10 +38,13 @@ def fit_recipe(
 ) -> Trained:
     """Train as the recipe says; `on_progress` counts the steps of a network, or the faces that a method has read.
 
-    Raises as `loop.fit` does.
+    Raises as `loop.fit` does, and RunError if the device has not enough memory.
     """
     if isinstance(recipe, NetworkRecipe):
-        return loop.fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+        try:
+            return loop.fit(recipe, train, validation, folder=folder, seed=seed, fabric=fabric, on_progress=on_progress)
+        except torch.OutOfMemoryError as error:
+            raise loop.out_of_memory(recipe) from error
     assert isinstance(recipe, MethodRecipe)
     return _fit_method(recipe, Faces(train.pictures, train.rows), train.ages, train.copies, seed, on_progress)
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.augment import augment
 from agebench.training.features import BATCH, Faces, extract
-from agebench.training.loop import start_fabric
+from agebench.training.loop import out_of_memory, start_fabric
 from agebench.training.losses import make_loss
 from agebench.training.methods import make_method
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import make_optimiser
 from agebench.training.regression import PCA_FACES
 
-TIMED = 3  # steps, after one warm-up step
+TIMED = 3  # steps, after one with half a batch
 TIMED_FACES = 64  # whose features are timed, for a classical method
 ON_A_CPU = 16  # pictures per timed step: a whole batch of a large network takes minutes there
 
@@ -31,17 +31,22 @@ class Cost:
     parameters: of the network; None for a classical method, whose number depends on the faces.
     bytes: weights, gradients, the optimiser's state, and what a batch's backward pass needs; for a method, the features
     of the faces that it holds at once. seconds: of all steps, without cropping and validation; for a method, of reading
-    every face's features, without fitting. device: where they were timed.
+    every face's features, without fitting. device: where they were timed. fits: whether a batch fits into its memory;
+    if not, bytes and seconds are extrapolated from a smaller one.
     """
 
     parameters: int | None
     bytes: int
     seconds: float
     device: str
+    fits: bool
 
 
 def training_cost(recipe: ModelRecipe, faces: int) -> Cost:
-    """Time a few steps of a recipe on the best device of this machine. faces: drawn per epoch. Raises RecipeError."""
+    """Time a few steps of a recipe on the best device of this machine. faces: drawn per epoch.
+
+    Raises RecipeError, and RunError if even two pictures do not fit into its memory.
+    """
     if isinstance(recipe, NetworkRecipe):
         return _network_cost(recipe)
     assert isinstance(recipe, MethodRecipe)
@@ -51,7 +56,7 @@ def training_cost(recipe: ModelRecipe, faces: int) -> Cost:
 def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:
     name = getattr(make_method(recipe.method), "features", None)
     if name is None:
-        return Cost(None, 0, 0.0, "cpu")
+        return Cost(None, 0, 0.0, "cpu", fits=True)
     size = recipe.crop.size
     noise = np.random.default_rng(0).integers(0, 256, (TIMED_FACES, size, size, 3), dtype=np.uint8)
     sample = Faces(noise, np.arange(TIMED_FACES))
@@ -59,29 +64,31 @@ def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:
     began = time.perf_counter()
     features = extract(name, sample)
     seconds = (time.perf_counter() - began) / TIMED_FACES * faces
-    return Cost(None, features[0].nbytes * min(faces, PCA_FACES), seconds, "cpu")
+    return Cost(None, features[0].nbytes * min(faces, PCA_FACES), seconds, "cpu", fits=True)
 
 
 def _network_cost(recipe: NetworkRecipe) -> Cost:
     how, fabric = recipe.train, start_fabric(recipe)
     device = fabric.device
-    batch = min(how.batch, ON_A_CPU) if device.type == "cpu" else how.batch
     network = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = sum(p.numel() for p in network.parameters())
     model, optimiser = fabric.setup(network, make_optimiser(network, how))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
     size = recipe.crop.size
-    pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)
-    ages = torch.randint(0, 100, (batch,), device=device)
-    saved: dict[int, int] = {}
+    weights = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in network.state_dict().values()}
 
-    def counted(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def step(batch: int) -> tuple[int, float]:
+        """(bytes that the backward pass needs beside the weights, seconds)."""
+        saved: dict[int, int] = {}
 
-    took = []
-    for _ in range(1 + TIMED):
+        def counted(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                saved[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        pictures = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, device=device)
+        ages = torch.randint(0, 100, (batch,), device=device)
         began = time.perf_counter()
         with torch.autograd.graph.saved_tensors_hooks(counted, lambda tensor: tensor):
             loss = loss_of(model(normalise(augment(pictures, recipe.augment, generator))), ages)
@@ -89,15 +96,27 @@ def _network_cost(recipe: NetworkRecipe) -> Cost:
         fabric.backward(loss)
         optimiser.step()
         loss.item()  # waits for the accelerator
-        took.append(time.perf_counter() - began)
-        held, saved = sum(saved.values()), {}
+        return sum(saved.values()), time.perf_counter() - began
+
+    batch, fits = min(how.batch, ON_A_CPU) if device.type == "cpu" else how.batch, True
+    while True:
+        smaller = max(min(batch, 2), batch // 2)  # batch normalisation needs two pictures
+        try:
+            held_by_smaller, _ = step(smaller)
+            held, *took = zip(*(step(batch) for _ in range(TIMED)), strict=True)
+            break
+        except torch.OutOfMemoryError as error:
+            if batch <= 2:
+                raise out_of_memory(recipe) from error
+            batch, fits = batch // 2, False
+    # what is kept once, whatever the batch, such as weights in another precision, cancels out
+    a_picture = (held[0] - held_by_smaller) / max(batch - smaller, 1)
     state = sum(t.nbytes for s in optimiser.state.values() for t in s.values() if isinstance(t, Tensor))
-    weights = sum(t.nbytes for t in network.state_dict().values())
-    average = weights if how.average else 0
-    share = how.batch / batch
+    copies = 2 + bool(how.average)  # weights, gradients, the moving average
     return Cost(
         parameters,
-        int(2 * weights + state + average + held * share),
-        min(took[1:]) * share * how.steps,
+        int(copies * sum(weights.values()) + state + held[0] + a_picture * (how.batch - batch)),
+        min(took[0]) * how.batch / batch * how.steps,
         torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        fits,
     )

@@ -34,6 +34,7 @@ from agebench.files import write_whole
 from agebench.recipes import NetworkRecipe
 from agebench.training.augment import augment
 from agebench.training.data import Batches, Ints, Pictures, TrainingData, loader, read
+from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
@@ -64,6 +65,14 @@ def start_fabric(recipe: NetworkRecipe) -> Fabric:
     fabric = Fabric(accelerator="auto", devices=1, precision=recipe.train.precision)
     fabric.launch()
     return fabric
+
+
+def out_of_memory(recipe: NetworkRecipe) -> RunError:
+    """That a batch does not fit into the device's memory."""
+    return RunError(
+        f"The device has not enough memory for a batch of {recipe.train.batch:,} of {recipe.name}.",
+        f"Lower it with `--set train.batch={max(recipe.train.batch // 2, 2)}`, or train on another device.",
+    )
 
 
 @dataclass(frozen=True)
@@ -101,12 +110,15 @@ def fit(
     done, val_mae, spent = 0, None, 0.0
     if checkpoint.exists():
         state = _load(checkpoint)
-        done, val_mae, spent = state["step"], state["val_mae"], state["seconds"]
-        bare.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
-        if average:
-            average.load_state_dict(state["average"])
+        try:
+            done, val_mae, spent = state["step"], state["val_mae"], state["seconds"]
+            bare.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+            fabric.strategy.precision.load_state_dict(state["precision"])
+            if average:
+                average.load_state_dict(state["average"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise _unreadable(checkpoint, f"it does not fit the network of {recipe.name}") from error
     begun = time.perf_counter() - spent
 
     def save(step: int) -> None:
@@ -124,7 +136,7 @@ def fit(
     workers = min(how.workers, os.cpu_count() or 1)
     losses: list[Tensor] = []
     clock, logged = time.perf_counter(), done
-    with _metrics(folder / "metrics.jsonl", done, fabric.is_global_zero) as write, _interrupts() as interrupts:
+    with _metrics(folder / METRICS, done, fabric.is_global_zero) as write, _interrupts() as interrupts:
         for step, batch in enumerate(loader(train.pictures, batches, workers, device.type == "cuda"), done + 1):
             # step
             rate = rate_at(how, step - 1)
@@ -199,11 +211,15 @@ def _load(checkpoint: Path) -> dict[str, Any]:
             raise pickle.UnpicklingError("it is not a checkpoint, or is truncated")
         # weights_only: a checkpoint is data and must not run code
         return cast(dict[str, Any], torch.load(checkpoint, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise RunError(
-            f"{checkpoint} cannot be read: {str(error).splitlines()[0]}.",
-            f"Remove {checkpoint.parent} to restart this run, or train without --resume.",
-        ) from error
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise _unreadable(checkpoint, str(error).splitlines()[0]) from error
+
+
+def _unreadable(checkpoint: Path, why: str) -> RunError:
+    return RunError(
+        f"{checkpoint} cannot be read: {why}.",
+        f"Remove {checkpoint.parent} to restart this run, or train without --resume.",
+    )
 
 
 def _must_be_finite(losses: list[Tensor], step: int, recipe: NetworkRecipe, fabric: Fabric) -> None:
@@ -233,9 +249,8 @@ def _metrics(path: Path, done: int, writing: bool) -> Iterator[Callable[[dict[st
     if not writing:
         yield lambda line: None
         return
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= done]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    kept = [line for line in read_log(path) if line["step"] <= done]
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
     with path.open("a", encoding="utf-8") as file:
 
         def write(line: dict[str, Any]) -> None:

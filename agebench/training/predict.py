@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from agebench.training.inference import predict_ages, spread
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_runs
 
+NO_FACE: NDArray[np.float32] = np.zeros((0, 15), dtype=np.float32)
 AT_ONCE = 256  # pictures whose crops are in memory
 
 
@@ -32,6 +33,7 @@ class FaceAge:
         age: Expected age, years; None where the picture cannot be read.
         spread: Standard deviation of the predicted distribution, years; None where the run predicts none.
         fault: Why there is no age.
+        note: Why the whole picture was used although there is a detector: it found no face, or it failed.
     """
 
     picture: str
@@ -40,6 +42,7 @@ class FaceAge:
     age: float | None
     spread: float | None
     fault: str | None
+    note: str | None = None
 
 
 class _Stack:
@@ -111,13 +114,9 @@ def predict(
         run = find_run(str(run), Path(runs))
     files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures)
     choice = choose_detector(detector) if isinstance(detector, str) else detector or detector_of(run)
-    detect = load_detector(choice) if choice else _no_faces
+    detect = load_detector(choice) if choice else None
     batches = (files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE))
     return [face for batch in batches for face in _predict(batch, run, detect)]
-
-
-def _no_faces(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.zeros((0, 15), dtype=np.float32)
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:
@@ -134,7 +133,7 @@ def picture_files(pictures: Sequence[str | Path]) -> list[str]:
     return files
 
 
-def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAge]:
+def _predict(pictures: Sequence[str], run: Run, detect: Detector | None) -> list[FaceAge]:
     """The ages for some pictures, whose crops are held in memory together."""
     size = run.recipe.crop.size
     crops: list[NDArray[np.uint8]] = []
@@ -145,20 +144,30 @@ def _predict(pictures: Sequence[str], run: Run, detect: Detector) -> list[FaceAg
         if picture is None:
             faces.append(FaceAge(path, None, None, None, None, FAULTS.get(fault or "", fault)))
             continue
-        try:
-            found = detect_faces(detect, picture.rgb)
-        except Exception:  # noqa: BLE001 - detectors raise their own types; it counts as no face
-            found = np.zeros((0, 15), dtype=np.float32)
+        found, note = _faces(detect, picture.rgb) if detect else (NO_FACE, None)
         for number, face in enumerate(found):
             crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
             x, y, w, h = (float(v) for v in face[:4])
             faces.append(FaceAge(path, number, (x, y, w, h), None, None, None))
         if len(found) == 0:
             crops.append(whole_picture(picture.rgb, size))
-            faces.append(FaceAge(path, None, None, None, None, None))
+            faces.append(FaceAge(path, None, None, None, None, None, note))
     ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
     spreads = [None] * len(ages) if probabilities is None else spread(probabilities).tolist()
     estimates = iter(zip(ages.tolist(), spreads, strict=True))
-    return [
-        face if face.fault else FaceAge(face.picture, face.face_no, face.box, *next(estimates), None) for face in faces
-    ]
+    for n, face in enumerate(faces):
+        if not face.fault:
+            age, deviation = next(estimates)
+            faces[n] = replace(face, age=age, spread=deviation)
+    return faces
+
+
+def _faces(detect: Detector, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], str | None]:
+    """The faces found, (N, 15), and why there is none."""
+    try:
+        found = detect_faces(detect, rgb)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - detectors raise their own types
+        return NO_FACE, f"the detector failed: {type(error).__name__}: {error}"
+    return found, None if len(found) else "no face found"

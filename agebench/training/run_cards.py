@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shlex
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from agebench.errors import AgebenchError
-from agebench.files import open_regular, read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import Card, load_card, load_model_recipe
-from agebench.training.runs import LOCK, METRICS, Listed
+from agebench.training.log import METRICS, read_log
+from agebench.training.run_lock import holder
+from agebench.training.runs import Listed
 
 RUNS = Path("runs")
 
@@ -27,11 +27,11 @@ def matches_card(card: Card, records: int, labels: str | None) -> bool | None:
 
 
 @dataclass(frozen=True)
-class Underway:
-    """A training that a process on this machine is running.
+class TrainingProgress:
+    """How far the training of a run is.
 
-    step: of the last line of its metrics, 0 before the first; seconds_left: at the speed of that line, without
-    validations; val_mae: the last one, in years.
+    process: the process on this machine that is training it. step: of the last line of its metrics, 0 before the
+    first; seconds_left: at the speed of that line, without validations; val_mae: the last one, in years.
     """
 
     process: int
@@ -41,25 +41,18 @@ class Underway:
     val_mae: float | None
 
 
-def training_now(run: Listed) -> Underway | None:
-    """The progress of a run's training; None if no process is running it."""
-    try:
-        with open_regular(run.path / LOCK) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                process = int(lock.read() or 0)
-            else:
-                return None
-        text = read_file(run.path / METRICS).decode() if (run.path / METRICS).exists() else ""
-    except (OSError, ValueError):
+def training_now(run: Listed) -> TrainingProgress | None:
+    """The progress of a run's training; None if no process is training it."""
+    process = holder(run.path)
+    if process is None:
         return None
-    lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    steps, last = int(run.card.get("steps") or 0), lines[-1] if lines else {"step": 0}
-    batch, speed = run.card["recipe"].get("train", {}).get("batch", 0), last.get("pictures_per_second")
-    left = (steps - last["step"]) * batch / speed if speed else None
+    lines = read_log(run.path / METRICS)
+    step, steps = int(lines[-1]["step"]) if lines else 0, int(run.card.get("steps") or 0)
+    speed = next((line["pictures_per_second"] for line in lines[-1:] if line.get("pictures_per_second")), None)
+    batch = run.card.get("recipe", {}).get("train", {}).get("batch")
+    left = (steps - step) * batch / speed if speed and batch else None
     val_mae = next((line["val_mae"] for line in reversed(lines) if "val_mae" in line), None)
-    return Underway(process, last["step"], steps, left, val_mae)
+    return TrainingProgress(process, step, steps, left, val_mae)
 
 
 def resume_command(run: Listed) -> str:

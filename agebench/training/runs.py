@@ -10,7 +10,6 @@ import errno
 import hashlib
 import io
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,13 +20,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from agebench import __version__
 from agebench.errors import Missing, NothingCurated, RunError, StorageError, UsageError, nearest
 from agebench.files import file_hash, read_file, write_whole
 from agebench.recipes import ModelRecipe, NetworkRecipe, digest, model_recipe_kind
+from agebench.training.log import METRICS
+from agebench.training.run_lock import COMMITTED, alone
 
 if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     import polars as pl
@@ -39,8 +39,8 @@ if TYPE_CHECKING:  # listing runs must not wait seconds for torch
     from agebench.training.loop import Examples, Progress
     from agebench.training.predict import FaceAge
 
-WEIGHTS, CARD, RECORDS, COMMITTED = "weights.safetensors", "card.json", "records.parquet", "COMMITTED"
-LOCK, METRICS = "lock", "metrics.jsonl"
+WEIGHTS, CARD, RECORDS = "weights.safetensors", "card.json", "records.parquet"
+HASHED = (WEIGHTS, CARD, RECORDS, METRICS)
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR}
 
 
@@ -63,12 +63,18 @@ class Run:
     @property
     def metrics(self) -> pl.DataFrame:
         """The training log, one row per line of `metrics.jsonl`: step, loss, rate, pictures_per_second, and val_mae
-        (years) at validations. Empty for a classical method, which has no steps."""
+        (years) at validations. Empty for a classical method, which has no steps. Raises RunError if the file is
+        damaged."""
         import polars as pl
 
-        if not (self.path / METRICS).exists():
+        if not isinstance(self.recipe, NetworkRecipe):
             return pl.DataFrame(schema={"step": pl.Int64, "loss": pl.Float64, "rate": pl.Float64})
-        return pl.read_ndjson(self.path / "metrics.jsonl", infer_schema_length=None)
+        path = self.path / METRICS
+        try:
+            return pl.read_ndjson(io.BytesIO(read_file(path)), infer_schema_length=None)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{path} cannot be read: {reason}.", "Restore it, or train again.") from error
 
     def predict(self, pictures: Sequence[str | Path] | str | Path) -> list[FaceAge]:
         """Ages of every face of every picture (see `agebench.predict`)."""
@@ -111,11 +117,13 @@ def train_run(
     provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
     fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
     Raises Missing if there is nothing to resume, NothingCurated if there is nothing to train on, RecipeError if the
-    pictures have another size, RunError if training diverges, Interrupted at Ctrl-C, StorageError.
+    pictures have another size, RunError if training diverges or the device has not enough memory,
+    Interrupted at Ctrl-C, StorageError.
     """
     from safetensors.torch import save
 
-    from agebench.training.data import check_size
+    from agebench.manifest.fingerprints import frame_digest
+    from agebench.training.data import COLUMNS, check_size
     from agebench.training.fitting import fit_recipe, start_fabric
     from agebench.training.loop import Examples
     from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
@@ -126,11 +134,16 @@ def train_run(
     validation = Examples.of(data, data.on_side(VALIDATION))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
-    identity = {"recipe_digest": digest(recipe), "seed": seed, "data_fingerprint": data.fingerprint}
+    identity = {
+        "recipe_digest": digest(recipe),
+        "seed": seed,
+        "data_fingerprint": data.fingerprint,
+        "records_digest": frame_digest(data.records.select(COLUMNS)),
+    }
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
-        with _alone(folder) if fabric.is_global_zero else nullcontext():
+        with alone(folder) if fabric.is_global_zero else nullcontext():
             card: dict[str, Any] = {
                 "run": folder.name,
                 "model": recipe.name,
@@ -164,7 +177,7 @@ def train_run(
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-                made = [name for name in (WEIGHTS, CARD, RECORDS, METRICS) if (folder / name).exists()]
+                made = [name for name in HASHED if (folder / name).exists()]
                 sums = "".join(f"{file_hash(folder / name)}  {name}\n" for name in made)
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
@@ -297,33 +310,15 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
             return folder
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, as two processes would overwrite each other's checkpoints.
-
-    Raises RunError if another process is training there.
-    """
-    lock = FileLock(folder / LOCK, timeout=1)  # `training_now` holds it for an instant
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(f"Another process is training the run {folder}.", "Wait for it, or stop it.") from error
-    try:
-        (folder / LOCK).write_text(str(os.getpid()), encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-        (folder / LOCK).unlink(missing_ok=True)
-
-
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
     unfinished = [run for run in list_runs(runs_dir) if not run.complete and run.card.get("model") == recipe.name]
     same = [run for run in unfinished if all(run.card.get(key) == value for key, value in identity.items())]
     if same:
         return same[-1].path
-    words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records"}
+    words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records", "records_digest": "records"}
     others = [
-        f"{run.id} has another " + " and ".join(words[key] for key in identity if run.card.get(key) != identity[key])
+        f"{run.id} has another "
+        + " and ".join(dict.fromkeys(words[key] for key in identity if run.card.get(key) != identity[key]))
         for run in unfinished
     ]
     raise Missing(
@@ -380,9 +375,16 @@ def _check_weights(path: Path, recipe: ModelRecipe) -> None:
 
 
 def committed_hashes(folder: Path) -> dict[str, str]:
-    """File → SHA-256 when the run was completed, from `COMMITTED`."""
-    lines = read_file(folder / COMMITTED).decode().splitlines()
-    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if name}
+    """File → SHA-256 when the run was completed, from `COMMITTED`. Raises RunError if it is damaged."""
+    path = folder / COMMITTED
+    try:
+        lines = read_file(path).decode(errors="replace").splitlines()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror or error}.", "Restore it, or train again.") from error
+    hashes = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines) if len(sha256) == 64}
+    if missing := [name for name in HASHED if name not in hashes and (name == CARD or (folder / name).exists())]:
+        raise RunError(f"{path} is damaged: it has no SHA-256 of {', '.join(missing)}.", "Restore it, or train again.")
+    return hashes
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

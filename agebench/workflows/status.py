@@ -19,7 +19,8 @@ from agebench.manifest.store import open_manifest
 from agebench.recipes import load_card, load_curation_recipe
 from agebench.review import folding
 from agebench.review.deciding import listing
-from agebench.training.run_cards import RUNS, Underway, resume_command, training_now
+from agebench.training.run_cards import RUNS, TrainingProgress, resume_command, training_now
+from agebench.training.run_lock import Underway, trainings
 from agebench.training.runs import Listed, list_runs
 
 
@@ -67,16 +68,18 @@ class RunStatus:
     model: str
     complete: bool
     evaluated: list[str]
-    training: Underway | None
+    training: TrainingProgress | None
 
 
 @dataclass(frozen=True)
 class Status:
-    """Everything found, and the next command with its reason."""
+    """Everything found, and the next command with its reason. trainings: those under way, from before their first crop
+    to their last measurement."""
 
     releases: dict[str, bool]
     manifests: list[ManifestStatus]
     runs: list[RunStatus]
+    trainings: list[Underway]
     next_command: str
     why: str
 
@@ -103,8 +106,9 @@ def status(runs_dir: Path) -> Status:
         )
         for run in listed
     ]
-    command, why = _next(releases, manifests, runs, {run.id: run for run in listed}, runs_dir)
-    return Status(releases, manifests, runs, command, why)
+    under_way = trainings(runs_dir)
+    command, why = _next(releases, manifests, runs, under_way, {run.id: run for run in listed}, runs_dir)
+    return Status(releases, manifests, runs, under_way, command, why)
 
 
 def _evaluated(run: Path) -> list[str]:
@@ -161,6 +165,7 @@ def _next(
     releases: dict[str, bool],
     manifests: list[ManifestStatus],
     runs: list[RunStatus],
+    under_way: list[Underway],
     listed: dict[str, Listed],
     runs_dir: Path,
 ) -> tuple[str, str]:
@@ -175,7 +180,7 @@ def _next(
         return _curate("imdb-wiki" if "imdb-wiki" in to_train else to_train[0])
     if not manifests and not uncurated:
         return "agebench demo --small", "there is no release here; the demo draws its own"
-    if training and (step := _run(training, runs, listed, where)):
+    if training and (step := _run(training, runs, bool(under_way), listed, where)):
         return step
     if not training and not runs and not uncurated:
         return "agebench curate imdb-wiki", "there are only test sets, and nothing to train on"
@@ -187,6 +192,9 @@ def _next(
         return _look_again(at_work)
     if busy := next((run for run in runs if run.training), None):
         return "agebench status", f"the run {busy.id} is training: look again when it is done"
+    if under_way:
+        first = under_way[0]
+        return "agebench status", f"process {first.process} is {first.stage}: look again when it is done"
     if not any(run.complete for run in runs):
         return "agebench curate imdb-wiki", "there are only test sets, and nothing to train on"
     newest = [run for run in runs if run.complete][-1]
@@ -207,7 +215,7 @@ def _look_again(manifest: ManifestStatus) -> tuple[str, str]:
 
 
 def _run(
-    training: list[ManifestStatus], runs: list[RunStatus], listed: dict[str, Listed], where: str
+    training: list[ManifestStatus], runs: list[RunStatus], under_way: bool, listed: dict[str, Listed], where: str
 ) -> tuple[str, str] | None:
     """The next step until a run is finished or training; None if there is one."""
     chosen = training[0]
@@ -220,6 +228,8 @@ def _run(
         )
     if chosen.balance is not None:
         return chosen.balance or f"agebench balance{name}", f"{chosen.path} has no plan that fits its curated rows"
+    if under_way:  # it may be about to resume a stopped run
+        return None
     kept = {m.curated for m in training}
     stopped = [
         run

@@ -27,6 +27,7 @@ from agebench.training.forecast import Cost, training_cost
 from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
+from agebench.training.run_lock import marked
 from agebench.training.runs import Run, train_run
 from agebench.training.splits import LEFT_OUT, TRAIN
 
@@ -112,11 +113,15 @@ def train(
     setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
     if on_setting:
         on_setting(setting)
-    data, notes = _crop(source, recipe, seed, on_crops)
-    run = train_run(
-        recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume, on_progress=on_step
-    )
-    evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
+    with marked(Path(runs), recipe.name, source.manifest) as tell:
+        data, notes = _crop(source, recipe, seed, on_crops)
+        tell("training")
+        run = train_run(
+            recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume,
+            on_progress=on_step,
+        )  # fmt: skip
+        tell("measuring")
+        evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
     return TrainReport(
         run,
         setting,
@@ -186,6 +191,7 @@ def _source(manifest: str | Path | None, plan: str | None) -> _Source:
 def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | None) -> tuple[TrainingData, list[str]]:
     """The drawn records with a crop each, and notes for the user. Records that cannot be cropped are removed and the
     draw is repeated, so that the classes stay complete."""
+    fingerprint = source.fingerprint()  # of the curated records: which of them fail here depends on the draw
     faults: dict[str, int] = {}
     damaged = 0
     while True:
@@ -215,7 +221,7 @@ def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | N
     if whole := int(drawn["face_no"].null_count()):
         notes.append(f"{whole:,} curated records have no face; the whole picture is used for them.")
     records = drawn.drop("landmarks")
-    return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, source.fingerprint()), notes
+    return TrainingData.from_records(cropped.pictures, range(len(drawn)), records, fingerprint), notes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import polars as pl
 
-from agebench.bench.leakage import find_leaks
+from agebench.bench.leakage import find_leaks, unsearched_leaks, with_all_columns
 from agebench.curation.observing.measures import copy_hashes
 
 RNG = np.random.default_rng(5)
@@ -64,3 +64,15 @@ def test_a_picture_that_stands_many_times_is_found_among_them() -> None:
 def test_nothing_leaks_from_nothing() -> None:
     assert find_leaks(rows(("x", A, "1", "n")), rows(), one_dataset=True).to_list() == [None]
     assert find_leaks(rows(), TRAINED, one_dataset=True).to_list() == []
+
+
+def test_what_cannot_be_looked_for_is_named_and_missing_columns_are_unknown() -> None:
+    bare = with_all_columns(TRAINED.select("sha256", subject_id=pl.Series([1, 2, 3])))
+    test = rows(("a", A, "1", None), ("x", A, "1", "Ana"))
+    assert find_leaks(test, bare, one_dataset=False).to_list() == ["same file", None]
+    assert unsearched_leaks(test, bare, one_dataset=False) == ["near copy", "same subject"]
+    assert unsearched_leaks(test, bare, one_dataset=True) == ["near copy"]
+    assert find_leaks(test, bare, one_dataset=True).to_list() == ["same file", "same subject"]
+    assert unsearched_leaks(test, TRAINED, one_dataset=False) == []
+    nameless = rows(("x", C, "2", None))
+    assert unsearched_leaks(nameless, TRAINED, one_dataset=False) == ["same subject"]

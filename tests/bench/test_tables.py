@@ -66,9 +66,11 @@ def test_every_published_row_cites_its_own_work(published: Published) -> None:
 
 
 def test_without_runs_the_hints_say_what_to_train(published: Published) -> None:
-    waiting = [Waiting("cross-entropy-34", "Cross entropy (34 layers)", [2])]
+    waiting = [Waiting("cross-entropy-34", "Cross entropy (34 layers)", [2]), Waiting("mine", "Mine", [2])]
     two, three = build_tables(published, [], COLUMNS, waiting=waiting)
-    assert two.hints == ["`agebench train cross-entropy-34` measures 'Cross entropy (34 layers)'."]
+    [hint] = two.hints
+    assert hint.startswith("`agebench train MODEL`")
+    assert hint.endswith(": cross-entropy-34, mine.")
     assert three.hints == []
 
 

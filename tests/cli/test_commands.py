@@ -13,13 +13,19 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from agebench.curation.observing.parts import one_at_a_time, parts_folder
 from agebench.files import file_hash
 from agebench.manifest.renewal import forget
 from agebench.manifest.store import open_manifest
+from agebench.training import predict
+from agebench.training.data import TrainingData
+from agebench.training.resolve import resolve_recipe
+from agebench.training.runs import train_run
 
 Run = Callable
 COLUMNS = {
@@ -312,17 +318,33 @@ def test_verify_says_where_an_interval_was_drawn_by_other_versions(workshop: Pat
     assert "scipy 1.1" in told
 
 
-def test_predict_survives_a_detector_that_fails(workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agebench.training import predict
+def test_predict_tells_a_detector_that_failed_from_one_that_found_no_face(
+    workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (200, 200), "grey").save(workshop / "grey.png")
+    found = json.loads(agebench("predict", "photo.jpg", "grey.png", "--json", cwd=workshop).out)["faces"]
+    assert [(bool(face["box"]), face["note"]) for face in found] == [(True, None), (False, "no face found")]
 
     def fails(*_: object) -> None:
         raise RuntimeError("an odd shape")
 
     monkeypatch.setattr(predict, "detect_faces", fails)
-    done = agebench("predict", "photo.jpg", "--json", cwd=workshop)
-    [face] = json.loads(done.out)["faces"]
+    [face] = json.loads(agebench("predict", "photo.jpg", "--json", cwd=workshop).out)["faces"]
     assert (face["box"], face["fault"]) == (None, None)
     assert 0 <= face["age"] <= 99
+    assert face["note"] == "the detector failed: RuntimeError: an odd shape"
+    assert "the detector failed" in agebench("predict", "photo.jpg", cwd=workshop).out
+
+
+def test_predict_does_not_take_a_lack_of_memory_for_a_missing_face(
+    workshop: Path, agebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(predict, "detect_faces", fails)
+    done = agebench("predict", "photo.jpg", "--json", cwd=workshop)
+    assert (done.status, json.loads(done.out)["error"]["kind"]) == (1, "OutOfMemory")
 
 
 def without_the_detector_of(run: Path) -> None:
@@ -371,6 +393,31 @@ def test_shared_people_are_found_between_training_and_test(workshop: Path, agebe
     [found] = json.loads(agebench("evaluate", run_id, "--on", "cacd", "--json", cwd=workshop).out)["results"]
     assert found["shared_subjects"] >= 1
     assert found["shared_subjects"] + found["overlap"] + found["near_copies"] >= n - found["unreadable"]
+
+
+def test_a_run_of_records_without_names_and_hashes_is_measured_and_what_was_not_looked_for_is_said(
+    workshop: Path, agebench: Run
+) -> None:
+    frame = pl.DataFrame({
+        "part": "", "path": [f"{n}.jpg" for n in range(8)], "sha256": [f"{n:064x}" for n in range(8)],
+        "age": list(range(8)), "group_id": list(range(8)), "photograph_id": list(range(8)), "split": "train",
+        "copies": 1,
+    })  # fmt: skip
+    noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    recipe = resolve_recipe("neighborhood-quick", {"train.steps": 1, "train.batch": 4, "train.warmup": 0})
+    run = train_run(recipe, TrainingData.from_records(noise, range(8), frame), runs_dir=workshop / "runs")
+    done = agebench("evaluate", run.id, "--on", "fg-net", cwd=workshop)
+    assert done.status == 0, done.err
+    assert "near copies (no picture hashes)" in done.out
+    [found] = json.loads(agebench("evaluate", run.id, "--on", "fg-net", "--json", cwd=workshop).out)["results"]
+    assert found["unsearched"] == ["near copy", "same subject"]
+    assert (found["overlap"], found["near_copies"], found["shared_subjects"]) == (0, 0, 0)
+    tables = json.loads(agebench("report", "--json", cwd=workshop).out)["tables"]
+    [row] = [row for row in tables[0]["rows"] if row["run"] == run.id]
+    for told in ("near copies", "shared people", "the training set with an unknown detector"):
+        assert told in row["cells"]["FG-NET"]["note"]
+    explained = json.loads(agebench("report", "--explain", "FG-NET", "--json", cwd=workshop).out)["explained"]
+    assert any(one["facts"]["leaks"].startswith("none found; not checked for near copies") for one in explained)
 
 
 def test_export_without_a_training_set_takes_the_only_manifest(workshop: Path, agebench: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,26 @@ def test_a_line_tells_the_rate_since_the_work_began(
         "cropping: 60 of 100, 10.0 faces/s, 4 s left",
         "cropping: 100 of 100, 10.0 faces/s",
     ]
+
+
+def test_no_rate_is_shown_before_something_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(render.sys.stderr, "isatty", lambda: True, raising=False)
+    with render.progress("cropping", "faces") as bar:
+        shown = []
+        for done in (64, 64, 128):
+            bar(done, 1000)
+            shown.append(bar.tasks[0].fields["rate"])  # type: ignore[attr-defined]
+            now += 2
+    assert shown == ["", "", "16.0 faces/s"]
+
+
+@pytest.mark.parametrize(("missing", "command"), [(None, "review serve"), ("uvicorn", "review list")])
+def test_what_is_proposed_for_review_works_here(
+    monkeypatch: pytest.MonkeyPatch, missing: str | None, command: str
+) -> None:
+    monkeypatch.setattr(render.importlib.util, "find_spec", lambda name: None if name == missing else object())
+    told = render.how_to_review(Path("my manifests/a.duckdb"))
+    assert f"`agebench {command} --manifest 'my manifests/a.duckdb'`" in told
+    assert ("agebench[review]" in told) == (missing is not None)

@@ -58,8 +58,8 @@ def test_answers_survive_and_are_folded_in(workshop: Path, agebench: Run) -> Non
     found = ok(agebench("review", "decide", *kept, "--reject", "--by", "anna", "--note", "wax", "--json", cwd=workshop))
     assert (found["command"], found["counts"]["answer"], found["line"]["note"]) == ("review decide", "reject", "wax")
     done = agebench("review", "decide", *waits, "--age", 33, "--by", "anna", cwd=workshop)
-    assert "what counts now: keep, age 33 (by anna)" in " ".join(done.out.split())
-    assert re.search("`agebench curate imdb-wiki[^`]*` folds it in", " ".join(done.out.split()))
+    assert "decision: keep, age 33 (by anna)" in " ".join(done.out.split())
+    assert re.search("`agebench curate imdb-wiki[^`]*` applies it", " ".join(done.out.split()))
     assert agebench("review", "decide", *gone, "--keep", "--by", "anna", cwd=workshop).status == 0
     assert verdicts(workshop, agebench) == before  # nothing changes until it is judged again
     assert "answers wait to be folded in" in json.dumps(ok(agebench("status", "--json", cwd=workshop)))
@@ -268,16 +268,16 @@ def test_an_imported_box_outside_the_picture_is_left_out_and_told(workshop: Path
 WRONG = {
     "two answers": (["--keep", "--reject"], "--keep and --reject contradict"),
     "no answer": ([], "expected one of"),
-    "undo and answer": (["--undo", "--keep"], "--undo takes no answer"),
+    "undo and answer": (["--undo", "--keep"], "--undo cannot be combined with"),
     "age 100": (["--age", 100], "0 to 99"),
     "no box": (["--face", "1,2,3"], "X,Y,W,H"),
     "flat box": (["--face", "1,2,0,3"], "above 0"),
     "box outside": (["--face", "99999,99999,3,3"], "lies outside the picture"),
-    "no name": (["--keep", "--by", " "], "no name"),
-    "two names": (["--keep", "--by", "anna;otto"], "no name"),
-    "no text": (["--keep", "--by", "anna\udcff"], "no name"),
+    "no name": (["--keep", "--by", " "], "not a valid name"),
+    "two names": (["--keep", "--by", "anna;otto"], "not a valid name"),
+    "no text": (["--keep", "--by", "anna\udcff"], "not a valid name"),
     "a reading of nothing": (["--keep", "--reading", 2], "--audit"),
-    "in no sample": (["--keep", "--audit"], "in no audit's sample"),
+    "in no sample": (["--keep", "--audit"], "in no audit sample"),
     "a reading that rejects": (["--reject", "--audit"], "--wrong"),
     "a decision that says wrong": (["--wrong"], "--reject"),
     "an estimate without an audit": (["--looks", 30], "--looks"),
@@ -301,7 +301,7 @@ def test_an_unknown_record_names_the_nearest_and_a_wrong_age_is_not_kept(worksho
     told(agebench("review", "decide", part, path + "x", "--keep", cwd=workshop), 2, "no record", path)
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         bad = con.execute("SELECT part, path FROM record WHERE NOT coalesce(age BETWEEN 0 AND 99, FALSE)").fetchall()
-    told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is no text")
+    told(agebench("review", "decide", part, "90/\udcff", "--keep", cwd=workshop), 2, "is not valid UTF-8")
     told(agebench("review", "decide", *bad[0], "--keep", cwd=workshop), 2, "cannot be kept as it is", "right age")
     with open_manifest(workshop / "manifests" / "imdb-wiki.duckdb") as con:
         [(part, path), *_] = con.execute("SELECT part, path FROM content WHERE error IS NOT NULL").fetchall()
@@ -321,8 +321,8 @@ def test_answers_that_went_missing_stop_curation(workshop: Path, agebench: Run) 
     (workshop / FILE).rename(workshop / "elsewhere")
     answer = ("review", "decide", *record(workshop, "keep"), "--keep", "--by", "otto")
     for command in (("curate", "imdb-wiki"), answer, *(("review", word) for word in ("list", "agreement", "export"))):
-        told(agebench(*command, cwd=workshop), 1, f"{FILE} is not there", f"touch {FILE}")
-    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is not there")
+        told(agebench(*command, cwd=workshop), 1, f"{FILE} is missing", f"touch {FILE}")
+    told(agebench("review", "serve", "--port", 0, cwd=workshop), 1, f"{FILE} is missing")
     assert not (workshop / FILE).exists()
     (workshop / FILE).touch()
     told(agebench("curate", "imdb-wiki", "--json", cwd=workshop), 0, "1 of the 1 lines")
@@ -393,7 +393,14 @@ def test_an_audit_leaves_out_what_has_changed_since_it_was_drawn(workshop: Path,
     assert any("1 records have changed since they were drawn" in note for note in after["notes"])
     assert name not in [{key: row[key] for key in name} for row in after["to_read"]]
     done = agebench("review", "decide", *name.values(), "--looks", 30, "--audit", cwd=workshop)
-    assert "has changed since it was drawn" in " ".join((done.out + done.err).split())
+    assert "has changed since the sample was drawn" in " ".join((done.out + done.err).split())
+
+
+def test_every_commands_summary_is_whole_at_80_columns(agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = agebench("review", "--help").out.partition("Commands:")[2]
+    assert "audit" in commands
+    assert not re.search(r"\.\.\.|…", commands)
 
 
 def test_help_is_light_and_every_example_runs(workshop: Path, agebench: Run) -> None:

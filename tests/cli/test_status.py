@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from agebench.training.runs import _alone
+from agebench.training.run_lock import alone
+from agebench.workflows.train import train
 
 Run = Callable
 
@@ -71,7 +72,7 @@ def test_a_training_under_way_is_shown_and_nothing_is_proposed_that_would_fail(
         '{"step": 2, "loss": 9.0, "pictures_per_second": 4.0, "val_mae": 12.5}\n'
         '{"step": 3, "loss": 9.0, "pictures_per_second": 8.0}\n{"step": 4, "lo'
     )
-    with _alone(run):
+    with alone(run):
         found = look()
         screen = agebench("status", cwd=workshop).out
     [shown] = found["runs"]
@@ -82,6 +83,41 @@ def test_a_training_under_way_is_shown_and_nothing_is_proposed_that_would_fail(
     assert f"process {os.getpid()} is at step 3 of 5" in screen
     assert look()["next_command"].split()[1:4] == ["train", "neighborhood-quick", "--resume"]
     assert look()["runs"][0]["training"] is None
+
+
+def test_a_training_that_is_still_cropping_is_shown_and_not_proposed_again(
+    workshop: Path, look: Callable, agebench: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(workshop / "data" / "utkface")
+    shutil.rmtree(workshop / "crops")
+    shutil.rmtree(workshop / "runs")
+    (workshop / "runs").mkdir()
+    (workshop / "runs" / ".train-of-a-killed-process").write_text('{"process": "999999999 1"}')
+    assert look()["next_command"] == "agebench train"
+    seen: dict[str, list[dict[str, Any]]] = {"cropping": [], "measuring": []}
+    monkeypatch.chdir(workshop)
+    train(
+        "neighborhood-quick", changes={"train.steps": 2, "train.batch": 8, "train.warmup": 1},
+        on_crops=lambda *_: seen["cropping"].append(look()), on_predict=lambda *_: seen["measuring"].append(look()),
+    )  # fmt: skip
+    for stage, found in (("cropping", seen["cropping"][0]), ("measuring", seen["measuring"][0])):
+        [training] = found["trainings"]
+        assert (training["process"], training["stage"]) == (os.getpid(), stage)
+        assert found["next_command"] == "agebench status"
+    assert look()["trainings"] == []
+    assert not [p for p in (workshop / "runs").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize("log", ['{"step": 2, "lo}', "[1]", "\x00\x00", "{}", '{"step": "2"}'])
+def test_half_a_line_of_a_training_log_does_not_break_status(
+    workshop: Path, look: Callable, run_id: str, log: str
+) -> None:
+    run = workshop / "runs" / run_id
+    (run / "COMMITTED").unlink()
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n' + log)
+    with alone(run):
+        [shown] = look()["runs"]
+    assert shown["training"]["step"] == 1
 
 
 def test_a_stopped_run_of_other_records_is_not_resumed(workshop: Path, look: Callable, run_id: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agebench.curation.groups import derive_groups
+from agebench.manifest.renewal import renew
 from agebench.manifest.store import create, open_manifest
 
 Key = tuple[int | None, int | None]
@@ -63,6 +65,31 @@ def test_people_who_share_photographs_in_a_row_do_not_percolate(manifest: Path) 
     people, photographs = groups(manifest, keys)
     assert max(people.count(person) for person in people) == 2
     assert max(photographs.count(photograph) for photograph in photographs) == 2
+
+
+def test_near_copies_in_a_chain_are_one_photograph(tmp_path: Path) -> None:
+    """Each picture is a near copy of the next one only, so that the chain has several groups of near copies."""
+    path = tmp_path / "a.duckdb"
+    create(path, "fg-net")
+    rng = np.random.default_rng(0)
+    n = 7
+    words = rng.integers(0, 2**64, (n + 1, 25), dtype=np.uint64)
+    words[1:n, 5:] = words[0, 5:]  # the same edges
+    for i in range(1, n):  # four bits from the one before, eight from the one before that
+        words[i, 0] = words[i - 1, 0] ^ np.uint64(0b1111 << (6 * i))
+    with open_manifest(path, write=True) as con:
+        for i, row in enumerate(words.tolist()):
+            con.execute("INSERT INTO record (record_id, part, path, age) VALUES (?, 'p', ?, 30)", [i, str(i)])
+            con.execute("INSERT INTO content (part, path, sha256, bytes) VALUES ('p', ?, ?, 9)", [str(i), f"c{i}"])
+            con.execute("INSERT INTO image (sha256, width, height, sharpness, phash, inset_phash, edges) "
+                        "VALUES (?, 9, 9, 1, ?, ?, ?)", [f"c{i}", row[0], row[1:5], row[5:]])  # fmt: skip
+    facts = {"records": "1", "observations": "1", "measures": "1"}
+    renew(path, None, facts, names=("contents", "copies", "groups"))
+    with open_manifest(path) as con:
+        groups = {row[0] for row in con.execute("SELECT near_group FROM near_copy").fetchall()}
+        photographs = con.execute("SELECT photograph_id FROM record_group ORDER BY record_id").fetchall()
+    assert len(groups) > 1
+    assert [photograph for (photograph,) in photographs] == [0] * n + [n]
 
 
 def test_records_of_which_nothing_is_known_stand_alone(manifest: Path) -> None:

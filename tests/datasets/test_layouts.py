@@ -141,6 +141,65 @@ def test_a_morph_csv_that_is_not_understood_is_an_error(tmp_path: Path, cards: C
         read_release(cards["morph"], root)
 
 
+@pytest.mark.parametrize(
+    ("content", "ages"),
+    [
+        ("photo;age\n{a};55,5\n{b};21,0\n", [21, 55]),
+        ("photo,age\n{a},55 years\n{b},21 yrs old\n", [21, 55]),
+        ("photo,dob,doa\n{a},07/14/1948,07/13/2003\n{b},01/02/1980,03/04/2001\n", [21, 54]),
+        ("photo,dob,doa\n{a},31.12.1950,30.12.2000\n{b},1.2.1980,1.2.2001\n", [21, 49]),
+        ("photo,dob,doa\n{a},14/07/1948,14/07/2003\n{b},02/01/1980,04/03/2001\n", [21, 55]),
+        ("photo,age,dob,doa\n{a},,1948-07-14,2003-07-14\n{b},NULL,1980-01-01,2001-01-01\n", [21, 55]),
+    ],
+)
+@pytest.mark.parametrize("name", ["labels.csv", "labels.txt"])
+def test_ages_of_a_morph_table_are_read_however_they_are_written(
+    tmp_path: Path, cards: Cards, content: str, ages: list[int], name: str
+) -> None:
+    first, second = "009055_1M60.JPG", "000012_0F60.JPG"  # the names claim 60
+    root = touch(tmp_path, first, second)
+    (root / name).write_text(content.format(a=first, b=second))
+    assert read_release(cards["morph"], root).records["age"].to_list() == ages
+
+
+def test_dates_of_birth_are_of_one_order_in_the_whole_column(tmp_path: Path, cards: Cards) -> None:
+    root = touch(tmp_path, "000001_0M30.JPG", "000002_0M30.JPG")
+    (root / "morph.csv").write_text("photo,age,dob\n000001_0M30.JPG,30,03/04/1950\n000002_0M30.JPG,30,25/04/1950\n")
+    dates = read_release(cards["morph"], root).records["dob"].to_list()
+    assert dates == [datetime.date(1950, 4, 3), datetime.date(1950, 4, 25)]
+
+
+def test_a_date_that_cannot_be_read_is_told_with_its_row(tmp_path: Path, cards: Cards) -> None:
+    root = touch(tmp_path, "000001_0M30.JPG")
+    (root / "morph.csv").write_text("photo,age,dob\n000001_0M30.JPG,30,spring\n")
+    assert any("row 2 has 'spring'" in note for note in read_release(cards["morph"], root).notes)
+
+
+def test_an_age_that_cannot_be_read_is_an_error_with_its_row(tmp_path: Path, cards: Cards) -> None:
+    root = touch(tmp_path, "000001_0M30.JPG", "000002_0M30.JPG")
+    (root / "morph.csv").write_text("photo,age\n000001_0M30.JPG,30\n000002_0M30.JPG,thirty\n")
+    with pytest.raises(ReleaseError, match=r"row 3: 'thirty' is not an age"):
+        read_release(cards["morph"], root)
+
+
+def test_tables_beside_morphs_do_no_harm_whatever_their_columns(tmp_path: Path, cards: Cards) -> None:
+    root = touch(tmp_path, "009055_1M54.JPG")
+    (root / "a-first.csv").write_text("age,remark\n3,x\n")
+    (root / "readme.txt").write_text("Album2 of MORPH II, as received.\n")
+    (root / "morph.csv").write_text(TABLE)
+    assert read_release(cards["morph"], root).records["age"].to_list() == [55]
+
+
+def test_several_tables_of_morph_are_an_error_but_the_published_one_wins(tmp_path: Path, cards: Cards) -> None:
+    root = touch(tmp_path, "009055_1M54.JPG")
+    (root / "one.csv").write_text(TABLE)
+    (root / "two.csv").write_text(TABLE.replace("55,", "56,", 1))
+    with pytest.raises(ReleaseError, match="several tables of MORPH"):
+        read_release(cards["morph"], root)
+    (root / "morph_2008_nonCommercial.csv").write_text(TABLE.replace(",55,", ",57,"))
+    assert read_release(cards["morph"], root).records["age"].to_list() == [57]
+
+
 @given(st.binary(max_size=300))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_any_bytes_as_morph_csv_give_records_or_a_sentence(tmp_path: Path, cards: Cards, content: bytes) -> None:

@@ -137,7 +137,7 @@ def test_a_file_of_answers_that_has_gone_stops_and_a_shorter_one_is_told(build: 
     lines = file.read_bytes()
     file.unlink()
     for act in (fold_answers, lambda path: check_answers(path, read_state(path), answers_key(path))):
-        with pytest.raises(DecisionError, match="is not there, but 2 lines of it are folded into") as error:
+        with pytest.raises(DecisionError, match="is missing, but 2 lines of it are folded into") as error:
             act(path)
         assert "touch" in error.value.next_step
     file.write_bytes(lines)

@@ -80,7 +80,7 @@ def test_a_sample_is_kept_in_a_file(tmp_path: Path) -> None:
     assert samples_of(manifest) == [sample]
     for bad in ("", "{}", '{"n": 1}', "[]"):
         file.write_text(bad)
-        with pytest.raises(DecisionError, match="no sample"):
+        with pytest.raises(DecisionError, match="not an audit sample"):
             read_sample(file)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agebench.errors import DecisionError
+from agebench.pictures import Locator
 from agebench.remote import as_folder
 from agebench.review.label_studio import answers_in, document_root, image_address, is_label_studio, task
 
@@ -59,13 +60,31 @@ def test_a_task_is_prefilled_with_the_meant_face_alone() -> None:
     assert (bare["predictions"][0]["result"], bare["data"]["estimated"]) == ([], "")
 
 
-def test_pictures_are_named_by_addresses_that_label_studio_serves() -> None:
-    imdb, wiki, remote = Path("/data/imdb_crop"), Path("/data/wiki_crop"), as_folder("s3://bucket/wiki")
-    assert document_root([imdb]) == document_root([imdb, wiki, remote]) == Path("/data")  # no storage may be the root
-    assert image_address(imdb / "01/a.jpg", Path("/data")) == "/data/local-files/?d=imdb_crop/01/a.jpg"
-    assert image_address(wiki / "é &?.jpg", Path("/data")).endswith("?d=wiki_crop/%C3%A9%20%26%3F.jpg")
+def test_pictures_are_named_by_addresses_that_label_studio_serves(tmp_path: Path) -> None:
+    imdb, wiki, remote = tmp_path / "imdb_crop", tmp_path / "wiki_crop", as_folder("s3://bucket/wiki")
+    locator = Locator({"imdb": imdb, "wiki": wiki, "far": remote})
+    assert document_root([imdb]) == document_root([imdb, wiki, remote]) == tmp_path  # no storage may be the root
+    assert image_address(locator, tmp_path, "imdb", "01/a.jpg") == "/data/local-files/?d=imdb_crop/01/a.jpg"
+    assert image_address(locator, tmp_path, "wiki", "é &?.jpg").endswith("?d=wiki_crop/%C3%A9%20%26%3F.jpg")
     assert document_root([remote]) is None
-    assert image_address(remote / "01/a.jpg", None) == "s3://bucket/wiki/01/a.jpg"
+    assert image_address(locator, None, "far", "01/a.jpg") == "s3://bucket/wiki/01/a.jpg"
+
+
+@pytest.mark.parametrize("path", ["../secret.jpg", "/etc/secret.jpg", "out/secret.jpg", "a/../../secret.jpg"])
+def test_a_path_that_leads_out_of_its_folder_is_not_served(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "imdb_crop"
+    folder.mkdir()
+    (folder / "out").symlink_to(tmp_path)
+    assert image_address(Locator({"imdb": folder}), tmp_path, "imdb", path) == f"imdb/{path}"
+
+
+def test_folders_behind_a_link_are_named_as_label_studio_finds_them(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "imdb_crop").mkdir(parents=True)
+    (tmp_path / "here").symlink_to(tmp_path / "disk")
+    folder = tmp_path / "here" / "imdb_crop"
+    root = document_root([folder])
+    assert root == tmp_path / "disk"
+    assert image_address(Locator({"imdb": folder}), root, "imdb", "1.jpg") == "/data/local-files/?d=imdb_crop/1.jpg"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +132,7 @@ def test_what_was_prefilled_is_nobodys_answer() -> None:
     del old[0]["annotations"][0]["result"][3]
     found, [told] = answers_in(json.dumps(old).encode(), "x")
     assert found == []
-    assert "neither an answer" in told
+    assert "no answer, age or face beyond" in told
     del old[0]["annotations"][0]["result"][1]  # one of two faces taken out: the other one is meant
     [face], _ = answers_in(json.dumps(old).encode(), "x")
     assert (face.answer, face.box) == ("face", (100, 0, 20, 20))
@@ -128,13 +147,13 @@ def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() ->
         (annotated(number(3.5)), r"x.json, task 1 \(imdb 01/a.jpg\): the age 3.5"),
         (annotated(number(120)), "x.json, task 1 .*age"),
         (annotated(prefilled(), box()), "2 faces"),
-        (annotated(prefilled()), "neither"),
-        (annotated({"type": "x", "from_name": "y"}), "neither"),
-        (annotated(box(rotation=5)), "turned"),
+        (annotated(prefilled()), "beyond what was prefilled"),
+        (annotated({"type": "x", "from_name": "y"}), "beyond what was prefilled"),
+        (annotated(box(rotation=5)), "rotated"),
         (annotated(box(height=float("nan"))), "box"),
-        (annotated(choice("keep"), completed_by={"id": None}), "nobody knows"),
-        (annotated(choice("keep"), created_at="never", updated_at=None), "no annotation"),
-        (annotated({"value": 3}), "no annotation"),
+        (annotated(choice("keep"), completed_by={"id": None}), "reviewer is unknown"),
+        (annotated(choice("keep"), created_at="never", updated_at=None), "not a valid annotation"),
+        (annotated({"value": 3}), "not a valid annotation"),
     ):
         two = json.loads(bad) + json.loads(annotated(choice("keep")))
         [good], [note] = answers_in(json.dumps(two).encode(), "x.json")
@@ -142,9 +161,9 @@ def test_an_annotation_that_cannot_be_read_is_told_and_the_others_are_taken() ->
         assert re.search(told, note), note
         assert note.endswith("It is left out.")
     for bad, told in (
-        (b"[1]", "task 1: no task"),
+        (b"[1]", "task 1: not a task"),
         (b'[{"data": {}}]', "KeyError: 'part'"),
-        (b"[", "no JSON"),
+        (b"[", "not JSON"),
     ):
         with pytest.raises(DecisionError, match=told):
             answers_in(bad, "x.json")

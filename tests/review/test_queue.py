@@ -19,7 +19,8 @@ from agebench.review.queue import Answers, Queue, assigned, in_order, load_queue
 SCHEMA = {"record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "subject_id": pl.Utf8,
           "group_id": pl.Int32, "near_group": pl.Int32, "sha256": pl.Utf8, "error": pl.Utf8, "reasons": pl.Utf8,
           "checks": pl.Int64, "label_suspicion": pl.Float64, "suggested_age": pl.Float64, "in_class": pl.Int64,
-          "largest_class": pl.Int64, "per_class": pl.Int32, "width": pl.Int32, "height": pl.Int32}  # fmt: skip
+          "largest_class": pl.Int64, "per_class": pl.Int32, "width": pl.Int32, "height": pl.Int32,
+          "faces": pl.Int64}  # fmt: skip
 PLAIN = {"part": "p", "age": 30, "sha256": "a" * 64, "reasons": "odd", "checks": 1, "in_class": 10, "largest_class": 10}
 
 
@@ -148,7 +149,8 @@ def test_half_a_million_records_are_in_order_in_about_a_second() -> None:
         {"record_id": np.arange(n), "part": "p", "path": [str(i) for i in range(n)], "age": rng.integers(0, 99, n),
          "subject_id": None, "group_id": rng.integers(0, 30_000, n), "near_group": None, "sha256": None, "error": None,
          "reasons": "odd;high", "checks": 2, "label_suspicion": rng.random(n), "suggested_age": None,
-         "width": None, "height": None, "in_class": 5, "largest_class": 10, "per_class": None}, schema_overrides=SCHEMA,
+         "width": None, "height": None, "faces": 1, "in_class": 5, "largest_class": 10, "per_class": None},
+        schema_overrides=SCHEMA,
     )  # fmt: skip
     began = time.monotonic()
     assert len(in_order(many)) == n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,14 @@ def test_finished_folds_are_kept_for_the_same_work_only(tmp_path: Path, data: Tr
         steps.clear()
     crossfit(tiny(steps=5, validation=0.0), data, folder=tmp_path, folds=2, on_progress=count)
     assert steps
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda content: b"", lambda content: b"\xff" * 99])
+def test_a_damaged_fold_is_repeated(tmp_path: Path, data: TrainingData, damage: Callable[[bytes], bytes]) -> None:
+    whole = crossfit(RECIPE, data, folder=tmp_path, folds=2)
+    for name in ("fold-1.parquet", "crossfit.json"):
+        (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
+        assert crossfit(RECIPE, data, folder=tmp_path, folds=2).equals(whole)
 
 
 def test_records_without_copies_are_estimated_but_not_trained_on(

@@ -55,6 +55,10 @@ def test_every_group_that_fits_validates_for_some_seed():
 )
 def test_the_share_is_met_within_one_group_and_no_group_is_on_both_sides(groups, share, seed):
     split = validation_split(records(groups), share, seed)
+    if share > 0 and not (split == VALIDATION).any():
+        fits = max(round(share * len(groups)), 1)
+        assert min(groups.count(g) for g in set(groups)) > 2 * fits or share * len(groups) > len(groups) - 2
+        return
     validating = {g for g, side in zip(groups, split, strict=True) if side == VALIDATION}
     training = {g for g, side in zip(groups, split, strict=True) if side == TRAIN}
     assert not validating & training
@@ -77,15 +81,65 @@ def test_nothing_leaks_neither_a_subject_nor_a_photograph_that_several_subjects_
         sides = [{k for k, s in zip(column, split, strict=True) if s == side} for side in (TRAIN, VALIDATION)]
         assert not sides[0] & sides[1]
     left_out = [i for i, side in enumerate(split) if side == LEFT_OUT]
-    trained = {p for p, side in zip(photographs, split, strict=True) if side == TRAIN}
-    assert all(photographs[i] in trained for i in left_out)
+    elsewhere = {p for p, side in zip(photographs, split, strict=True) if side != LEFT_OUT}
+    assert all(photographs[i] in elsewhere for i in left_out)
+
+
+def planted(shared: float, people: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    """(subjects, photographs) of 6,000 records, with a few subjects of many records. A photograph is filed under one
+    subject or, with probability `shared`, under up to three random ones."""
+    rng = np.random.default_rng(seed)
+    weights = 1 / np.arange(1, people + 1)
+    groups: list[int] = []
+    photographs: list[int] = []
+    for photograph in range(6000):
+        n = 1 + int(rng.random() < shared) * int(rng.integers(1, 3))
+        subjects = rng.choice(people, n, replace=False, p=weights / weights.sum())
+        groups += subjects.tolist()
+        photographs += [photograph] * n
+    return groups[:6000], photographs[:6000]
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.2, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("people", [100, 1500])
+def test_the_share_is_met_however_many_photographs_are_shared(shared, people):
+    groups, photographs = planted(shared, people)
+    for seed in range(5):
+        split = validation_split(records(groups, photographs), 0.05, seed)
+        found = sizes(split)
+        assert 285 <= found[VALIDATION] <= 300
+        assert found[LEFT_OUT] <= 600
+        for column in (groups, photographs):
+            sides = [{k for k, s in zip(column, split, strict=True) if s == side} for side in (TRAIN, VALIDATION)]
+            assert not sides[0] & sides[1]
+
+
+def test_a_photograph_of_very_many_people_trains():
+    """A placeholder, filed under every second of 200 people: validation does without it, training does not."""
+    groups = [g for g in range(200) for _ in range(3)]
+    photographs = [10_000 if g % 2 and i % 3 == 0 else i for i, g in enumerate(groups)]
+    split = validation_split(records(groups, photographs), 0.1, 0).to_list()
+    sides = {side for photograph, side in zip(photographs, split, strict=True) if photograph == 10_000}
+    assert sides == {TRAIN, LEFT_OUT}
+
+
+def test_the_only_record_of_an_age_trains_even_if_nothing_else_fits():
+    """Of 5 % of 41 records, 2, no large group fits; the small one alone holds age 5."""
+    frame = records([0] * 20 + [1] * 20 + [2], ages=[30] * 40 + [5])
+    assert sizes(validation_split(frame, 0.05, 0))[TRAIN] == 41
+
+
+def test_half_of_all_records_never_validate_for_a_small_share():
+    frame = records([0] * 10 + [1] * 10)
+    assert sizes(validation_split(frame, 0.05, 0))[TRAIN] == 20
+    assert sizes(validation_split(frame, 0.3, 0))[VALIDATION] == 10  # at most twice of what was asked for
 
 
 def test_a_photograph_of_two_people_does_not_make_them_one_group():
     groups, photographs = [1, 1, 2, 2, 3, 3], [0, 9, 0, 1, 2, 3]
     found = {tuple(validation_split(records(groups, photographs), 0.34, seed)) for seed in range(60)}
-    assert (TRAIN, TRAIN, LEFT_OUT, VALIDATION, TRAIN, TRAIN) in found
-    assert (LEFT_OUT, VALIDATION, TRAIN, TRAIN, TRAIN, TRAIN) in found
+    assert (LEFT_OUT, TRAIN, VALIDATION, VALIDATION, TRAIN, TRAIN) in found
+    assert (VALIDATION, VALIDATION, LEFT_OUT, TRAIN, TRAIN, TRAIN) in found
 
 
 def test_the_split_depends_on_the_records_and_the_seed_only_in_any_order():
@@ -133,6 +187,24 @@ def test_folds_take_whole_groups_and_differ_by_at_most_one_group(groups, folds):
 def test_skewed_groups_make_folds_as_even_as_the_largest_allows():
     counts = np.bincount(fold_of(records(SKEWED), 5, 0), minlength=5)
     assert sorted(counts) == [70, 70, 70, 90, 700]
+
+
+def test_people_who_share_photographs_are_in_one_fold():
+    """200 films with five people each, who share photographs with each other only."""
+    rng = np.random.default_rng(0)
+    groups, photographs = [], []
+    for photograph in range(3000):
+        film, n = int(rng.integers(200)), int(rng.integers(1, 4))
+        groups += (film * 5 + rng.choice(5, n, replace=False)).tolist()
+        photographs += [photograph] * n
+    frame = records(groups, photographs)
+    place = fold_of(frame, 5, 0)
+    counts = np.bincount(place, minlength=5)
+    largest = max(groups.count(g) for g in set(groups))
+    assert counts.max() - counts.min() <= max(largest, 0.02 * len(groups) / 5)
+    trained = [training_for(frame, place == fold).sum() / (len(groups) - counts[fold]) for fold in range(5)]
+    assert min(trained) > 0.95
+    assert (fold_of(frame.reverse(), 5, 0)[::-1] == place).all()
 
 
 def test_a_copy_of_a_photograph_that_is_held_out_is_not_learnt_from():

@@ -1,4 +1,4 @@
-"""agebench review: people's answers about records; one module a command."""
+"""agebench review: reviewers' answers about records; one module per command."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ def sharing(reviewers: str | None, overlap: float) -> list[str]:
     """The names of `--reviewers`, none where it is not given. Raises typer.BadParameter."""
     names = [reviewer(name.strip()) for name in reviewers.split(",") if name.strip()] if reviewers else []
     if reviewers is not None and len(names) < 2:
-        raise typer.BadParameter("expected two names or more, as A,B.", param_hint="--reviewers")
+        raise typer.BadParameter("expected at least two names, as in A,B.", param_hint="--reviewers")
     if overlap and not names:
         raise typer.BadParameter("it needs --reviewers.", param_hint="--overlap")
     return names
 
 
 def reviewer(name: str | None) -> str:
-    """The name that answers go by: `--by`, else the user's; with composed accents (NFC). Raises typer.BadParameter
-    where there is none, or where it cannot be one: `;` joins names."""
+    """The reviewer's name: `--by`, else the user's, with composed accents (NFC). Raises typer.BadParameter if there is
+    none, or if it is not allowed (`;` joins names)."""
     if name is None:
         try:
             name = getpass.getuser()
         except (OSError, KeyError) as error:
-            raise typer.BadParameter("this user has no name; give one.", param_hint="--by") from error
+            raise typer.BadParameter("the current user has no name; give one.", param_hint="--by") from error
     name = unicodedata.normalize("NFC", name)
     if not name.strip() or name != name.strip() or len(name) > 100 or ";" in name or not name.isprintable():
-        raise typer.BadParameter(f"{repr(name) if name.isprintable() else ascii(name)} is no name.", param_hint="--by")
+        raise typer.BadParameter(
+            f"{repr(name) if name.isprintable() else ascii(name)} is not a valid name.", param_hint="--by"
+        )
     return name

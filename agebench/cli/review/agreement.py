@@ -23,7 +23,7 @@ def agreement(
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Say how far reviewers agree, and list what they have to settle."""
+    """Report how far reviewers agree. The records on which they do not are listed."""
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import agree
 
@@ -32,14 +32,15 @@ def agreement(
     who = ", ".join(f"{plain(name)} {n:,}" for name, n in found.reviewers.items())
     out.print(f"Records with an answer, by reviewer: {who}." if who else "Nobody has answered yet.")
     if found.several:
-        value = "undefined, for all answers are the same" if found.value is None else f"{found.value:.3f}"
+        value = "undefined, because all answers are the same" if found.value is None else f"{found.value:.3f}"
         out.print(
-            f"Records with several answers: {found.several:,}, alike: {found.agreed:,}; {found.measure}: {value}."
+            f"Records with several answers: {found.several:,}, in agreement: {found.agreed:,}; "
+            f"{found.measure}: {value}."
         )
         if found.settled:
-            out.print(f"Of the others settled: {found.settled:,}.")
+            out.print(f"Disagreements that were settled: {found.settled:,}.")
     elif who:
-        out.print("No record has answers of several reviewers.")
+        out.print("No record has answers from several reviewers.")
     disagreements_table(found.disagreements, out)
     notes(told, out)
     if json:
@@ -47,7 +48,7 @@ def agreement(
 
 
 def disagreements_table(rows: list[dict[str, Any]], out: Console) -> None:
-    """Records on which reviewers disagree, and who says what."""
+    """Print the records on which reviewers disagree, and who says what."""
     if not rows:
         return
     from rich.table import Table
@@ -64,7 +65,7 @@ def disagreements_table(rows: list[dict[str, Any]], out: Console) -> None:
     out.print(table)
     if len(rows) > MOST_SHOWN:
         out.print(f"… and {len(rows) - MOST_SHOWN:,} more: --json lists all.")
-    out.print("`agebench review decide PART PATH … --settle` decides one of them against the answers that stand now.")
+    out.print("`agebench review decide PART PATH … --settle` settles one of them against the other answers.")
 
 
 def _box(box: list[float]) -> str:

@@ -25,17 +25,17 @@ def audit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw [the latest audit's, else 0].")] = None,
     by: Annotated[
-        str | None, typer.Option(help="Who reads: others' records come first when one is read again.")
+        str | None, typer.Option(help="Who reads [the user's name]; second readings start with others' records.")
     ] = None,
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Draw kept records to be read blind, and estimate from the readings how many labels are still wrong.
+    """Estimate how many kept labels are still wrong. The first call draws kept records; people then read them blind.
 
-    The page of `agebench review serve` shows the records blind, under Audit. On a terminal a reading takes two steps:
+    The page of `agebench review serve` shows the records blind, under Audit. On a terminal, a reading takes two steps:
     `agebench review decide PART PATH --audit --looks N` says how old the face looks and shows the claimed age; then
     --audit with --keep (it is right), --wrong or --age N judges it. About half of the records are read twice, because
-    readers make mistakes too: your own second reading of a record is given with --reading 2.
+    readers make mistakes too; --reading 2 is your own second reading of a record.
     """
     from agebench.cli.review import reviewer
 
@@ -65,14 +65,14 @@ def _render(found: Audit, as_json: bool) -> None:
         out.print("`agebench review serve` shows them blind, under Audit.")
     e = found.estimate
     out.print(
-        f"{e.read:,} of {e.n:,} records were read, {e.readings:,} readings; {e.called_wrong:,} call the age wrong."
+        f"{e.read:,} of {e.n:,} records were read, with {e.readings:,} readings; {e.called_wrong:,} call the age wrong."
     )
     if e.wrong is not None and e.interval is not None:
         low, high = e.interval
         out.print(
             f"Labels still wrong among the {found.sample.kept:,} kept: [bold]{e.wrong:.1%}[/], 95 % interval "
-            f"{low:.1%} to {high:.1%} (reviewers' mistakes: {e.mistakes:.1%}). `{plain(found.curate)}` takes it into "
-            "the manifest."
+            f"{low:.1%} to {high:.1%} (reviewers' error rate: {e.mistakes:.1%}). `{plain(found.curate)}` stores it "
+            "in the manifest."
         )
     notes(found.notes, out)
     if as_json:

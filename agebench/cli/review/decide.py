@@ -18,16 +18,16 @@ def register(app: typer.Typer) -> None:
 
 
 def decide(
-    part: Annotated[str, typer.Argument(help="Part of the release: imdb or wiki; else the dataset's name.")],
-    path: Annotated[str, typer.Argument(help="Path as the release spells it.")],
+    part: Annotated[str, typer.Argument(help="Part of the release: imdb or wiki; otherwise the dataset's name.")],
+    path: Annotated[str, typer.Argument(help="Path of the picture, as the release spells it.")],
     keep: Annotated[bool, typer.Option("--keep", help="The record is right as it is.")] = False,
-    reject: Annotated[bool, typer.Option("--reject", help="The record is of no use.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="The record cannot be used.")] = False,
     age: Annotated[int | None, typer.Option(help="The right age, 0 to 99; the record is kept with it.")] = None,
     face: Annotated[
-        str | None, typer.Option(metavar="X,Y,W,H", help="The face that is meant, in pixels; the record is kept.")
+        str | None, typer.Option(metavar="X,Y,W,H", help="The right face, in pixels; the record is kept.")
     ] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take your latest answer about the record back.")] = False,
-    audit: Annotated[bool, typer.Option("--audit", help="A reading of an audit: it changes no verdict.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo your latest answer about the record.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="This is an audit reading; it changes no verdict.")] = False,
     looks: Annotated[
         str | None,
         typer.Option(
@@ -39,19 +39,19 @@ def decide(
         int | None, typer.Option(min=1, max=2, help="With --audit: which of your readings of the record it is [1].")
     ] = None,
     settle: Annotated[
-        bool, typer.Option("--settle", help="Decide against the other answers that stand now; a later one reopens it.")
+        bool, typer.Option("--settle", help="Overrule the other answers; a later answer reopens the record.")
     ] = False,
-    by: Annotated[str | None, typer.Option(help="Whose answer it is [the user's name].")] = None,
+    by: Annotated[str | None, typer.Option(help="Who answers [the user's name].")] = None,
     note: Annotated[str | None, typer.Option(help="Why, in words.")] = None,
     manifest: ManifestName = None,
     json: Json = False,
 ) -> None:
-    """Answer what is to become of a record. The answer is on disk when this ends; --face goes with --keep or --age
-    too.
+    """Keep or reject a record, or correct its age or face. --face can be combined with --keep or --age. The answer is
+    on disk when the command ends.
 
-    A reading of an audit takes two steps. First --audit --looks N says how old the face looks; it cannot be changed,
-    and only now is the claimed age shown. Then --audit and --keep (the claimed age is right), --wrong, or --age N (the
-    right age) judges it.
+    An audit reading takes two steps. First, --audit --looks N says how old the face looks. This cannot be changed
+    later, and only then is the claimed age shown. Second, --audit with --keep (the claimed age is right), --wrong, or
+    --age N (the right age) judges the claim.
     """
     from agebench.cli.review import reviewer
 
@@ -61,21 +61,21 @@ def decide(
     chosen = [name for name, given in answers.items() if given]
     allowed = ("--keep", "--wrong", "--age", "--looks") if audit else ("--keep", "--reject", "--age")
     if undo and (chosen or face):
-        raise typer.BadParameter("--undo takes no answer beside it.")
+        raise typer.BadParameter("--undo cannot be combined with an answer.")
     if len(chosen) > 1:
         raise typer.BadParameter(f"{' and '.join(chosen)} contradict each other.")
     if chosen and chosen[0] not in allowed:
         where = "a reading of an audit" if audit else "an answer without --audit"
-        raise typer.BadParameter(f"{chosen[0]} is not for {where}; expected one of {', '.join(allowed)}.")
+        raise typer.BadParameter(f"{chosen[0]} cannot be used in {where}; expected one of {', '.join(allowed)}.")
     if face and (reject or audit):
         raise typer.BadParameter(f"{'--audit' if audit else '--reject'} and --face contradict each other.")
     if not (undo or chosen or face):
         expected = ", ".join((*allowed, *(() if audit else ("--face X,Y,W,H",)), "--undo"))
         raise typer.BadParameter(f"expected one of {expected}.")
     if reading is not None and (not audit or undo):
-        raise typer.BadParameter("it goes with --audit and an answer.", param_hint="--reading")
+        raise typer.BadParameter("it needs --audit and an answer.", param_hint="--reading")
     if settle and (audit or undo):
-        raise typer.BadParameter("it goes with --keep, --reject, --age or --face.", param_hint="--settle")
+        raise typer.BadParameter("it needs --keep, --reject, --age or --face.", param_hint="--settle")
     who = reviewer(by)
     seen = _looks(looks) if looks is not None else None
     box = _box(face) if face else None
@@ -117,10 +117,10 @@ def _looks(text: str) -> Looks:
 
 
 def _reading(found: Answered) -> str:
-    """Where a reading of an audit stands, as a sentence."""
+    """The state of an audit reading, as a sentence."""
     line = found.decision
     if line.kind == "undo":
-        return "judgement taken back; how old the face looks stays as it was said."
+        return "judgement undone; your estimate of how old the face looks stays."
     if line.kind == "audit":
         return "reading recorded; it changes no verdict. `agebench review audit` counts it."
     looks = "you cannot tell how old the face looks" if line.looks == "cannot tell" else f"the face looks {line.looks}"
@@ -135,26 +135,25 @@ def _box(text: str) -> tuple[float, float, float, float]:
     try:
         x, y, w, h = (float(number) for number in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is no X,Y,W,H.", param_hint="--face") from error
+        raise typer.BadParameter(f"'{text}' is not X,Y,W,H.", param_hint="--face") from error
     return x, y, w, h
 
 
 def _counts(found: Answered) -> str:
-    """What counts now, as a sentence."""
+    """What the record's answers decide now, as a sentence."""
     line, now = found.decision, found.counts
-    did = "taken back" if line.kind == "undo" else "recorded"
-    folds = f"`{found.curate}` folds it in."
+    did = "undone" if line.kind == "undo" else "recorded"
+    folds = f"`{found.curate}` applies it."
     if now is None:
-        return f"{did}; no answer counts now. {folds}"
+        return f"{did}; the record has no answer now. {folds}"
     if now["status"] == "conflict":
-        return (
-            f"{did}; {now['by'].replace(';', ' and ')} disagree, so it stays in review (--settle decides it). {folds}"
-        )
+        who = now["by"].replace(";", " and ")
+        return f"{did}; {who} disagree, so it stays in review (--settle overrules the others). {folds}"
     if now["status"] == "unfit":
         return f"{did}; no answer fits the record, so it stays in review. {folds}"
     if now["status"] == "claim_changed":
-        return f"{did}; the answers keep another age than the one that is claimed now, so it stays in review. {folds}"
+        return f"{did}; the answers keep an age that is no longer the claimed one, so it stays in review. {folds}"
     if now["status"] == "changed":
-        return f"{did}; the answers are about another picture than the present one, so it stays in review. {folds}"
+        return f"{did}; the answers are about an earlier picture, so it stays in review. {folds}"
     what = {"reject": "reject", "keep": f"keep, age {found.claimed}", "age": f"keep, age {now['age']}"}[now["answer"]]
-    return f"{did}; what counts now: {what} (by {now['by'].replace(';', ', ')}). {folds}"
+    return f"{did}; decision: {what} (by {now['by'].replace(';', ', ')}). {folds}"

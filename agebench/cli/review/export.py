@@ -23,7 +23,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="File to write [standard output].")] = None,
     json: Json = False,
 ) -> None:
-    """Write all answers for another person, or the queue for Label Studio."""
+    """Write all answers, or the queue as tasks for Label Studio."""
     must_be_one_of(format, FORMATS, "format", "--format")
     if json and out is None:
         raise typer.BadParameter("--json needs --out: the rows and the document cannot both go to standard output.")

@@ -19,8 +19,8 @@ def list_(
     age: Annotated[str | None, typer.Option(metavar="A-B", help="Only claimed ages from A to B.")] = None,
     part: Annotated[str | None, typer.Option(help="Only this part of the release.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only this subject, by its number in the release.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most records to list.")] = 20,
-    by: Annotated[str | None, typer.Option(help="Leave out only what this reviewer answered.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many records.")] = 20,
+    by: Annotated[str | None, typer.Option(help="Leave out only what this reviewer has answered.")] = None,
     reviewers: Annotated[
         str | None, typer.Option(help="All reviewers, as A,B: list what is assigned to the one that --by names.")
     ] = None,
@@ -30,7 +30,7 @@ def list_(
     seed: Annotated[int, typer.Option(help="Seed of the assignment to --reviewers.")] = 0,
     json: Json = False,
 ) -> None:
-    """List the records that wait for an answer, those first whose answer is worth most."""
+    """List the records that are waiting for an answer. The most valuable answers come first."""
     from agebench.cli.review import reviewer, sharing
 
     ages = age_range(age) if age is not None else None

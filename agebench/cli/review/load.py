@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="Another person's decisions (JSON lines), or Label Studio's export (JSON).")
+        Path, typer.Argument(help="Another person's decisions (JSON lines), or an export from Label Studio (JSON).")
     ],
     manifest: ManifestName = None,
     format: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Take in other people's answers: none is dropped, repeats change nothing, disagreements are shown."""
+    """Import other people's answers. Answers that are known already change nothing; disagreements are listed."""
     must_be_one_of(format, FORMATS, "format", "--format")
     from agebench.manifest.places import find_manifest
     from agebench.review.exchange import import_answers
@@ -33,7 +33,8 @@ def import_(
     found = import_answers(find_manifest(manifest, training=False), file, format)
     out = console(json)
     out.print(
-        f"{found.added:,} of {found.read:,} lines were new; {plain(found.file)}. `{plain(found.curate)}` folds them in."
+        f"{found.added:,} of {found.read:,} answers are new in {plain(found.file)}. "
+        f"`{plain(found.curate)}` applies them."
     )
     disagreements_table(found.disagreements, out)
     notes(found.notes, out)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from agebench.errors import ManifestBusy
+from agebench.files import DECLARATION, read_file
 from agebench.manifest.renewal import derivations_made, forget, mark_made
 from agebench.manifest.store import query, storage_errors
 from agebench.processes import running, this_process
@@ -143,7 +144,7 @@ def one_at_a_time(manifest: Path) -> Iterator[None]:
 def curating(manifest: Path) -> int | None:
     """The number of the process on this machine that is curating a manifest; its right is not touched by the look."""
     try:
-        return running(_holder(manifest).read_text(encoding="utf-8"))
+        return running(read_file(_holder(manifest), DECLARATION).decode())
     except (OSError, UnicodeDecodeError):
         return None
 

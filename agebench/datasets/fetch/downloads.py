@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 import agebench
 from agebench.errors import FetchError, StorageError
-from agebench.files import file_hash
+from agebench.files import DECLARATION, file_hash, read_file
 from agebench.recipes import Download
 
 OnBytes = Callable[[int, int | None], None]  # bytes done, bytes in all if known
@@ -136,7 +136,7 @@ def _session(url: str) -> requests.Session:
 def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int | None]]:
     """One request; yields (bytes in the part, bytes in all or None) at its start and after every chunk."""
     known = _stored(state)
-    have = part.stat().st_size if part.exists() and known.get("version") and known["url"] == item.url else 0
+    have = part.stat().st_size if part.exists() and known.get("version") and known.get("url") == item.url else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": f"agebench/{agebench.__version__}"}
     headers |= {"Range": f"bytes={have}-", "If-Range": known["version"]} if have else {}
     with (
@@ -173,9 +173,10 @@ def _receive(item: Download, part: Path, state: Path) -> Iterator[tuple[int, int
 
 def _stored(state: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(state.read_text(encoding="utf-8")))
+        known = json.loads(read_file(state, DECLARATION))
     except (OSError, ValueError):
         return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _check_size(item: Download, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The server of the review page: pages, records as JSON, pictures by record id, answers."""
+"""The server of the review page: pages, records as JSON, pictures by record id, and answers."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ from agebench.review.server.snapshot import Filters
 GRID = 30
 RecordId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
-By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
+FaceNo = Annotated[int, Field(ge=-(2**15), le=2**15)]
+By = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: no name given
 
 
 class One(BaseModel):
     """An answer about one record. seal: as it came with the record; box: x, y, w, h in the picture's pixels; settles:
-    ids of the answers that were shown with it, which it decides against."""
+    ids of the answers shown with it, which it overrules; face_no: the face that was chosen in a
+    grid."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,19 +48,21 @@ class One(BaseModel):
     box: Box | None = None
     note: Note | None = None
     settles: Annotated[list[LineId], Field(max_length=100)] = []
+    face_no: FaceNo | None = None
 
 
 class Answering(BaseModel):
-    """What the page sends: answers given in one go."""
+    """What a page sends: answers given in one go. grid: whether they come from the grid, as several always do."""
 
     model_config = ConfigDict(extra="forbid")
 
     by: Name
     answers: Annotated[list[One], Field(min_length=1, max_length=100)]
+    grid: bool = False
 
 
 class Undoing(BaseModel):
-    """Whose latest answer is taken back."""
+    """Whose latest answer is undone."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -73,8 +77,8 @@ def create_app(
     reviewer: str | None = None,
     curate: str = "agebench curate",
 ) -> ASGIApp:
-    """The whole server as an ASGI application. hosts: what the header `Host` may say. reviewer: the name that the page
-    proposes. curate: the command that folds the answers in."""
+    """The whole server as an ASGI application. hosts: allowed values of the header `Host`. reviewer: the name that the
+    page proposes. curate: the command that applies the answers."""
     app = FastAPI(title="agebench review", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pictures = Pictures(session)
     pages = Environment(
@@ -101,7 +105,7 @@ def create_app(
         return HTMLResponse(pages.get_template(f"{name}.j2").render(**about, **values))
 
     def refusal(request: Request, status: int, kind: str, message: str, next_step: str | None = None) -> Response:
-        """A sentence: as JSON for the page's own requests, else as a page, which tries again where that can help."""
+        """An error message: JSON for the page's own requests, else a page, which reloads itself if that can help."""
         if request.url.path.startswith(("/api/", "/picture/", "/static/")):
             return JSONResponse({"error": {"kind": kind, "message": message, "next": next_step}}, status)
         text = pages.get_template("refusal.html.j2").render(
@@ -171,7 +175,7 @@ def create_app(
         found = session.view(record_id, independent=independent)
         if found is None:
             return _error(404, f"There is no record {record_id}.")
-        open_ = settles or not session.reviewers.names  # else second answers are independent
+        open_ = settles or not session.reviewers.names  # otherwise second answers must be independent
         standing = session.answers.standing((found.part, found.path)) if open_ else []
         answers = [{name: getattr(d, name) for name in ("id", "by", "answer", "age", "at", "note")} for d in standing]
         more = {"independent": independent, "answers": answers, "settles": settles}
@@ -182,7 +186,7 @@ def create_app(
         record_id: RecordId,
         side: Annotated[int, Query(ge=32, le=2000)] = 1280,
         face: bool = False,
-        face_no: Annotated[int | None, Query(ge=-(2**15), le=2**15)] = None,
+        face_no: FaceNo | None = None,
     ) -> Response:
         if session.name(record_id) is None:
             return _error(404, f"There is no record {record_id}.")
@@ -197,10 +201,12 @@ def create_app(
     @app.post("/api/answer")
     def answer(sent: Answering) -> JSONResponse:
         given = [
-            PageAnswer(one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles))
+            PageAnswer(
+                one.record, one.answer, one.seal, one.age, one.box, one.note or None, tuple(one.settles), one.face_no
+            )
             for one in sent.answers
         ]
-        made = session.answer(given, by=sent.by, mode="page" if len(given) == 1 else "grid")
+        made = session.answer(given, by=sent.by, mode="grid" if sent.grid or len(given) > 1 else "page")
         return JSONResponse({"recorded": [decision.id for decision in made]})
 
     @app.post("/api/undo")
@@ -222,7 +228,7 @@ def _state(session: ReviewSession) -> dict[str, Any]:
 
 
 def _generation(session: ReviewSession) -> str:
-    """Another one when the records were judged again; it stays when the server is started again."""
+    """Changes when the records are judged again, but not when the server restarts."""
     return str(session.snapshot.queue.judged_at)
 
 
@@ -241,6 +247,7 @@ def _whole(view: RecordView) -> dict[str, Any]:
     return {name: view.evidence.get(name) for name in facts} | {
         "id": view.record_id,
         "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
+        "automatic_face": view.evidence["face_no"],
         "part": view.part,
         "path": view.path,
         "age": view.age,
@@ -257,7 +264,7 @@ def _whole(view: RecordView) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> Any:
-    """Values of a manifest as JSON has them: what is no number is null, dates are ISO texts."""
+    """Values of a manifest for JSON: NaN and infinity become null, dates become ISO strings."""
     if isinstance(value, dict):
         return {str(key): as_json(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

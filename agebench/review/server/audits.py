@@ -1,7 +1,7 @@
-"""The routes of an audit: a face is shown alone, then the claim is shown and judged.
+"""The routes of an audit: first the face is shown alone, then the claim is shown and judged.
 
-Until the reader has said how old the face looks, nothing that is sent holds the claimed age or tells it: neither the
-subject's name nor their other photographs, nor the path, which may spell a date of birth.
+Until the reader has said how old the face looks, nothing is sent that gives the claimed age away: no age, no name, no
+other photographs of the subject, and no path, which may contain a date of birth.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from agebench.review.server.given import PageReading, is_readable, seal_of
 from agebench.review.server.readings import drawn
 from agebench.review.server.session import ReviewSession
 
-MOST = 1000  # readings that the page is told of at once
+MOST = 1000  # readings listed in one reply
 RecordId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S(.*\S)?$"), AfterValidator(composed)]
-Asks = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: nobody said who asks
+Asks = Annotated[str, Query(max_length=100), AfterValidator(composed)]  # empty: no name given
 
 
 class Step(BaseModel):
-    """Which reading of which record a step belongs to. seal: as it came with the record."""
+    """The reading and record that a step belongs to. seal: as it came with the record."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class Step(BaseModel):
 
 
 class Looking(Step):
-    """The first step: how old the face looks, years, or `cannot tell`."""
+    """The first step: how old the face looks, in years, or `cannot tell`."""
 
     looks: Looks
 
@@ -53,7 +53,7 @@ class Judging(Step):
 
 
 class TakingBack(BaseModel):
-    """Whose latest judgement is taken back."""
+    """Whose latest judgement is undone."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,10 +63,10 @@ class TakingBack(BaseModel):
 def add_audits(
     app: FastAPI, session: ReviewSession, page: Callable[..., HTMLResponse], state: Callable[[], dict[str, Any]]
 ) -> None:
-    """Add the routes. page: renders a template; state: what every queue says of the session."""
+    """Add the routes. page: renders a template; state: the session's state, which goes with every queue."""
 
     def opened(sample: audit.Sample, record_id: int, by: str, reading: int) -> dict[str, Any]:
-        """A record as a reader may see it in this reading."""
+        """A record, as far as the reader may see it in this reading."""
         found = session.view(record_id)
         if found is None:
             raise UsageError(f"There is no record {record_id}.", "Load the page again.")
@@ -128,7 +128,7 @@ def add_audits(
 
 
 def _face(view: RecordView) -> dict[str, Any]:
-    """The picture and where the face is: all that is known before the first step."""
+    """The picture and the place of the face: all that is sent before the first step."""
     return {
         "id": view.record_id,
         "seal": seal_of(view.part, view.path, view.evidence["sha256"]),
@@ -140,8 +140,8 @@ def _face(view: RecordView) -> dict[str, Any]:
 
 
 def _claim(view: RecordView, age: int, blind: set[tuple[str, str]]) -> dict[str, Any]:
-    """What the second step adds. age: the one that was drawn, which may be another by now; blind: records of the sample
-    that the reader has yet to look at, so that their ages must not stand beside this one."""
+    """What the second step adds. age: as drawn, although it may have changed since; blind: records of the sample that
+    the reader has yet to estimate, so their ages must not be shown."""
     known = {name: view.evidence[name] for name in ("name", "gender", "photo_year")}
     others = [r for r in view.relatives if (r["part"], r["path"]) not in blind]
     relatives = [{k: r[k] for k in ("record_id", "photo_year", "age")} for r in others]

@@ -1,4 +1,4 @@
-"""Shapes of the overview's charts, in the units of an SVG's view box; templates draw them."""
+"""The overview's charts as coordinates in an SVG view box; the templates draw them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-LEFT, TOP, WIDTH, HEIGHT = 70.0, 14.0, 920.0, 220.0  # of the plot inside its axes
-TICKS = 4  # on the axis of records, at most
+LEFT, TOP, WIDTH, HEIGHT = 70.0, 14.0, 920.0, 220.0  # of the plot area inside the axes
+TICKS = 4  # on the vertical axis, at most
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One age class. x, width: place; tall: height of all records; low: height of those that are kept."""
+    """One age class. x, width: its place; tall: height for all records; low: height for the kept ones."""
 
     age: int
     records: int
@@ -25,7 +25,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class AgeChart:
-    """A histogram of the ages 0 to 99. ticks: (number of records, y); years: (age, x); base, left, right: the axes."""
+    """A histogram of ages 0 to 99. ticks: (records, y); years: (age, x); base, left, right: where the axes are."""
 
     bars: list[Bar]
     ticks: list[tuple[int, float]]
@@ -36,7 +36,7 @@ class AgeChart:
 
 
 def age_chart(ages: pl.DataFrame) -> AgeChart:
-    """The histogram of a curation. ages: age (claimed), records, kept."""
+    """The histogram of the claimed ages. ages: age (claimed), records, kept."""
     by_age = {int(age): (int(records), int(kept)) for age, records, kept in ages.iter_rows() if 0 <= age < 100}
     step = _round_step(max((records for records, _ in by_age.values()), default=1) or 1)
     most = max((records for records, _ in by_age.values()), default=1)
@@ -60,7 +60,7 @@ def age_chart(ages: pl.DataFrame) -> AgeChart:
 
 
 def _round_step(most: int) -> int:
-    """The least of 1, 2, 5, 10, 20, … of which `TICKS` reach `most`."""
+    """The smallest of 1, 2, 5, 10, 20, … such that `TICKS` steps reach `most`."""
     step, factors = 1, (2, 2.5, 2)
     for turn in range(60):
         if step * TICKS >= most:

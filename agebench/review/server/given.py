@@ -1,4 +1,4 @@
-"""An answer as it comes from the page, and whether it fits the record as it was shown."""
+"""Answers as they come from the page, and the record that was shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agebench.review.decisions import Answer, Box, Looks
 @dataclass(frozen=True)
 class PageAnswer:
     """An answer about one record. seal: of the record as it was shown (see `seal_of`); box: x, y, w, h in pixels;
-    settles: ids of the answers that were shown with it, which it decides against."""
+    settles: ids of the answers shown with it, which it overrules; face_no: the face that was chosen in a grid."""
 
     record_id: int
     answer: Answer
@@ -24,12 +24,13 @@ class PageAnswer:
     box: Box | None = None
     note: str | None = None
     settles: tuple[str, ...] = ()
+    face_no: int | None = None
 
 
 @dataclass(frozen=True)
 class PageReading:
-    """One step of a reading of an audit: `looks`, or then the judgement. reading: which of the reader's own readings of
-    the record it is; the others as in `PageAnswer`."""
+    """One step of an audit reading: `looks`, or the judgement that follows. reading: which of the reader's own readings
+    of the record it is; the other fields are as in `PageAnswer`."""
 
     record_id: int
     seal: str
@@ -42,8 +43,8 @@ class PageReading:
 
 @dataclass(frozen=True)
 class ShownRecord:
-    """What a reviewer saw of a record, as far as an answer needs it. claimed, suggested_age: years; error: why the
-    picture cannot be read; width, height: of the picture, pixels; reasons: checks."""
+    """What a reviewer was shown of a record, as far as an answer needs it. claimed, suggested_age: years; error: why
+    the picture cannot be read; width, height: of the picture, pixels; reasons: checks; faces: how many were found."""
 
     part: str
     path: str
@@ -54,20 +55,25 @@ class ShownRecord:
     height: int | None
     suggested_age: float | None
     reasons: list[str]
+    faces: int
 
-    def record(self, record_id: int) -> pl.DataFrame:
-        """The record as `resolution.must_fit` wants it."""
+    def record(self, one: PageAnswer, mode: str) -> pl.DataFrame:
+        """The record as `resolution.must_fit` takes it. In a grid, an answer must say which of several faces is
+        meant."""
+        unchosen = mode == "grid" and one.face_no is None and one.box is None
         names = ("part", "path", "sha256", "error", "width", "height")
-        values = {name: getattr(self, name) for name in names} | {"record_id": record_id, "age": self.claimed}
+        values = {name: getattr(self, name) for name in names} | {"record_id": one.record_id, "age": self.claimed}
+        values["unchosen_faces"] = self.faces if unchosen else None
         schema = {
             "record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "sha256": pl.Utf8,
             "error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "looked": pl.Boolean,
+            "unchosen_faces": pl.Int32,
         }  # fmt: skip
         return pl.DataFrame([values | {"looked": True}], schema=schema)
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:
-    """What an answer says it is about: it is refused where the number now belongs to another record or picture."""
+    """Identifies record and picture: an answer is refused if the record is another one now."""
     return hashlib.sha256("\0".join((part, path, sha256 or "")).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
@@ -77,9 +83,9 @@ def is_readable(view: RecordView) -> bool:
 
 
 def must_be_as_shown(record_id: int, seal: str, record: ShownRecord) -> None:
-    """Raises UsageError where an answer is not about the record as it was shown."""
+    """Raises UsageError if the record is no longer what was shown."""
     if seal_of(record.part, record.path, record.sha256) != seal:
         raise UsageError(
-            f"Record {record_id} is not what was shown: the records were read again.",
-            "Look at it as it is now; nothing was recorded.",
+            f"Record {record_id} is not what was shown: the release was read again.",
+            "Look at it again; nothing was recorded.",
         )

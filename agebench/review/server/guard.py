@@ -1,8 +1,8 @@
-"""Who may speak to the server: this machine's browser, with the token, from the page itself.
+"""Access control: only requests of the page itself, with the token's cookie, are answered.
 
 Faces are personal data, and any web page that a reviewer has open can send requests to a loopback address. So every
-request must name this server in `Host` (DNS rebinding), carry the cookie that the token was traded for, and, where it
-changes anything, come from the page (`Origin`, and a value that only the page can read).
+request must name this server in `Host` (against DNS rebinding) and carry the cookie that was given for the token; a
+request that changes anything must also come from the page (`Origin`, and a CSRF value that only the page can read).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ HEADERS = {
 
 
 class Pass:
-    """What proves a right to speak, all of it made from the token: a server that is started again with the same token
-    knows its reviewers again."""
+    """The token, and the cookie and CSRF value derived from it, so that open pages go on working if the server is
+    restarted with the same token."""
 
     def __init__(self, token: str | None = None, *, port: int = 0) -> None:
         self.token = token or secrets.token_urlsafe(24)
@@ -62,10 +62,10 @@ class Pass:
 
 
 class Guard:
-    """ASGI middleware that lets through what is allowed and puts the security headers on every answer.
+    """ASGI middleware that lets allowed requests through and adds the security headers to every response.
 
-    hosts: what `Host` may say, such as `127.0.0.1:8765`. Answers 400 (no or another host), 403 (token, cookie, origin
-    or value), 405, 413, 414; the reasons are not told apart more than a person needs.
+    hosts: allowed values of `Host`, such as `127.0.0.1:8765`. Refuses with 400 (no host or another one), 403 (token,
+    cookie, origin or CSRF value), 405, 413, 414; the messages say no more than a person needs.
     """
 
     def __init__(self, app: ASGIApp, *, pass_: Pass, hosts: Iterable[str]) -> None:
@@ -76,7 +76,7 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        if scope["type"] != "http":  # no page of ours opens a web socket
+        if scope["type"] != "http":  # the page opens no web socket
             await send({"type": "websocket.close", "code": 1008})
             return
 
@@ -94,7 +94,7 @@ class Guard:
         if refusal is None:
             try:
                 body = await _body(receive)
-            except ClientDisconnect:  # half a request is none
+            except ClientDisconnect:  # an incomplete request gets no answer
                 return
             refusal = PlainTextResponse("The request is too large.\n", 413) if body is None else None
         if refusal is not None:
@@ -120,7 +120,7 @@ class Guard:
         if len(scope.get("raw_path", b"")) + len(scope["query_string"]) > MOST_TARGET:
             return PlainTextResponse("The address is too long.\n", 414)
         origins = headers.getlist("origin")
-        own = [[f"{scheme}://{hosts[0].lower()}"] for scheme in ("http", "https")]  # a proxy may speak TLS
+        own = [[f"{scheme}://{hosts[0].lower()}"] for scheme in ("http", "https")]  # a proxy may use TLS
         if origins and [origin.lower() for origin in origins] not in own:
             return PlainTextResponse("This request comes from another page.\n", 403)
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] != "/":
@@ -130,28 +130,30 @@ class Guard:
             if "token" in query:
                 if len(query["token"]) == 1 and self.pass_.takes_token(query["token"][0]):
                     return self._welcome()
-                return PlainTextResponse("This token is not the server's. Take the address that it printed.\n", 403)
+                return PlainTextResponse(
+                    "This is not the token of this server. Open the address that it printed.\n", 403
+                )
         if not self.pass_.takes_cookie(headers):
             return PlainTextResponse(
-                "Open the address that `agebench review serve` printed last: it holds a token.\n", 403
+                "Open the address that `agebench review serve` printed: it contains a token.\n", 403
             )
         if scope["method"] in SAFE:
             return None
         if scope["method"] != "POST":
-            return PlainTextResponse("Only GET and POST are known here.\n", 405)
+            return PlainTextResponse("Only GET and POST are supported.\n", 405)
         if not origins or not self.pass_.takes_csrf(headers):
-            return PlainTextResponse("This request does not come from the page. Load it again.\n", 403)
+            return PlainTextResponse("This request does not come from the page. Reload the page.\n", 403)
         return None
 
     def _welcome(self) -> Response:
-        """The token is traded for a cookie, and does not stay in the address."""
+        """Give a cookie for the token, so that the token does not stay in the address."""
         response = RedirectResponse("/", 303)
         response.set_cookie(self.pass_.name, self.pass_.cookie, path="/", httponly=True, samesite="strict")
         return response
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None where it is larger than MOST_BYTES (the rest is not read). Raises ClientDisconnect."""
+    """The whole body; None if it exceeds MOST_BYTES (the rest is not read). Raises ClientDisconnect."""
     parts: list[bytes] = []
     size = 0
     while True:

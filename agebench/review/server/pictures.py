@@ -1,4 +1,4 @@
-"""Pictures for the page: by record, never by path, decoded and encoded anew, so that no byte of a file goes out."""
+"""Pictures for the page: by record, never by path; decoded and re-encoded, so that no byte of a file is sent."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from agebench.errors import RemoteError
 from agebench.pictures import Locator, decode, read_bytes
 from agebench.review.server.session import ReviewSession
 
-AT_ONCE = 3  # pictures that are decoded at the same time: a large one takes hundreds of megabytes
+AT_ONCE = 3  # pictures decoded at the same time: a large one takes hundreds of megabytes
 KEPT_BYTES = 48 * 2**20
-MARGIN = 0.6  # sides of the face that are shown around it
+MARGIN = 0.6  # shown around a face, as a share of its sides
 QUALITY = 88
 
 
 class Changed(Exception):
-    """The file of a record holds other bytes than those that its evidence is about."""
+    """A record's file has changed since its evidence was collected."""
 
 
 class Pictures:
-    """JPEGs of a session's records, the latest of them kept."""
+    """JPEGs of a session's records; the latest ones stay in memory."""
 
     def __init__(self, session: ReviewSession) -> None:
         self.session = session
@@ -35,11 +35,10 @@ class Pictures:
         self._bytes = 0
 
     def jpeg(self, record_id: int, side: int, *, face: bool = False, face_no: int | None = None) -> bytes | None:
-        """A picture with at most `side` pixels on its long side, or of a face alone (`face_no`, else the one that
-        evidence means); None where there is none.
+        """A picture with at most `side` pixels on its long side. face: only a face (`face_no`, else the one that the
+        evidence is about). None if there is no picture.
 
-        Raises Changed where the record's content is at hand (see `ReviewSession.content`) and the file has another by
-        now."""
+        Raises Changed if the record's hash is in memory (see `ReviewSession.content`) and the file has another one."""
         now = self.session.snapshot
         key = (now.number, record_id, side, face, face_no)
         with self._lock:
@@ -70,14 +69,14 @@ class Pictures:
                 return None
             encoded = _encoded(picture.rgb, picture.scale, side, box[:4] if box else None)
         with self._lock:
-            self._bytes += len(encoded) - len(self._kept.pop(key, b""))  # another thread may have been as fast
+            self._bytes += len(encoded) - len(self._kept.pop(key, b""))  # another thread may have stored it meanwhile
             self._kept[key] = encoded
             while self._bytes > KEPT_BYTES:
                 self._bytes -= len(self._kept.popitem(last=False)[1])
         return encoded
 
     def _box(self, record_id: int, face_no: int | None) -> tuple[float, ...] | None:
-        """x, y, w, h of what is shown around the face, and the picture's width and height; None without a face."""
+        """x, y, w, h of the region to show, and the picture's width and height, in pixels; None without a face."""
         found = self.session.face(record_id, face_no)
         if found is None:
             return None

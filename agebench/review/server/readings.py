@@ -1,4 +1,4 @@
-"""The audits of a session: what of their samples is to be read by whom, and what the readings say."""
+"""The audits of a session: what is still to be read by whom, and what the readings say."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from agebench.review.decisions import Decision
 from agebench.review.rows import name_frame, present_pictures
 from agebench.review.server.snapshot import Snapshot
 
-PATIENCE = 1.0  # seconds that a request waits for a manifest that somebody writes; the page asks again
+PATIENCE = 1.0  # seconds that a request waits while the manifest is being written; then the page tries again
 Names = tuple[str, str]  # part, path
 
 
 class Readings:
-    """The samples that lie beside a manifest. lines: every answer that there is; now: the latest snapshot."""
+    """The audit samples beside a manifest. lines: returns all answers; now: returns the latest snapshot."""
 
     def __init__(self, manifest: Path, *, lines: Callable[[], list[Decision]], now: Callable[[], Snapshot]) -> None:
         self.manifest, self.lines, self.now = manifest, lines, now
@@ -28,7 +28,7 @@ class Readings:
         return audit.samples_of(self.manifest)
 
     def sample(self, n: int, seed: int) -> audit.Sample:
-        """One of them. Raises UsageError where there is none with these numbers."""
+        """The sample with these numbers. Raises UsageError if there is none."""
         for sample in self.samples():
             if (sample.n, sample.seed) == (n, seed):
                 return sample
@@ -38,7 +38,7 @@ class Readings:
         )
 
     def to_read(self, sample: audit.Sample, by: str) -> list[dict[str, Any]]:
-        """What is still to be read by this reviewer (see `audit.to_read`), in order, with `record_id`."""
+        """What this reviewer still has to read (see `audit.to_read`), in order, with `record_id`."""
         present = self.present(sample)
         rows = audit.to_read(sample, self.lines(), by, present)
         numbered = name_frame((r["part"], r["path"]) for r in rows).join(
@@ -56,7 +56,7 @@ class Readings:
         return audit.estimate(sample, self.lines(), present)
 
     def present(self, sample: audit.Sample) -> dict[Names, str | None]:
-        """The pictures of a sample as they are now. Raises as `open_manifest`."""
+        """The sha256 of a sample's current pictures. Raises as `open_manifest`."""
         now = self.now()
         which = sample.n, sample.seed
         if which not in now.present:
@@ -66,7 +66,7 @@ class Readings:
 
 
 def drawn(sample: audit.Sample, part: str, path: str) -> dict[str, Any]:
-    """A record as a sample holds it. Raises UsageError where it does not."""
+    """A record as it was drawn. Raises UsageError if it is not in the sample."""
     for record in sample.records:
         if (record["part"], record["path"]) == (part, path):
             return record
@@ -74,10 +74,11 @@ def drawn(sample: audit.Sample, part: str, path: str) -> dict[str, Any]:
 
 
 def must_be_as_drawn(sample: audit.Sample, part: str, path: str, sha256: str | None) -> dict[str, Any]:
-    """As `drawn`. Raises UsageError also where the sample holds another picture of the record."""
+    """As `drawn`. Raises UsageError also if the picture has changed since the record was drawn."""
     record = drawn(sample, part, path)
     if record["sha256"] != sha256:
         raise UsageError(
-            f"The picture of {part} {path} has changed since the audit was drawn.", "Skip it; another seed draws anew."
+            f"The picture of {part} {path} has changed since the audit was drawn.",
+            "Skip it; another seed draws a new sample.",
         )
     return record

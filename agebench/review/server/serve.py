@@ -1,4 +1,4 @@
-"""review serve: the page of one manifest, on this machine."""
+"""review serve: serve the review page of one manifest on this machine."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ def serve(
     names: Sequence[str] = (),
     on_ready: Callable[[str, int], None] | None = None,
 ) -> None:
-    """Serve the review page until Ctrl-C. on_ready is told the address, with its token, and how many records wait.
+    """Serve the review page until Ctrl-C. on_ready is called with the address, including its token, and the number of
+    waiting records.
 
-    port: 0 for any that is free. exposed: whether addresses of other machines are allowed; names: what they call this
-    one. Raises UsageError, NothingCurated, ManifestError, DecisionError; Interrupted, which
-    says how the answers are folded in.
+    port: 0 for any free one. exposed: allow addresses that other machines can reach; names: host names under which they
+    reach this one. Raises UsageError, NothingCurated, ManifestError, DecisionError; Interrupted at the end, which says
+    how to apply the answers.
     """
     if not is_loopback(host) and not exposed:
         raise UsageError(
@@ -40,7 +41,7 @@ def serve(
             "Leave out `--host`; or, behind an authenticating proxy, add `--exposed`.",
         )
     if token is not None and len(token) < 16:
-        raise UsageError("A token of fewer than 16 characters can be guessed.", "Leave it out: a good one is made.")
+        raise UsageError("A token of fewer than 16 characters can be guessed.", "Leave it out to get a random one.")
     with open_manifest(manifest) as con:
         must_be_judged(con, manifest)
         curate = curate_command(con, manifest)
@@ -72,7 +73,7 @@ def serve(
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt as end:
         raise Interrupted(
-            f"The page has ended. Every answer that it acknowledged is in {session.file}.", f"`{curate}` folds them in."
+            f"The page has ended. All saved answers are in {session.file}.", f"`{curate}` applies them."
         ) from end
     finally:
         session.close()
@@ -90,7 +91,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_names(host: str, port: int, names: Sequence[str] = ()) -> set[str]:
-    """What the header `Host` may say, so that no other name can be pointed at this server."""
+    """Allowed values of the header `Host`, against DNS rebinding."""
     own = {host, *names}
     if is_loopback(host):
         own |= {"localhost", "127.0.0.1", "::1"}
@@ -100,7 +101,7 @@ def host_names(host: str, port: int, names: Sequence[str] = ()) -> set[str]:
 
 def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, for only then does asyncio send at once; else each answer waits 40 ms for the browser's receipt.
+    # asyncio sets TCP_NODELAY only if the protocol is given; without it, each reply waits 40 ms for the browser's ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

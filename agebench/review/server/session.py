@@ -1,7 +1,7 @@
-"""What the page works on: a queue and answers in memory, records read when somebody looks at them.
+"""The state of the page: the queue and all answers in memory; records are read when somebody opens them.
 
-Nobody holds the manifest: it is opened for the milliseconds of a read and closed. Answers go to the file of decisions
-and are on disk before they are acknowledged.
+The manifest is not kept open: each read opens it for milliseconds and closes it. Answers go to the decisions file and
+are on disk before they are acknowledged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from agebench.review.agreement import Agreement, agreement
 from agebench.review.decisions import Decision, append, decisions_file, new_decision, new_id, read
 from agebench.review.queue import Answers, load_queue, second_looks
 from agebench.review.resolution import answered_names, must_fit, resolve
-from agebench.review.rows import answered_records, lines_folded, must_be_there, name_frame
+from agebench.review.rows import ages_of_faces, answered_records, lines_folded, must_be_there, name_frame
 from agebench.review.server.given import PageAnswer, PageReading, ShownRecord, must_be_as_shown, seal_of
 from agebench.review.server.readings import PATIENCE, Readings, must_be_as_drawn
 from agebench.review.server.snapshot import Filters, Reviewers, Snapshot
@@ -37,9 +37,9 @@ POLL_SECONDS = 2.0
 
 
 class ReviewSession:
-    """The queue of one manifest with the answers that are there. Safe to use from several threads.
+    """The queue of one manifest and its answers. Safe to use from several threads.
 
-    Raises as `open_manifest`, and DecisionError where the file of decisions is damaged or gone.
+    Raises as `open_manifest`, and DecisionError if the decisions file is damaged or missing.
     """
 
     def __init__(self, manifest: Path, *, reviewers: Reviewers | None = None) -> None:
@@ -48,23 +48,23 @@ class ReviewSession:
         self.reviewers = reviewers or Reviewers()
         self._lock = threading.RLock()
         self._views: OrderedDict[tuple[int, bool], RecordView] = OrderedDict()  # by record and `independent`
-        self._faces: dict[int, list[float] | None] = {}  # of the records that were shown beside others
+        self._faces: dict[int, list[float] | None] = {}  # of records shown beside others
         self._stop = threading.Event()
-        self._file_stamp: tuple[int, int] | None = None  # of the file of decisions when it held what `answers` holds
-        self._since: list[Decision] = []  # what was written here since the file began to be read
+        self._file_stamp: tuple[int, int] | None = None  # of the decisions file when it held exactly `answers`
+        self._since: list[Decision] = []  # written here since the last read of the file began
         self.trouble: str | None = None
         self.notes: list[str] = []
         self.answers = Answers()
         self.readings = Readings(manifest, lines=self.lines, now=lambda: self.snapshot)
-        self._folded = 0  # lines of the file of decisions that the manifest has
-        self._read_answers()  # first: what one of two reviewers has decided is in the other's queue
+        self._folded = 0  # lines of the decisions file that are folded into the manifest
+        self._read_answers()  # first, because the queue depends on them: see `second_looks`
         self.snapshot = self._read(None)
         self._must_be_there()
 
     # --- following the files ------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """Look for a changed manifest or file of decisions now and then, until `close`."""
+        """Check for a changed manifest or decisions file every few seconds, until `close`."""
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
 
     def close(self) -> None:
@@ -75,14 +75,16 @@ class ReviewSession:
             self.refresh()
 
     def refresh(self) -> None:
-        """Read queue and answers again where their files have changed; keep what is there where that fails."""
+        """Read the queue and the answers again if their files have changed; keep the old ones if that fails."""
         try:
             self._read_answers()
             now = self.snapshot
             if now.queue.changed():
                 snapshot = self._read(now)
                 if snapshot.queue.judged_at is None:
-                    raise NothingCurated(f"{self.manifest} is not judged.", "`agebench curate` judges its records.")
+                    raise NothingCurated(
+                        f"{self.manifest} has not been judged.", "`agebench curate` judges its records."
+                    )
                 with self._lock:
                     self.snapshot = snapshot
                     self._views.clear()
@@ -104,7 +106,7 @@ class ReviewSession:
         return Snapshot(queue, names, folders, self.reviewers, before)
 
     def _read_answers(self) -> None:
-        """Read the file of decisions where somebody else wrote to it; answers are taken meanwhile."""
+        """Read the decisions file if somebody else wrote to it; answers can be recorded meanwhile."""
         with self._lock:
             self._must_be_there()
             stamp = self._stamp()
@@ -122,12 +124,12 @@ class ReviewSession:
             self.notes += [note for note in notes if note not in self.notes]
 
     def _must_be_there(self) -> None:
-        """Raises DecisionError where the file of decisions went away with answers in it: what is here is kept then."""
+        """Raises DecisionError if the decisions file disappeared with answers in it; the answers in memory are kept."""
         must_be_there(self.file, self._folded, self.manifest)
         if self.answers.lines and not self.file.exists():
             raise DecisionError(
                 f"{self.file} is gone, and answers were in it.",
-                "Put it back; or, to go on without those answers, make it anew, empty.",
+                "Put it back; or, to go on without those answers, create an empty one.",
             )
 
     def _stamp(self) -> tuple[int, int]:
@@ -142,10 +144,10 @@ class ReviewSession:
     def waiting(
         self, by: str, filters: Filters, *, after: int | None = None, at: int | None = None, limit: int = 8
     ) -> tuple[list[int], int, int]:
-        """(ids of the next records, how many wait, how many the filters leave in all).
+        """(ids of the next records, how many are waiting, how many match the filters in all).
 
-        after: the record whose place they follow, that one left out; at: the record that comes first, if it waits.
-        From the end the order goes on at the beginning. Raises UsageError where `by` is none of the reviewers.
+        after: start behind this record, without it; at: start at this record, if it is waiting. At the end, the queue
+        continues from the beginning. Raises UsageError if `by` is not one of the reviewers.
         """
         self._must_be_known(by)
         with self._lock:
@@ -160,30 +162,35 @@ class ReviewSession:
             return [one for one in ids if at is not None or one != after], len(places), int(chosen.sum())
 
     def left(self, by: str | None = None) -> int:
-        """How many records wait: for one of the reviewers, or for anybody."""
+        """How many records are waiting for a reviewer, or for anybody."""
         with self._lock:
             now = self.snapshot
             done = self._done(now, by or "")
             return int((now.mine[by] & ~done if by else ~done).sum())
 
     def tiles(self, record_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """What a grid shows of records that wait: id, seal, path, age (in force), suggested_age, reasons, readable, and
-        its faces (see `manifest.record_view.tile_faces`). Raises as `open_manifest`."""
+        """What a grid shows of waiting records: id, seal, path, age (in force), suggested_age, reasons, readable, and
+        its faces (see `manifest.record_view.tile_faces`), each with its own suggested_age. Raises
+        as `open_manifest`."""
         now = self.snapshot
         with open_manifest(self.manifest, wait=PATIENCE) as con:
-            faces = tile_faces(con, record_ids)
+            faces, ages = tile_faces(con, record_ids), ages_of_faces(con, record_ids)
         found = []
         for place in [now.place[record_id] for record_id in record_ids if record_id in now.place]:
             row = now.queue.rows.row(place, named=True)
+            tile = faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None})
+            for number, face in enumerate(tile["faces"]):
+                other = ages.get((row["record_id"], face["face_no"]))
+                face["suggested_age"] = row["suggested_age"] if number == tile["meant"] else other
             found.append({
                 "id": row["record_id"], "seal": seal_of(row["part"], row["path"], row["sha256"]), "path": row["path"],
                 "age": row["age"], "suggested_age": row["suggested_age"], "reasons": row["reasons"],
                 "readable": row["sha256"] is not None and row["error"] is None,
-            } | faces.get(row["record_id"], {"width": None, "height": None, "faces": [], "meant": None}))  # fmt: skip
+            } | tile)  # fmt: skip
         return found
 
     def reasons(self, record_id: int) -> list[str]:
-        """Why a record is in the queue; empty where it is not."""
+        """Why a record is in the queue; empty if it is not."""
         now = self.snapshot
         place = now.place.get(record_id)
         return [] if place is None else list(now.queue.rows.row(place, named=True)["reasons"] or [])
@@ -194,9 +201,9 @@ class ReviewSession:
             raise UsageError("This page is shared among " + ", ".join(names) + ".", "Choose your name above.")
 
     def _done(self, now: Snapshot, by: str) -> NDArray[np.bool_]:
-        """What drops out for a reviewer: answered by anybody, or by them where the work is shared."""
+        """Which records drop out for a reviewer: those answered by anybody, or, if the work is shared, by this one."""
         who = by if by in self.reviewers.names else ""
-        if now.done_by is not self.answers:  # the file of decisions was read again
+        if now.done_by is not self.answers:  # the decisions file was read again
             now.done, now.done_by = {}, self.answers
         if who not in now.done:
             if len(now.done) > 50:
@@ -212,7 +219,7 @@ class ReviewSession:
     # --- one record ---------------------------------------------------------------------------------------------
 
     def name(self, record_id: int) -> tuple[str, str] | None:
-        """(part, path) of a record of the manifest; None where there is none."""
+        """(part, path) of a record; None if there is no such record."""
         names = self.snapshot.names
         if not 0 <= record_id < len(names):
             return None
@@ -220,8 +227,8 @@ class ReviewSession:
         return str(part), str(path)
 
     def view(self, record_id: int, *, independent: bool = False) -> RecordView | None:
-        """What is known of a record (see `manifest.record_view`); None where there is none. independent: without what
-        people have answered. Raises as `open_manifest`."""
+        """What is known about a record (see `manifest.record_view`); None if there is no such record. independent:
+        without people's answers. Raises as `open_manifest`."""
         key = record_id, independent
         with self._lock:
             if key in self._views:
@@ -242,7 +249,7 @@ class ReviewSession:
         return found
 
     def content(self, record_id: int) -> str | None:
-        """The sha256 that a record's evidence is about; None where it has none, and where it is not in memory."""
+        """The sha256 in a record's evidence; None if it has none, or if it is not in memory."""
         now = self.snapshot
         place = now.place.get(record_id)
         if place is not None:
@@ -252,8 +259,8 @@ class ReviewSession:
         return None if view is None else view.evidence.get("sha256")
 
     def face(self, record_id: int, face_no: int | None = None) -> list[float] | None:
-        """x, y, w, h of a face, and the picture's width and height, in pixels; None without one. face_no: None for the
-        face that evidence means. Raises as `open_manifest`."""
+        """x, y, w, h of a face, and the picture's width and height, in pixels; None if there is no such face. face_no:
+        None for the face that the evidence is about. Raises as `open_manifest`."""
         with self._lock:
             if face_no is None and record_id in self._faces:
                 return self._faces[record_id]
@@ -279,8 +286,8 @@ class ReviewSession:
         return now.overview
 
     def people(self) -> tuple[Agreement, pl.DataFrame]:
-        """How far reviewers agree, and how many records their answers come to what about: status, answer, records.
-        Raises as `open_manifest`."""
+        """How far reviewers agree, and how many records have each outcome: status, answer, records. Raises as
+        `open_manifest`."""
         decisions = self.lines()
         with open_manifest(self.manifest, wait=PATIENCE) as con:
             records = answered_records(con, answered_names(decisions))
@@ -290,13 +297,16 @@ class ReviewSession:
     # --- answers ------------------------------------------------------------------------------------------------
 
     def answer(self, given: Sequence[PageAnswer], *, by: str, mode: str = "page") -> list[Decision]:
-        """Record answers given in one go; when this returns all are on disk, or none is.
+        """Record answers that were sent together: when this returns, all are on disk; if it raises, none is. mode:
+        `page` or `grid`.
 
         Raises UsageError (the answer does not fit, or the record is no longer what was shown), StorageError, and as
         `open_manifest` for a record that is not in the queue.
         """
         self._must_be_known(by)
-        subjects = [self._subject(one.record_id) for one in given]  # before the lock: it may have to wait
+        subjects = [
+            self._subject(one.record_id) for one in given
+        ]  # before taking the lock, because it may have to wait
         batch = new_id() if len(given) > 1 else None
         with self._lock:
             made = []
@@ -304,8 +314,8 @@ class ReviewSession:
                 must_be_as_shown(one.record_id, one.seal, subject)
                 if one.record_id in self.snapshot.changed and one.answer != "reject":
                     raise UsageError(
-                        f"The file of {subject.part} {subject.path} has changed since it was looked at.",
-                        "Skip it; `agebench curate` looks at it again.",
+                        f"The file of {subject.part} {subject.path} has changed since it was curated.",
+                        "Skip it; `agebench curate` reads it again.",
                     )
                 name = subject.part, subject.path
                 known = {d.id for d in self.answers.standing(name)}
@@ -315,7 +325,7 @@ class ReviewSession:
                     claimed=subject.claimed, settles=[answer for answer in one.settles if answer in known], batch=batch,
                     shown={"mode": mode, "suggested_age": subject.suggested_age, "reasons": subject.reasons},
                 )  # fmt: skip
-                must_fit([line], subject.record(one.record_id))
+                must_fit([line], subject.record(one, mode))
                 made.append(line)
             self._write(made)
             for one, decision in zip(given, made, strict=True):
@@ -323,7 +333,7 @@ class ReviewSession:
             return made
 
     def read_blind(self, one: PageReading, *, by: str, sample: audit.Sample) -> Decision:
-        """Record one step of a reading of an audit (see `deciding.read_blind`). Raises as `answer`."""
+        """Record one step of an audit reading (see `deciding.read_blind`). Raises as `answer`."""
         self._must_be_known(by)
         subject = self._subject(one.record_id)
         name = subject.part, subject.path
@@ -343,8 +353,8 @@ class ReviewSession:
             return line
 
     def undo(self, by: str, *, sample: audit.Sample | None = None) -> list[Decision]:
-        """Take back what the reviewer answered last, all that was given in one go; what was taken back, empty where
-        there is nothing. sample: only readings of that audit; else no readings."""
+        """Undo the reviewer's latest answer and those sent together with it; returns what was undone, which may be
+        nothing. sample: undo only readings of that audit; without it, no readings."""
         self._must_be_known(by)
         among = {(r["part"], r["path"]) for r in sample.records} if sample else None
         with self._lock:
@@ -359,7 +369,7 @@ class ReviewSession:
             return taken
 
     def record_of(self, part: str, path: str) -> int | None:
-        """The record_id of a record, by its name."""
+        """The record_id of the record with that name; None if there is none."""
         named = (pl.col("part") == part) & (pl.col("path") == path)
         rows = self.snapshot.queue.rows.filter(named)
         if rows.is_empty():
@@ -369,11 +379,11 @@ class ReviewSession:
     def _subject(self, record_id: int) -> ShownRecord:
         now = self.snapshot
         place = now.place.get(record_id)
-        if place is not None:  # without the manifest, which somebody may be writing
+        if place is not None:  # without opening the manifest, which may be being written
             row = now.queue.rows.row(place, named=True)
             return ShownRecord(
                 row["part"], row["path"], row["sha256"], row["age"], row["error"], row["width"], row["height"],
-                row["suggested_age"], row["reasons"] or [],
+                row["suggested_age"], row["reasons"] or [], row["faces"],
             )  # fmt: skip
         found = self.view(record_id)
         if found is None:
@@ -382,11 +392,12 @@ class ReviewSession:
         return ShownRecord(
             found.part, found.path, known["sha256"], known["age"], known["file_error"], known["width"], known["height"],
             known.get("suggested_age"), [reason["check"] for reason in found.reasons],
+            len(found.faces),
         )  # fmt: skip
 
     def _write(self, made: list[Decision]) -> None:
-        """Append lines, take them in, and move on the stamp if nobody else wrote in between. Raises DecisionError where
-        the file went away."""
+        """Append lines and take them into memory; update the stamp if nobody else wrote in between. Raises
+        DecisionError if the file has disappeared."""
         self._must_be_there()
         self.notes += append(self.file, *made)
         self._since += made
@@ -397,13 +408,13 @@ class ReviewSession:
             self._file_stamp = now
 
     def _mark(self, decision: Decision, record_id: int | None) -> None:
-        """Let a record drop out of the queue, or come back, as its answers now are."""
+        """Take a record out of the queue, or put it back, according to its answers."""
         now = self.snapshot
         place = now.place.get(-1 if record_id is None else record_id)
         if place is None:
             return
         row = now.queue.rows.row(place, named=True)
-        if (row["part"], row["path"]) != (decision.part, decision.path):  # numbered anew since it was shown
+        if (row["part"], row["path"]) != (decision.part, decision.path):  # renumbered since it was shown
             now.done.clear()
             return
         for who, mask in now.done.items():
@@ -413,7 +424,7 @@ class ReviewSession:
             )  # fmt: skip
 
     def lines(self) -> list[Decision]:
-        """Every line of the file of decisions, those of the file that was read last and those written here since."""
+        """Every line of the decisions file: as last read, and those written here since."""
         with self._lock:
             return [line for lines in self.answers.lines.values() for line in lines]
 

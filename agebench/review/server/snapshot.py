@@ -1,4 +1,4 @@
-"""A queue as it was read once: which records are whose, which the filters choose, and where a record stands."""
+"""A queue at one point in time: who answers which records, which ones match filters, and their positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agebench.review.queue import Answers, Queue, assigned
 
 @dataclass(frozen=True)
 class Filters:
-    """Which of the waiting records are meant. ages: inclusive."""
+    """Which of the waiting records to show. ages: inclusive."""
 
     check: str | None = None
     ages: tuple[int, int] | None = None
@@ -25,7 +25,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Reviewers:
-    """Who shares the work: each record belongs to one of them, a share `overlap` (0 to 1) to two."""
+    """Who shares the work: each record goes to one of them, a share `overlap` (0 to 1) to two."""
 
     names: tuple[str, ...] = ()
     overlap: float = 0.0
@@ -33,7 +33,7 @@ class Reviewers:
 
 
 class Snapshot:
-    """A queue as it was read once, and what was worked out about it."""
+    """A queue at one point in time, with what is derived from it."""
 
     def __init__(
         self, queue: Queue, names: pl.DataFrame, folders: dict[str, Any], reviewers: Reviewers, before: Snapshot | None
@@ -45,10 +45,12 @@ class Snapshot:
         self.gone = _places_of_gone(before, self.place)
         self.mine = _shares(queue, reviewers)
         self.chosen: dict[Filters, NDArray[np.bool_]] = {}
-        self.done: dict[str, NDArray[np.bool_]] = {}  # by reviewer, of the answers `done_by`
+        self.done: dict[str, NDArray[np.bool_]] = {}  # by reviewer, according to the answers `done_by`
         self.done_by: Answers | None = None
-        self.changed: set[int] = set()  # records whose file is another by now
-        self.present: dict[tuple[int, int], dict[tuple[str, str], str | None]] = {}  # of audits, by n and seed
+        self.changed: set[int] = set()  # records whose file has changed since
+        self.present: dict[
+            tuple[int, int], dict[tuple[str, str], str | None]
+        ] = {}  # current pictures of audits, by n and seed
         self.overview: tuple[Overview, str] | None = None
         counts = queue.rows.select(pl.col("reasons").explode()).drop_nulls().group_by("reasons").len()
         counts = counts.sort("len", "reasons", descending=[True, False])
@@ -56,7 +58,7 @@ class Snapshot:
         self.parts = [str(part) for part in sorted(queue.rows["part"].unique())]
 
     def start(self, after: int | None, at: int | None) -> int:
-        """The place from which the queue is read: behind the record `after`, or at the record `at`."""
+        """The place at which to start: behind the record `after`, or at the record `at`."""
         record = after if at is None else at
         if record is None:
             return 0
@@ -64,12 +66,12 @@ class Snapshot:
         return self.gone.get(record, 0) if place is None else place + (at is None)
 
     def asked_twice(self, record_id: int) -> bool:
-        """Whether the record waits for two reviewers, who answer independently."""
+        """Whether two reviewers are to answer the record, independently."""
         place = self.place.get(record_id)
         return place is not None and sum(bool(mask[place]) for mask in self.mine.values()) > 1
 
     def choose(self, filters: Filters) -> NDArray[np.bool_]:
-        """Which of the waiting records the filters let through."""
+        """Which records match the filters."""
         if filters not in self.chosen:
             if len(self.chosen) > 50:
                 self.chosen.clear()
@@ -81,7 +83,7 @@ class Snapshot:
 
 
 def _places_of_gone(before: Snapshot | None, place: dict[int, int]) -> dict[int, int]:
-    """For records that have left the queue: the place of the one that followed them and is still there."""
+    """For records that have left the queue: the place of the next one that is still in it."""
     found: dict[int, int] = {}
     following = 0
     for record in reversed(before.ids.tolist() if before else []):
@@ -93,7 +95,7 @@ def _places_of_gone(before: Snapshot | None, place: dict[int, int]) -> dict[int,
 
 
 def _shares(queue: Queue, reviewers: Reviewers) -> dict[str, NDArray[np.bool_]]:
-    """Which records of the queue are whose."""
+    """Which records of the queue are assigned to whom."""
     if not reviewers.names:
         return {}
     rows = queue.rows.select("part", "path").iter_rows()

@@ -123,6 +123,14 @@ def test_a_part_of_unknown_version_is_not_continued(site: Site, tmp_path: Path) 
     assert (tmp_path / "a.tar").read_bytes() == BODY
 
 
+@pytest.mark.parametrize("state", [b"", b'{"version": "\\"one', b"[1]", b"3", b"\xff", b'{"version": "\\"one\\""}'])
+def test_a_part_whose_version_file_is_damaged_is_not_continued(site: Site, tmp_path: Path, state: bytes) -> None:
+    part(tmp_path, 700_000, site)
+    (tmp_path / "a.tar.json").write_bytes(state)
+    assert bring(item(site), tmp_path).resumed == 0
+    assert (tmp_path / "a.tar").read_bytes() == BODY
+
+
 def test_an_answer_with_only_a_part_of_the_rest_is_continued(site: Site, tmp_path: Path) -> None:
     site.at_most = 400_000
     part(tmp_path, 100_000, site)

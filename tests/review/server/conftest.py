@@ -165,7 +165,8 @@ class Client:
 
     def given(self, record: int, answer: str = "keep", **more: Any) -> dict[str, Any]:
         shown = self.get(f"/api/record/{record}")
-        return {"record": record, "seal": shown["seal"], "answer": answer} | more
+        chosen = {"face_no": shown["faces"][0]["face_no"]} if len(shown["faces"]) > 1 else {}
+        return {"record": record, "seal": shown["seal"], "answer": answer} | chosen | more
 
     def answer(self, record: int, answer: str = "reject", by: str = "anna", **more: Any) -> httpx.Response:
         return self.post("/api/answer", {"by": by, "answers": [self.given(record, answer, **more)]})

@@ -64,6 +64,20 @@ def test_nothing_is_wider_than_a_small_telephone(audited: Any, sit: Any) -> None
         assert desk.page.evaluate("() => document.documentElement.scrollWidth") <= 360, path
 
 
+def test_the_fields_of_an_audit_are_in_one_line_on_a_telephone(audited: Any, sit: Any) -> None:
+    desk = sit(audited, viewport={"width": 390, "height": 844}, has_touch=True)
+    desk.page.goto(audited.address + "/audit/5-1")
+    desk.ready()
+    tall = """() => [...document.querySelectorAll('.age-form label')].filter((one) => one.checkVisibility())
+        .map((one) => one.getBoundingClientRect().height)"""
+    heights = desk.page.evaluate(tall)
+    desk.press("t")
+    desk.page.wait_for_function("() => seen()?.looks === 'cannot tell'")
+    heights += desk.page.evaluate(tall)
+    assert len(heights) == 2
+    assert max(heights) < 50
+
+
 def test_what_is_said_of_a_record_is_in_sight(audited: Any, sit: Any) -> None:
     for width, height in ((1280, 800), (390, 844)):
         desk = sit(audited, viewport={"width": width, "height": height})

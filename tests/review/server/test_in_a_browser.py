@@ -172,7 +172,7 @@ def test_the_overview_says_what_people_answered(server: Any) -> None:
     text = re.sub(r"<[^>]+>", "", client.http.get("/overview").text)
     assert "Records answered by anna: 2, otto: 1." in text
     assert "rejected: 2." in text
-    assert "Answered by several: 1, alike: 1." in text
+    assert "Answered by several reviewers: 1, with the same answer: 1." in text
 
 
 def test_the_last_record_and_an_empty_queue(server: Any, sit: Any) -> None:
@@ -239,7 +239,7 @@ def test_a_busy_manifest_is_told_and_the_page_goes_on_by_itself(server: Any, sit
         last = desk.ready()
         desk.press("r")
         desk.page.wait_for_function("() => byId('banner').textContent.includes('in use by process')", timeout=4000)
-        assert "goes on by itself" in desk.page.locator("#banner").inner_text()
+        assert "tries again by itself" in desk.page.locator("#banner").inner_text()
         assert len(server.lines()) == 2
     desk.page.wait_for_function("(id) => seen() && now.id !== id", arg=last)
     desk.page.wait_for_function("() => byId('banner').hidden", timeout=15_000)
@@ -269,7 +269,7 @@ def test_thirty_in_one_go_are_one_write_and_one_undo(server: Any, sit: Any) -> N
     assert [(line["part"], line["path"]) for line in lines if line["answer"] == "keep"] == [where[int(kept)]]
     assert len({line["batch"] for line in lines}) == 1
     desk.press("u")
-    desk.page.wait_for_function("() => byId('banner').textContent.includes('Taken back: 30 answers')")
+    desk.page.wait_for_function("() => byId('banner').textContent.includes('Undone: 30 answers')")
     assert desk.page.evaluate("() => tiles().map((tile) => Number(tile.dataset.id))") == shown
     assert [line["kind"] for line in server.lines()] == ["decision"] * 30 + ["undo"] * 30
     desk.page.evaluate("() => window.scrollTo(0, 600)")
@@ -451,7 +451,7 @@ def test_an_audit_is_read_to_its_end_and_undone_on_its_own_page(audited: Any, si
     desk.ready()
     assert f"That makes {drawn['total']} readings" in desk.page.locator(".why").text_content()
     desk.press("u")
-    desk.page.wait_for_function("() => byId('banner').textContent.includes('no judgement of yours')")
+    desk.page.wait_for_function("() => byId('banner').textContent.includes('no judgement to undo')")
     skipped = desk.answer("s")
     order = []
     for done in range(drawn["total"]):

@@ -13,7 +13,8 @@ from agebench.manifest.record_view import overview, tile_faces, view_record
 from agebench.manifest.store import open_manifest
 
 MANIFEST = "manifests/imdb-wiki.duckdb"
-ONE_LINE = """() => [...document.querySelectorAll('nav a, .actions button, .view-tools button, #left, .brand, summary')]
+ONE_LINE = """() => [...document.querySelectorAll(
+        'nav a, .actions button, .view-tools button, #left, .brand, summary, h3 .muted')]
     .filter((one) => one.checkVisibility())
     .filter((one) => {
         const text = document.createRange();
@@ -89,6 +90,8 @@ def test_f_changes_estimate_suspicion_and_crop_to_the_face_that_is_meant_now(ser
     after = desk.page.locator("#estimates").inner_text()
     assert "Looks 77" in after
     assert "25\u00a0%" not in after
+    assert "only known for the face that was chosen automatically" in after
+    assert "not this one" in desk.page.locator("#reasons-face").inner_text()
     assert "looks 77" in desk.page.locator("#relatives .this").inner_text()
     moved = desk.page.locator("#relatives .this img").get_attribute("src")
     assert moved != crop
@@ -96,7 +99,52 @@ def test_f_changes_estimate_suspicion_and_crop_to_the_face_that_is_meant_now(ser
     assert client.http.get(moved).content != client.http.get(crop).content
     desk.press("Shift+F")
     assert desk.page.locator("#estimates").inner_text() == before
+    assert desk.page.locator("#reasons-face").is_hidden()
     assert desk.complaints == []
+
+
+def test_a_face_that_an_answer_chose_is_told_apart_from_the_one_that_the_checks_judged(
+    office: Path, agebench: Any, serve: Any, sit: Any
+) -> None:
+    record = with_two_faces(office)
+    with open_manifest(office / MANIFEST) as con:
+        view = view_record(con, record)
+    assert view is not None
+    other = next(face for face in view.faces if not face["meant"])
+    box = ",".join(str(other[side]) for side in "xywh")
+    assert agebench("review", "decide", view.part, view.path, "--face", box, cwd=office).status == 0
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    server = serve()
+    desk = sit(server)
+    look_at(desk, server, record)
+    assert desk.page.evaluate("() => now.faces[face].face_no") == other["face_no"]
+    assert "not this one" in desk.page.locator("#reasons-face").inner_text()
+    assert "No age was estimated for this face" in desk.page.locator("#estimates").inner_text()
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_a_tile_tells_how_old_the_face_looks_that_was_chosen(
+    request: pytest.FixtureRequest, serve: Any, sit: Any, estimated: bool
+) -> None:
+    if estimated:
+        request.getfixturevalue("other_faces_look_77")
+    server = serve()
+    record = with_two_faces(server.folder)
+    desk = sit(server)
+    in_grid(desk, server)
+    while not desk.page.locator(f"[data-id='{record}']").count():
+        first = desk.page.evaluate("() => first")
+        desk.press("s")
+        desk.page.wait_for_function("(id) => !working && first !== id", arg=first)
+    tile = desk.page.locator(f"[data-id='{record}']")
+    before = tile.locator(".ages").inner_text()
+    tile.focus()
+    desk.press("f")  # the one that is marked
+    assert tile.locator(".ages").inner_text() == before
+    desk.press("f")
+    after = tile.locator(".ages").inner_text()
+    assert after.endswith("looks 77" if estimated else "this face has no estimate")
+    assert after in tile.get_attribute("aria-label")
 
 
 def test_a_tile_tells_which_of_its_faces_evidence_means(office: Path) -> None:
@@ -138,7 +186,19 @@ def test_a_tile_with_several_faces_is_answered_only_after_one_was_chosen(server:
     face = server.client().get(f"/api/record/{record}")["faces"][number]
     assert line["answer"] == "face"
     assert line["box"] == pytest.approx([face[side] for side in "xywh"])
+    assert line["shown"]["mode"] == "grid"  # although it was the only one
     assert desk.complaints == []
+
+
+def test_the_server_refuses_a_grid_answer_without_a_chosen_face(server: Any) -> None:
+    record, client = with_two_faces(server.folder), server.client()
+    one = client.given(record, "keep")
+    del one["face_no"]
+    refused = client.post("/api/answer", {"by": "anna", "answers": [one], "grid": True})
+    assert refused.status_code == 400
+    assert "which one it is about" in refused.json()["error"]["message"]
+    assert server.lines() == []
+    assert client.post("/api/answer", {"by": "anna", "answers": [one]}).status_code == 200
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------------
@@ -178,17 +238,21 @@ def test_a_key_enlarges_a_tile_and_closes_it_again(server: Any, sit: Any) -> Non
     desk.page.locator(".tile").nth(3).focus()
     desk.press("e")
     assert desk.page.locator("#large img").bounding_box()["width"] > 400
-    assert desk.page.locator("#large-text").inner_text() in desk.page.locator(".tile").nth(3).get_attribute("data-text")
+    text = desk.page.locator("#large-text").inner_text()
+    assert desk.page.locator(".tile").nth(3).get_attribute("aria-label").startswith(text)
     desk.press("e")
     assert not desk.page.locator("#large").is_visible()
 
 
-def test_a_tile_shows_whole_names_of_its_checks(server: Any, sit: Any) -> None:
-    desk = sit(server, viewport={"width": 1280, "height": 800})
+def test_a_tile_shows_whole_names_of_its_checks(office: Path, agebench: Any, serve: Any, sit: Any) -> None:
+    recipe = office / "pipelines/everything.toml"
+    recipe.write_text(recipe.read_text().replace("wiki_only", "from_wikipedia_and_named_at_length"))
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    desk = sit(server := serve(), viewport={"width": 1280, "height": 800})
     in_grid(desk, server, "?part=wiki")
-    for checks in desk.page.locator(".checks").all_inner_texts():
-        assert {"every one", "wiki only"} <= {name.strip() for name in checks.split(",")}
-    cut = "() => [...document.querySelectorAll('.checks')].some((one) => one.scrollWidth > one.clientWidth + 1)"
+    for checks in desk.page.locator(".tile > span:last-child").all_inner_texts():
+        assert {"every one", "from wikipedia and named at length"} <= {name.strip() for name in checks.split(",")}
+    cut = "() => tiles().some((t) => [...t.querySelectorAll('span')].some((s) => s.scrollWidth > s.clientWidth + 1))"
     assert not desk.page.evaluate(cut)
 
 
@@ -351,7 +415,7 @@ def test_checks_without_a_hit_are_one_line_and_fired_is_told_apart_from_took_fir
     page = serve().client().http.get("/overview").text
     [line] = re.findall(r'<p class="idle">(.*?)</p>', page, re.DOTALL)
     assert re.search(r"idle, lazy", line)
-    heads = re.findall(r"<article.*?<h3>(\w+) .*?fired on ([\d,]+), took ([\d,]+) first", page, re.DOTALL)
+    heads = re.findall(r"<article.*?<h3>(\w+) .*?fired on ([\d,]+), took ([\d,]+)<", page, re.DOTALL)
     assert ("wiki_only", str(found["wiki_only"]["records"]), "0") in heads
     assert "idle" not in {name for name, *_ in heads}
 
@@ -360,7 +424,7 @@ def test_what_cannot_be_shown_is_named_and_no_placeholder_stands_for_it(server: 
     client = server.client()
     page = client.http.get("/overview").text
     [unreadable] = re.findall(r"<article class=\"check\"><h3>unreadable .*?</article>", page, re.DOTALL)
-    assert "Without a picture:" in unreadable
+    assert "No readable picture:" in unreadable
     assert "<img" not in unreadable
 
 
@@ -380,7 +444,7 @@ def test_filters_survive_a_change_of_page(server: Any, sit: Any) -> None:
     desk.page.goto(server.address + "/?part=wiki")
     desk.ready()
     desk.page.get_by_role("link", name="Grid").click()
-    desk.page.wait_for_function("() => tiles().length")
+    desk.page.wait_for_function("() => globalThis.tiles?.().length")
     with open_manifest(server.folder / MANIFEST) as con:
         wiki = {row[0] for row in con.execute("SELECT record_id FROM record WHERE part = 'wiki'").fetchall()}
     assert set(desk.page.evaluate("() => tiles().map((tile) => Number(tile.dataset.id))")) <= wiki
@@ -391,7 +455,7 @@ def test_filters_survive_a_change_of_page(server: Any, sit: Any) -> None:
     desk.page.locator("#filters summary").click()
     desk.page.locator("#filter-clear").click()
     desk.page.get_by_role("link", name="Grid").click()
-    desk.page.wait_for_function("() => tiles().length")
+    desk.page.wait_for_function("() => globalThis.tiles?.().length")
     assert desk.page.locator("#filter-text").inner_text() == ""
 
 

@@ -37,10 +37,10 @@ def test_what_cannot_be_served_is_said_in_a_sentence(office: Path, agebench: Any
     told(serve("--token", "short"), 2, "fewer than 16 characters")
     told(serve("--reviewers", "anna"), 2, "two names")
     told(serve("--overlap", "0.5"), 2, "--reviewers")
-    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is none of --reviewers anna, otto")
+    told(serve("--reviewers", "anna,otto", "--reviewer", "karl"), 2, "'karl' is not among --reviewers anna, otto")
     told(serve("--name", "a:1"), 2, "--exposed")
     told(serve("--port", "70000"), 2, "65535")
-    told(serve("--reviewer", " "), 2, "no name")
+    told(serve("--reviewer", " "), 2, "not a valid name")
     told(serve("--host", "no.such.host.invalid", "--exposed"), 2, "Cannot listen on no.such.host.invalid")
     told(serve("--host", "192.0.2.1", "--exposed"), 2, "Cannot listen on 192.0.2.1")
     with socket.socket() as taken:
@@ -69,9 +69,9 @@ def test_it_ends_with_what_was_kept_and_prints_the_token_once(serve: Any, how: s
     assert "wrong-and-much-longer" not in server.output
     if how is signal.SIGINT:
         text = " ".join(server.output.split())
-        assert f"Every answer that it acknowledged is in {DECISIONS}" in text
+        assert f"All saved answers are in {DECISIONS}" in text
         assert "`agebench curate imdb-wiki " in text
-        assert text.endswith("` folds them in.")
+        assert text.endswith("` applies them.")
     assert len(server.lines()) == 1
 
 
@@ -85,7 +85,7 @@ def test_other_machines_are_warned_of(serve: Any) -> None:
     server = serve("--host", "0.0.0.0", "--exposed", "--name", "faces.example:443")
     assert "without encryption" in " ".join(server.output.split())
     assert "--name" not in server.output
-    assert "Other machines are refused until --name" in serve("--host", "0.0.0.0", "--exposed").output
+    assert "Other machines are refused unless --name" in serve("--host", "0.0.0.0", "--exposed").output
 
 
 def test_a_torn_last_line_is_repaired_and_the_page_says_so(office: Path, serve: Any) -> None:

@@ -26,7 +26,8 @@ ALL = Filters()
 
 def given(desk: ReviewSession, record: int, answer: str = "reject") -> PageAnswer:
     shown = desk._subject(record)
-    return PageAnswer(record, answer, seal_of(shown.part, shown.path, shown.sha256))  # type: ignore[arg-type]
+    seal = seal_of(shown.part, shown.path, shown.sha256)
+    return PageAnswer(record, answer, seal, face_no=0)  # type: ignore[arg-type]
 
 
 def test_no_answer_is_lost_between_this_page_and_others_who_write(office: Path) -> None:
@@ -73,6 +74,19 @@ def test_a_box_outside_the_picture_is_refused_on_the_page(office: Path) -> None:
     assert desk.lines() == []
     desk.answer([replace(box, box=(1.0, 1.0, 10.0, 10.0))], by="anna")
     assert len(desk.lines()) == 1
+
+
+def test_a_grid_answers_a_record_with_several_faces_only_if_one_was_chosen(office: Path) -> None:
+    desk = ReviewSession(office / MANIFEST)
+    ids = desk.waiting("anna", ALL, limit=100)[0]
+    several = next(one for one in ids if desk._subject(one).faces > 1 and desk._subject(one).claimed in range(100))
+    for answer in ("keep", "reject"):
+        unchosen = replace(given(desk, several, answer), face_no=None)
+        with pytest.raises(UsageError, match=r"shows \d faces, and the answer does not say which one it is about"):
+            desk.answer([given(desk, ids[0]), unchosen], by="anna", mode="grid")
+    assert desk.lines() == []  # all or none
+    assert desk.answer([unchosen], by="anna", mode="page")  # one face is marked on the record's own page
+    assert desk.answer([given(desk, several)], by="anna", mode="grid")
 
 
 def test_an_undo_takes_a_batch_back_and_then_what_was_before(office: Path) -> None:

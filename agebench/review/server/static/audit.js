@@ -1,15 +1,15 @@
 "use strict";
-// An audit: how old the face looks, and only then what is claimed. The server sends the claim once the first step is on
-// its disk, so nothing here knows it before. A key that comes before anybody can have seen what it answers is ignored.
+// An audit: first how old the face looks, only then the claimed age. The server sends the claim once the first step is
+// on disk; until then it is not in the browser. A key pressed before anybody can have seen what it answers is ignored.
 
-const UNSEEN = 150; // ms after something appears in which nobody has seen it
+const UNSEEN = 150; // ms after something appears within which nobody can have seen it
 const AHEAD = 4;
 const desk = byId("desk");
 const where = `/api/audit/${desk.dataset.n}-${desk.dataset.seed}`;
 const pictures = new Map();
-const skipped = new Set(); // of readings, as `key` names them
+const skipped = new Set(); // keys of readings
 let queue = [];
-let now = null; // what is shown: the record as the server opened it for this reading
+let now = null; // the record as the server sent it for this reading
 let appeared = Infinity;
 let working = 0;
 let busy = Promise.resolve();
@@ -17,7 +17,7 @@ let digits = "";
 
 const key = (one) => `${one.record ?? one.id}/${one.reading}`;
 
-// What the reader looks at, or null while it changes.
+// The record that the reader is looking at; null while it changes.
 function seen() { return now && !working && performance.now() - appeared >= UNSEEN ? now : null; }
 
 function next(work) {
@@ -29,7 +29,7 @@ function next(work) {
 async function refill() {
   const state = await call(`${where}?${new URLSearchParams({ by: nameField.value.trim() })}`);
   progress(state);
-  const turn = (one) => [...skipped].indexOf(key(one)); // -1 of what was not skipped
+  const turn = (one) => [...skipped].indexOf(key(one)); // -1 if it was not skipped
   queue = state.waiting.toSorted((one, other) => turn(one) - turn(other));
   for (const one of queue.slice(0, AHEAD)) load(one.record);
 }
@@ -57,7 +57,7 @@ function finished() {
   desk.hidden = true;
   byId("empty").hidden = false;
   history.replaceState(null, "", location.pathname);
-  say("Every reading is done.");
+  say("All readings are done.");
 }
 
 async function open(one) {
@@ -65,13 +65,13 @@ async function open(one) {
   const record = await call(`${where}/${one.record}?${asked}`);
   let picture = record.readable ? load(record.id) : null;
   if (!picture) { picture = new Image(); picture.src = "/static/none.svg"; }
-  await picture.decode().catch(() => {}); // only then does the one before go
+  await picture.decode().catch(() => {}); // the previous picture stays until this one is ready
   byId("empty").hidden = true;
   desk.hidden = false;
   byId("no-picture").hidden = record.readable;
   byId("picture").replaceWith(picture);
   picture.id = "picture";
-  picture.alt = record.faces.length ? "A photograph; the face that is meant is marked" : "A photograph";
+  picture.alt = record.faces.length ? "A photograph with the face to judge marked" : "A photograph";
   const [wide, high] = record.readable && record.width ? [record.width, record.height] : [320, 240];
   byId("frame").style.width = `min(100%, calc(var(--tall) * ${wide / high}), ${wide * 5}px)`;
   picture.width = wide;
@@ -87,7 +87,7 @@ async function open(one) {
   await show(record);
 }
 
-// The step that the record waits for: what belongs to the other one is hidden.
+// Show the step that comes next for the record; hide the other one.
 async function show(record) {
   appeared = Infinity;
   now = record;
@@ -105,7 +105,7 @@ function claim(record) {
   const known = record.looks !== null;
   byId("claimed").textContent = known ? record.claimed : "–";
   byId("keep-text").textContent = known ? `${record.claimed} is right` : "Right";
-  byId("looked").textContent = !known ? "" : record.looks === "cannot tell" ? "you could not tell how old it looks" : `you said it looks ${record.looks}`;
+  byId("looked").textContent = !known ? "" : record.looks === "cannot tell" ? "you could not tell how old the face looks" : `you said the face looks ${record.looks}`;
   byId("who").textContent = known ? [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ") : "";
   byId("path").textContent = known ? `${record.part} / ${record.path}` : "";
   const others = known ? record.relatives : [];
@@ -162,18 +162,18 @@ function skip() {
     const before = key(record);
     await refill();
     if (queue[0] && key(queue[0]) !== before) await open(queue[0]);
-    else banner("No other record waits.", false, 6);
+    else banner("No other record is waiting.", false, 6);
   });
 }
 
 function undo() {
   next(async () => {
     const { undone } = await call(`${where}/undo`, { by: reviewer() });
-    if (!undone) { banner("There is no judgement of yours to take back.", false, 6); return; }
+    if (!undone) { banner("You have no judgement to undo.", false, 6); return; }
     given = Math.max(0, given - 1);
     byId("last").textContent = "";
     await advance(undone.record);
-    banner("Taken back: judge it again. How old it looks stays as you said it.", false, 8);
+    banner("Undone: judge the claim again. Your estimate of how old the face looks stays.", false, 8);
   });
 }
 

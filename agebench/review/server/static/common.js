@@ -1,5 +1,5 @@
 "use strict";
-// What the review page and the grid share: talking to the server, the reviewer's name, filters, banners.
+// Shared by the review page, the grid and the audit: requests, the reviewer's name, filters, messages.
 
 const csrf = document.querySelector('meta[name="csrf"]').content;
 const curate = document.querySelector('meta[name="curate"]').content;
@@ -11,7 +11,7 @@ class Refusal extends Error {
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// While somebody writes the manifest the request is made again every second: nothing was recorded by then.
+// While another process writes the manifest, the request is repeated every second: nothing was recorded yet.
 async function call(path, body) {
   for (let waited = false; ; waited = true) {
     try {
@@ -22,12 +22,12 @@ async function call(path, body) {
     } catch (error) {
       troubled = error.kind === "Unreachable";
       if (error.kind !== "ManifestBusy") throw error;
-      banner(`${error.message} This page goes on by itself.`, true);
+      banner(`${error.message} This page tries again by itself.`, true);
       await pause(1000);
     }
   }
 }
-let troubled = false; // whether the banner says that the server does not answer
+let troubled = false; // whether the message is that the server does not answer
 
 async function callOnce(path, body) {
   const options = body === undefined ? {} : {
@@ -41,7 +41,7 @@ async function callOnce(path, body) {
     response = await fetch(path, options);
     text = await response.text();
   } catch {
-    throw new Refusal("Unreachable", "The server does not answer.", "Start `agebench review serve` again; what was acknowledged is kept.");
+    throw new Refusal("Unreachable", "The server does not answer.", "Start `agebench review serve` again; no saved answer is lost.");
   }
   if (response.ok) return JSON.parse(text);
   let error = { kind: "Refused", message: text.trim() || `The server answered ${response.status}.`, next: null };
@@ -81,7 +81,7 @@ function banner(text, bad = false, seconds = 0) {
 function tell(error) {
   if (!(error instanceof Refusal)) console.error(error);
   banner([error.message, error.next].filter(Boolean).join(" "), true);
-  if (error.kind === "DecisionError") reported = true; // the file of decisions: what follows says when it is well again
+  if (error.kind === "DecisionError") reported = true; // about the decisions file: the next good state clears the message
 }
 
 // --- who reviews --------------------------------------------------------------------------------------------------
@@ -89,18 +89,18 @@ function tell(error) {
 const nameField = byId("name");
 const proposed = document.querySelector('meta[name="reviewer"]').content;
 nameField.value = localStorage.getItem("agebench-reviewer") || proposed;
-if (!nameField.value) nameField.value = proposed; // the name of another day is none of today's reviewers
+if (!nameField.value) nameField.value = proposed; // the remembered name is not among the reviewers
 nameField.addEventListener("change", () => {
   nameField.value = nameField.value.trim();
   localStorage.setItem("agebench-reviewer", nameField.value);
-  banner(""); // what it says was said to somebody else
+  banner(""); // the message was for another reviewer
   document.dispatchEvent(new Event("again"));
 });
 nameField.addEventListener("keydown", (event) => { if (event.key === "Enter") nameField.blur(); });
 function reviewer() {
   if (nameField.value.trim()) return nameField.value.trim();
   nameField.focus();
-  throw new Refusal("Refused", "Who are you?", "Your name above goes with every answer.");
+  throw new Refusal("Refused", "Enter your name above.", "It is stored with every answer.");
 }
 
 // --- filters ------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ function filters() {
   return asked;
 }
 if (form) {
-  const kept = location.search || sessionStorage.getItem("agebench-filters") || ""; // they go along to another page
+  const kept = location.search || sessionStorage.getItem("agebench-filters") || ""; // filters survive a change of page
   for (const [name, value] of new URLSearchParams(kept)) if (form.elements[name]) form.elements[name].value = value;
   const show = () => {
     const text = [...filters()].map(([name, value]) => `${name} ${value}`).join(", ");
@@ -141,7 +141,7 @@ const began = Date.now();
 let given = 0;
 let generation = document.querySelector('meta[name="generation"]').content;
 const pictureOf = (id, side, more = "") => `/picture/${id}?side=${side}${more}&v=${encodeURIComponent(generation)}`;
-let reported = false; // whether the banner says that the server cannot read its files
+let reported = false; // whether the message is that the server cannot read its files
 const told = new Set();
 function progress(state) {
   const done = state.total - state.left;
@@ -149,7 +149,7 @@ function progress(state) {
   byId("progress").value = done;
   byId("left").textContent = `${state.left.toLocaleString("en")} left of ${state.total.toLocaleString("en")}${pace(state.left)}`;
   if (state.generation !== generation) {
-    banner("The records were judged again: the queue was renewed.", false, 12);
+    banner("The records were judged again, so the queue was reloaded.", false, 12);
     generation = state.generation;
     document.dispatchEvent(new Event("renewed"));
   }
@@ -159,7 +159,7 @@ function progress(state) {
   reported = Boolean(state.trouble);
 }
 
-// Answers a minute since the page was opened, and how long the rest takes at that pace.
+// Answers per minute since the page was opened, and how long the rest takes at that pace.
 function pace(left) {
   const minutes = (Date.now() - began) / 60000;
   if (given < 3 || minutes < 0.05) return "";

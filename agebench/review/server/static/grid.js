@@ -1,13 +1,13 @@
 "use strict";
-// Thirty records at a time, each to be rejected, kept or left; one click or key sends the answers, and one takes them
-// all back. A tile with several faces is answered only after somebody chose which of them is meant.
+// Thirty records at a time, each to be rejected, kept or left unanswered. One click or key sends the answers, another
+// one undoes them all. A tile with several faces can be answered only after one of them was chosen.
 
 const STATES = ["", "reject", "keep"];
-const WORDS = { "": "leave", reject: "reject", keep: "keep" };
+const WORDS = { "": "no answer", reject: "reject", keep: "keep" };
 const grid = byId("grid");
 const most = Number(grid.dataset.most);
 const shown = new Map(); // records by id
-let touched = null; // the tile from which a range begins
+let touched = null; // the tile from which a Shift-click range begins
 let first;
 let last;
 let working = 0;
@@ -24,7 +24,7 @@ function tiles() { return [...grid.children]; }
 function set(tile, state) {
   tile.dataset.state = state;
   tile.querySelector(".state").textContent = undecided(tile) ? `${recordOf(tile).faces.length} faces: choose one (F)` : WORDS[state];
-  tile.setAttribute("aria-label", `${tile.dataset.text}: ${tile.querySelector(".state").textContent}`);
+  tile.setAttribute("aria-label", `${textOf(tile)}: ${tile.querySelector(".state").textContent}`);
   byId("count").textContent = tiles().filter((one) => one.dataset.state).length;
 }
 
@@ -42,34 +42,43 @@ async function load(after, at) {
   touched = null;
   grid.replaceChildren(...found.map((record) => {
     shown.set(record.id, record);
-    const text = `claims ${record.age ?? "no age"}${record.suggested_age === null ? "" : `, looks ${record.suggested_age.toFixed(0)}`}`;
+    const text = agesOf(record, record.meant);
     const checks = record.reasons.map((name) => name.replaceAll("_", " ")).join(", ");
-    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-text": `${record.path}, ${text}, ${checks}` },
+    const tile = element("button", { class: "tile", type: "button", "data-id": record.id, "data-seal": record.seal, "data-keepable": String(record.readable && record.age !== null && record.age >= 0 && record.age <= 99), "data-checks": checks },
       framed(record, record.readable ? pictureOf(record.id, pictureSide()) : "/static/none.svg"),
-      element("span", { class: "state" }), element("span", {}, text), element("span", { class: "checks" }, checks));
+      element("span", { class: "state" }), element("span", { class: "ages" }, text), element("span", { class: "checks" }, checks));
     tile.addEventListener("click", (event) => {
       const box = event.target.closest(".box");
       if (box && record.faces.length > 1) { chooseFace(tile, Number(box.dataset.face)); return; }
       if (event.shiftKey && touched) { range(touched, tile); return; }
       touched = tile;
-      if (undecided(tile)) { banner("Choose the face that is meant first: click on it, or press F.", false, 6); return; }
+      if (undecided(tile)) { banner("Choose the face first: click it, or press F.", false, 6); return; }
       const states = STATES.filter((state) => fits(tile, state));
       set(tile, states[(states.indexOf(tile.dataset.state) + 1) % states.length]);
     });
     return tile;
   }));
   for (const tile of tiles()) set(tile, "");
-  window.scrollTo(0, 0); // the first of them, and the banner, are above what was looked at last
+  window.scrollTo(0, 0); // the first tile is above what was last looked at
   first = state.records[0];
   last = state.records.at(-1);
   byId("empty").hidden = found.length > 0;
-  byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
+  byId("empty-text").textContent = [...filters()].length ? "No waiting record matches the filters." : `Run "${curate}" to apply the answers.`;
   say(`${found.length} records.`);
   if (found.length && document.activeElement === document.body) tiles()[0].focus();
 }
 
-// A record whose claim is no age, or whose picture cannot be read, cannot be kept as it is.
+// A record cannot be kept as it is if its claimed age is not an age or its picture cannot be read.
 function fits(tile, state) { return !state || (!undecided(tile) && (state !== "keep" || tile.dataset.keepable === "true")); }
+
+// The claimed age, and how old a face looks. number: its position among the record's faces.
+function agesOf(record, number) {
+  const looks = number === null ? record.suggested_age : record.faces[number].suggested_age;
+  const estimate = looks !== null ? `, looks ${looks.toFixed(0)}` : number !== record.meant ? ", this face has no estimate" : "";
+  return `claims ${record.age ?? "no age"}${estimate}`;
+}
+
+function textOf(tile) { return `${recordOf(tile).path}, ${tile.querySelector(".ages").textContent}, ${tile.dataset.checks}`; }
 
 function recordOf(tile) { return shown.get(Number(tile.dataset.id)); }
 
@@ -96,11 +105,12 @@ function framed(record, source) {
 function chooseFace(tile, number) {
   tile.dataset.face = number;
   for (const box of tile.querySelectorAll(".box")) box.classList.toggle("meant", Number(box.dataset.face) === number);
+  tile.querySelector(".ages").textContent = agesOf(recordOf(tile), number);
   set(tile, tile.dataset.state);
-  say(`Face ${number + 1} of ${recordOf(tile).faces.length} is meant.`);
+  say(`Face ${number + 1} of ${recordOf(tile).faces.length} is chosen.`);
 }
 
-// The first press takes the face that is marked, each further one the next face.
+// The first press chooses the marked face, each further press the next one.
 function nextFace(tile) {
   const record = recordOf(tile);
   if (record.faces.length < 2) return;
@@ -108,7 +118,7 @@ function nextFace(tile) {
   chooseFace(tile, now === undefined ? record.meant ?? 0 : (Number(now) + 1) % record.faces.length);
 }
 
-// From the tile that was clicked last to this one, all get the state of the first.
+// All tiles from the one clicked last to this one get the answer of the first.
 function range(from, to) {
   const all = tiles();
   const [low, high] = [all.indexOf(from), all.indexOf(to)].sort((a, b) => a - b);
@@ -119,34 +129,34 @@ function enlarge(tile) {
   const record = recordOf(tile);
   const large = framed({ ...record, meant: Number(tile.dataset.face ?? record.meant ?? -1) }, record.readable ? pictureOf(record.id, 1280) : "/static/none.svg");
   byId("large-picture").replaceChildren(large);
-  byId("large-text").textContent = tile.dataset.text;
+  byId("large-text").textContent = textOf(tile);
   byId("large").showModal();
 }
 
-// Only what can be seen: a picture that has not come yet is left.
+// Only tiles that can be seen: one whose picture is not loaded yet is left out.
 function mark(state) {
   for (const tile of tiles()) if (!state || (fits(tile, state) && tile.querySelector("img").complete)) set(tile, state);
 }
 
 function send() {
-  if (working) return; // the ones that are shown are on their way already, or going
+  if (working) return; // these tiles are being sent, or replaced
   next(async () => {
     const answers = tiles().filter((one) => one.dataset.state)
       .map(answerOf);
-    if (!answers.length) { banner("Mark what is to be rejected or kept first.", false, 6); return; }
+    if (!answers.length) { banner("Mark at least one tile first.", false, 6); return; }
     const place = first;
-    await call("/api/answer", { by: reviewer(), answers });
+    await call("/api/answer", { by: reviewer(), answers, grid: true });
     given += answers.length;
     await load(undefined, place);
-    banner(`${answers.length} answered; Undo takes them back together.`, false, 6);
+    banner(`${answers.length} answered; Undo takes back all of them.`, false, 6);
   });
 }
 
 function answerOf(tile) {
   const one = { record: Number(tile.dataset.id), seal: tile.dataset.seal, answer: tile.dataset.state };
-  if (one.answer !== "keep" || tile.dataset.face === undefined) return one;
-  const { x, y, w, h } = recordOf(tile).faces[Number(tile.dataset.face)];
-  return { ...one, answer: "face", box: [x, y, w, h] };
+  if (tile.dataset.face === undefined) return one;
+  const { face_no, x, y, w, h } = recordOf(tile).faces[Number(tile.dataset.face)];
+  return one.answer === "keep" ? { ...one, face_no, answer: "face", box: [x, y, w, h] } : { ...one, face_no };
 }
 
 function undo() {
@@ -154,8 +164,8 @@ function undo() {
     const { undone } = await call("/api/undo", { by: reviewer() });
     if (undone) given = Math.max(0, given - undone.records);
     await load(undefined, undone?.record_id ?? undefined);
-    banner(!undone ? "There is no answer of yours to take back."
-      : undone.records > 1 ? `Taken back: ${undone.records} answers.` : `Taken back: ${undone.answer} for ${undone.path}.`, false, 8);
+    banner(!undone ? "You have no answer to undo."
+      : undone.records > 1 ? `Undone: ${undone.records} answers.` : `Undone: ${undone.answer} for ${undone.path}.`, false, 8);
   });
 }
 
@@ -186,7 +196,7 @@ document.addEventListener("keydown", (event) => {
 
 byId("large").addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "e") byId("large").close(); });
 
-// How large tiles are is remembered.
+// The size of the tiles is remembered.
 const size = byId("size");
 function resize() { grid.style.setProperty("--tile", `${size.value}px`); }
 function pictureSide() { return Number(size.value) > 240 ? 640 : 320; }

@@ -1,28 +1,28 @@
 "use strict";
-// One record at a time. An answer is acknowledged by the server, which has it on disk then, before the next one shows;
-// the next records and their pictures are already here. What is shown is answered and nothing else: a key that comes
-// before the next picture is there, or before anybody can have seen it, is ignored, and the picture says so.
+// One record at a time. The next record is shown only after the server has the answer on disk; the records and pictures
+// to come are already loaded. An answer is always about what was seen: a key pressed before the next picture is there,
+// or before anybody can have seen it, is ignored, and a message on the picture says so.
 
 const AHEAD = 6;
-const UNSEEN = 150; // ms after a picture appears in which nobody has seen it
+const UNSEEN = 150; // ms after a picture appears within which nobody can have seen it
 const records = new Map();
 const pictures = new Map();
 let queue = [];
 let now = null;
 let waits = true; // whether what is shown is in the queue
-const trail = []; // what was shown before, the latest last
+const trail = []; // records shown before, the latest last
 let face = -1;
 let zoomed = false;
 let appeared = Infinity;
 let working = 0;
-let moves = 0; // answers, skips and the like: what was asked before one is stale after it
+let moves = 0; // counts answers, skips and so on: a reply to an earlier request is stale
 let busy = Promise.resolve();
 let digits = "";
 
-// What the reviewer looks at, or null while it changes.
+// The record that the reviewer is looking at; null while it changes.
 function seen() { return now && !working && performance.now() - appeared >= UNSEEN ? now : null; }
 
-// The same for a key or button that answers; one that came too early is told.
+// The same for a key or button that answers; one that came too early is reported.
 function seenFor(what) {
   const record = seen();
   if (now && !record) {
@@ -65,7 +65,7 @@ function prefetch() {
   }
 }
 
-// What comes after a record (or from the start); in the background only if nobody has moved on meanwhile.
+// Load what follows a record (or the start of the queue); in the background only if nobody has moved on meanwhile.
 async function refill(where, background = false) {
   const before = moves;
   const state = await ask(where);
@@ -87,7 +87,7 @@ async function start() {
   await advance();
 }
 
-// A record that somebody names, whether it waits or not.
+// A record that the address names, whether it is waiting or not.
 async function lookAt(id) {
   const state = await refill({ at: id });
   await show(id);
@@ -110,16 +110,16 @@ function finished() {
   now = null;
   for (const part of ["desk", "duplicates-block", "relatives-block"]) byId(part).hidden = true;
   byId("empty").hidden = false;
-  byId("empty-text").textContent = [...filters()].length ? "Nothing that the filters let through." : `Run "${curate}" to fold the answers in.`;
+  byId("empty-text").textContent = [...filters()].length ? "No waiting record matches the filters." : `Run "${curate}" to apply the answers.`;
   history.replaceState(null, "", location.pathname + location.search);
-  say("Nothing waits.");
+  say("No record is waiting.");
 }
 
 async function show(id) {
   const record = await load(id);
   let picture = pictures.get(id);
   if (!picture || !record.readable) { picture = new Image(); picture.src = "/static/none.svg"; }
-  await picture.decode().catch(() => {}); // only then does the one before go
+  await picture.decode().catch(() => {}); // the previous picture stays until this one is ready
   appeared = Infinity;
   now = record;
   history.replaceState(null, "", `${location.pathname}${location.search}#record=${id}`);
@@ -134,7 +134,7 @@ async function show(id) {
   picture.width = wide;
   picture.height = high;
   const claimed = record.claimed === null ? "none" : String(record.claimed);
-  picture.alt = `${record.name || "Somebody"}, claimed age ${claimed}; ${record.faces.length === 1 ? "one face" : `${record.faces.length} faces`}`;
+  picture.alt = `${record.name || "Unnamed person"}, claimed age ${claimed}; ${record.faces.length === 1 ? "one face" : `${record.faces.length} faces`}`;
   byId("claimed").textContent = claimed;
   byId("who").textContent = [record.name, record.gender, record.photo_year && `photo of ${record.photo_year}`].filter(Boolean).join(", ");
   byId("path").textContent = `${record.part} / ${record.path}`;
@@ -155,7 +155,7 @@ async function show(id) {
   loadStrips();
 }
 
-function loadStrips() { // the big picture does not wait for small ones
+function loadStrips() { // the large picture does not wait for the small ones
   for (const one of document.querySelectorAll("img[data-src]")) {
     one.src = one.dataset.src;
     one.removeAttribute("data-src");
@@ -172,7 +172,7 @@ function keeps(record) {
 let flashTimer;
 function flash(text, kind) {
   const place = byId("flash");
-  if (kind !== "early" && !place.hidden && place.classList.contains("early")) return; // an ignored key is read first
+  if (kind !== "early" && !place.hidden && place.classList.contains("early")) return; // give the reader time to read about the ignored key
   clearTimeout(flashTimer);
   place.textContent = text;
   place.className = `flash ${kind}`;
@@ -180,9 +180,9 @@ function flash(text, kind) {
   flashTimer = setTimeout(() => { place.hidden = true; }, kind === "early" ? 1500 : 600);
 }
 
-// --- looking closer -----------------------------------------------------------------------------------------------
+// --- zoom and boxes -----------------------------------------------------------------------------------------------
 
-// Let the face that is meant (without one the middle) fill about half of the frame.
+// Let the marked face (or the middle, if there is none) fill about half of the frame.
 function zoom(wanted) {
   zoomed = Boolean(wanted && now?.readable && now.width);
   byId("zoom").setAttribute("aria-pressed", String(zoomed));
@@ -215,7 +215,7 @@ function drawFaces() {
   now.faces.forEach((one, number) => {
     const box = element("button", {
       class: "face", type: "button", "aria-pressed": String(number === face),
-      "aria-label": `Face ${number + 1} of ${now.faces.length}${number === face ? ", the one that is meant" : ""}`,
+      "aria-label": `Face ${number + 1} of ${now.faces.length}${number === face ? ", the marked one" : ""}`,
       title: one.score === null || one.score === undefined ? "" : `score ${one.score.toFixed(2)}`,
     });
     box.style.left = `${100 * one.x / now.width}%`;
@@ -241,18 +241,22 @@ function choose(number) {
   aboutFace(now);
   loadStrips();
   if (zoomed) zoom(true);
-  say(`Face ${face + 1} of ${now.faces.length} is meant. ${looksOf(now)}`);
+  say(`Face ${face + 1} of ${now.faces.length} is marked. ${looksOf(now)}`);
 }
 
-// Everything that is about the face that is meant now.
+// Everything that depends on which face is marked.
 function aboutFace(record) {
   drawFaces();
   byId("face-text").textContent = `Face ${face + 1} of ${record.faces.length}`;
+  byId("reasons-face").hidden = !anotherFace(record);
   estimates(record);
   strip("duplicates", record.duplicates, record);
   strip("relatives", record.relatives, record);
   timeline(record);
 }
+
+// Whether the marked face is another one than the one that the checks judged.
+function anotherFace(record) { return face >= 0 && record.faces[face].face_no !== record.automatic_face; }
 
 function suggested(record) { return record.faces[face]?.suggested_age ?? null; }
 
@@ -263,22 +267,21 @@ function reasons(record) {
     element("li", { class: one.verdict }, element("b", {}, one.check.replaceAll("_", " ")), one.reason)));
 }
 
-// One sentence: how old the face looks, and what that says of the claim.
+// How old the face looks, and what that means for the claim.
 function looksOf(record) {
   const [age, doubt] = [suggested(record), record.faces[face]?.label_suspicion ?? null];
-  if (age === null) return record.faces.length ? "No estimator has judged this face." : "No face was found.";
+  if (age === null) return record.faces.length ? "No age was estimated for this face." : "No face was found.";
   const years = record.claimed === null ? 0 : Math.round(age) - record.claimed;
   const gap = record.claimed === null ? "" : years === 0 ? ", as claimed"
     : `, ${Math.abs(years)} year${Math.abs(years) === 1 ? "" : "s"} ${years < 0 ? "younger" : "older"} than claimed`;
-  const wrong = doubt === null
-    ? record.faces[face].meant ? "" : " How likely the claim is wrong is only known for the face that was chosen automatically."
-    : ` The claim is wrong with a probability of ${percent(doubt)}.`;
+  const wrong = doubt !== null ? ` The claim is wrong with a probability of ${percent(doubt)}.`
+    : anotherFace(record) ? " How likely the claim is wrong is only known for the face that was chosen automatically." : "";
   return `Looks ${age.toFixed(0)}${gap}.${wrong}`;
 }
 
 function percent(share) { return share > 0.99 && share < 1 ? "over 99\u00a0%" : share < 0.01 ? "under 1\u00a0%" : `${(100 * share).toFixed(0)}\u00a0%`; }
 
-// One chart: what all estimators together say of the face, the age it looks, and the claim.
+// One chart: all estimates for the face together, the age it looks, and the claimed age.
 function estimates(record) {
   const place = byId("estimates");
   place.replaceChildren(element("p", { class: "looks" }, looksOf(record)));
@@ -356,7 +359,7 @@ function timeline(record) {
     }
     chart.append(drawn("circle", { class: `claimed-dot${one.this ? " this-dot" : ""}`, cx: x(one.photo_year), cy: y(one.age), r: one.this ? 7 : 4 }));
   }
-  place.append(chart, element("p", { class: "estimate-key" }, "Blue: claimed ages; the large one is this photograph. Red rings: estimated."));
+  place.append(chart, element("p", { class: "estimate-key" }, "Blue dots: claimed ages; the large one is this photograph. Red rings: estimated ages."));
 }
 
 // --- answers ------------------------------------------------------------------------------------------------------
@@ -373,7 +376,7 @@ function answer(kind, age, key = "Your answer") {
   if (!record) return;
   const meant = record.faces.findIndex((one) => one.meant);
   const moved = face >= 0 && face !== meant;
-  // Of two reviewers each says which of several faces is meant: else one who takes the first face would not disagree.
+  // Of two reviewers, each one's answer names the face: otherwise taking the default face would never be a disagreement.
   const named = kind !== "reject" && (moved || (record.independent && face >= 0 && record.faces.length > 1));
   const one = { record: record.id, seal: record.seal, answer: kind === "keep" && named ? "face" : kind };
   if (age !== undefined) one.age = age;
@@ -398,7 +401,7 @@ function answer(kind, age, key = "Your answer") {
   });
 }
 
-// The one that follows, from what is here already if there is any.
+// The record that follows, from those already loaded if there are any.
 async function moveOn(id) {
   if (!queue.length) await refill({ after: id });
   await advance();
@@ -412,16 +415,16 @@ function skip() {
     if (now !== record) return;
     if (!queue.length) await refill({ after: record.id });
     if (queue.length) await moveOn(record.id);
-    else banner("No other record waits.", false, 6);
+    else banner("No other record is waiting.", false, 6);
   });
 }
 
-// To what was shown before; its answer stands until another one is given.
+// The previous record; its answer stands until another one is given.
 function back() {
   next(async () => {
     const id = trail.pop();
-    if (id === undefined) { banner("Nothing was shown before this one.", false, 6); return; }
-    records.delete(id); // what was answered since is shown
+    if (id === undefined) { banner("There is no previous record.", false, 6); return; }
+    records.delete(id); // so that answers given since are shown
     if (now) queue.unshift(now.id);
     await show(id);
     waits = false;
@@ -429,11 +432,11 @@ function back() {
   });
 }
 
-// It is about what was answered and not about what is shown, so it waits for its turn.
+// An undo is about the last answer, not about what is shown, so it waits for its turn.
 function undo() {
   next(async () => {
     const { undone } = await call("/api/undo", { by: reviewer() });
-    if (!undone) { banner("There is no answer of yours to take back.", false, 6); return; }
+    if (!undone) { banner("You have no answer to undo.", false, 6); return; }
     given = Math.max(0, given - undone.records);
     byId("last").textContent = "";
     const what = undone.records > 1 ? `${undone.records} answers` : `${undone.answer === "age" ? `age ${undone.age}` : undone.answer} for ${undone.path}`;
@@ -442,8 +445,8 @@ function undo() {
     if (undone.record_id === null) await advance();
     else { await show(undone.record_id); waits = state.records.includes(undone.record_id); }
     prefetch();
-    banner(`Taken back: ${what}.`, false, 8);
-    say(`Taken back: ${what}.`);
+    banner(`Undone: ${what}.`, false, 8);
+    say(`Undone: ${what}.`);
   });
 }
 
@@ -504,7 +507,7 @@ byId("note").addEventListener("keydown", (event) => {
 });
 document.addEventListener("again", () => next(async () => { unload(); queue = []; await refill(); await advance(); }));
 
-// Somebody else's answers and a new curation show without a reload; the place stays.
+// Other people's answers and a new curation appear without a reload; the place in the queue stays.
 let renewed = false;
 document.addEventListener("renewed", () => { unload(); renewed = true; });
 async function follow() {
@@ -517,7 +520,7 @@ async function follow() {
   const still = Boolean(record && state.records.includes(record.id));
   if (!record && queue.length) next(advance);
   else if (record && waits && !still) {
-    next(async () => { await advance(); if (!fresh) banner("The one before was answered elsewhere.", false, 8); });
+    next(async () => { await advance(); if (!fresh) banner("The previous record was answered elsewhere.", false, 8); });
   } else if (record && fresh) next(() => show(record.id));
   waits = still;
   prefetch();
