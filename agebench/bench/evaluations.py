@@ -54,7 +54,6 @@ class Evaluation:
 
     name: str
     dataset: str
-    protocol: str
     manifest: str
     n: int
     undetected: int
@@ -71,10 +70,11 @@ class Evaluation:
     shared_subjects: int
     detector: str | None
     training_detector: str | None
-    training_known: bool
     predictions_sha256: str
     versions: dict[str, str]
     unsearched: list[str] = field(default_factory=list)
+    protocol: str = ""
+    training_known: bool = True
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
