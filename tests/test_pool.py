@@ -151,7 +151,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_its_workers(work: ModuleType, t
     log = tmp_path / "pids"
     results = run_batches(work.linger_after_one, [["first"], [str(log)], [str(log)]], workers=1)
     assert next(results) == "first"
-    wait_for(log.is_file, 30)
+    wait_for(lambda: log.is_file() and log.read_text().endswith("\n"), 30)
     began = time.monotonic()
     results.close()
     [pid] = {int(line) for line in log.read_text().split()}

@@ -227,7 +227,7 @@ class ReviewSession:
 
     def ready(self) -> int:
         """Wait until what is shown can be answered; its record_id."""
-        self.page.wait_for_function("() => seen() !== null")
+        self.page.wait_for_function("() => typeof seen === 'function' && seen() !== null")
         return int(self.page.evaluate("() => now.id"))
 
     def press(self, *keys: str) -> None:
