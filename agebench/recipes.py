@@ -316,9 +316,14 @@ class Named(BaseModel):
 
 
 class Network(Named):
-    """A network by its name in the registry; see `agebench.training.networks`."""
+    """A network by its name in the registry; see `agebench.training.networks`.
+
+    weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
+    the recipe's folder; random weights by default.
+    """
 
     name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
+    weights: str | None = None
 
 
 class Crop(Strict):

@@ -26,7 +26,7 @@ from agebench.recipes import NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
-from agebench.training.networks import make_network, normalise
+from agebench.training.networks import age_probabilities, make_network, normalise
 from agebench.training.splits import fold_of, training_for
 
 IDENTITY = "crossfit.json"
@@ -158,6 +158,6 @@ def _probabilities(network: nn.Module, pictures: Pictures, rows: Ints, device: t
     found = []
     for start in range(0, len(rows), BATCH):
         batch = normalise(torch.from_numpy(read(pictures, rows[start : start + BATCH])).to(device))
-        both = network(batch).double().softmax(1) + network(batch.flip(3)).double().softmax(1)
+        both = age_probabilities(network(batch).double()) + age_probabilities(network(batch.flip(3)).double())
         found.append(both.cpu().numpy() / 2)
     return np.concatenate(found)

@@ -54,7 +54,10 @@ def training_cost(recipe: ModelRecipe, faces: int) -> Cost:
 
 
 def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:
-    name = getattr(make_method(recipe.method), "features", None)
+    method = make_method(recipe.method)
+    if trained := getattr(method, "network_recipe", None):  # what takes its time is training a network
+        return _network_cost(trained(recipe.crop.size))
+    name = getattr(method, "features", None)
     if name is None:
         return Cost(None, 0, 0.0, "cpu", fits=True)
     size = recipe.crop.size

@@ -15,10 +15,9 @@ from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.data import Ints, Pictures, check_size, read
 from agebench.training.features import Faces
 from agebench.training.methods import make_method
-from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.networks import CLASSES, age_probabilities, expected_age, make_network, normalise
 from agebench.training.runs import Run, load_weights
 
-CLASSES = 100  # ages 0 to 99
 AT_ONCE = 1024  # faces that a method predicts between two reports of its progress
 
 
@@ -80,7 +79,7 @@ def _by_network(
         part = slice(start, start + batch)
         logits = network(normalise(torch.from_numpy(read(faces.pictures, faces.rows[part])).to(device)))
         ages[part] = expected_age(logits).cpu().numpy()
-        probabilities[part] = logits.float().softmax(1).cpu().numpy()
+        probabilities[part] = age_probabilities(logits.float()).cpu().numpy()
         if on_progress:
             on_progress(min(start + batch, len(faces)), len(faces))
     return ages, probabilities

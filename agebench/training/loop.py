@@ -38,6 +38,7 @@ from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
+from agebench.training.pretrained import load_pretrained
 
 # step, steps, loss (None where a method has none), the last validation MAE in years
 Progress = Callable[[int, int, float | None, float | None], None]
@@ -101,7 +102,10 @@ def fit(
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
-    bare = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bare = make_network(recipe.network)
+    if recipe.network.weights:
+        load_pretrained(bare, Path(recipe.network.weights))
+    bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)

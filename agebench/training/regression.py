@@ -32,32 +32,43 @@ def fit_projection(
 ) -> tuple[Parameters, Floats]:
     """The mean and axes of the principal components of a feature, and all faces on them, (N, components).
 
+    There are fewer components where there are fewer faces.
+    """
+    drawn = sample(len(faces), PCA_FACES, seed)
+    part = extract(feature, faces.take(drawn), on_progress=on_progress)
+    projection = principal_components(part, components, seed)
+    if len(drawn) == len(faces):
+        return projection, onto(projection, part)
+    return projection, project(feature, faces, projection, on_progress)
+
+
+def principal_components(features: Floats, components: int, seed: int) -> Parameters:
+    """The mean and axes of the principal components of features (N, D), as arrays for `onto`; found on at most
+    PCA_FACES of them.
+
     Each dimension is standardised first: else the coarsest filters, whose responses vary most, decide. The axes are
     scaled so that a projected face has a mean square of 1 in all: a kernel's gamma then means the same for
-    every feature. There are fewer components where there are fewer faces.
+    every feature.
     """
     from sklearn.decomposition import PCA
 
-    drawn = sample(len(faces), PCA_FACES, seed)
-    part = extract(feature, faces.take(drawn), on_progress=on_progress)
-    count = min(components, len(drawn) - 1, part.shape[1])
+    part = features[sample(len(features), PCA_FACES, seed)]
+    count = min(components, len(part) - 1, part.shape[1])
     mean, spread = part.mean(axis=0), np.maximum(part.std(axis=0), 1e-6)
     pca = PCA(count, svd_solver="randomized", random_state=seed).fit((part - mean) / spread)
     axes = pca.components_ / np.sqrt(pca.explained_variance_.sum()) / spread
-    parameters = {"mean": mean, "axes": np.ascontiguousarray(axes, np.float32)}
-    if len(drawn) == len(faces):
-        return parameters, _onto(parameters, part)
-    return parameters, project(feature, faces, parameters, on_progress)
+    return {"mean": mean, "axes": np.ascontiguousarray(axes, np.float32)}
 
 
 def project(
     feature: str, faces: Faces, projection: Mapping[str, NDArray[Any]], on_progress: Advance | None = None
 ) -> Floats:
     """Faces on the axes of `fit_projection`, (N, components)."""
-    return extract(feature, faces, lambda batch: _onto(projection, batch), on_progress=on_progress)
+    return extract(feature, faces, lambda batch: onto(projection, batch), on_progress=on_progress)
 
 
-def _onto(projection: Mapping[str, NDArray[Any]], features: Floats) -> Floats:
+def onto(projection: Mapping[str, NDArray[Any]], features: Floats) -> Floats:
+    """Features (N, D) on the axes of `principal_components`, (N, components)."""
     return np.asarray((features - projection["mean"]) @ projection["axes"].T, np.float32)
 
 

@@ -3,6 +3,7 @@ filled in."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from agebench.recipes import (
     ModelRecipe,
     Named,
     Network,
+    NetworkRecipe,
     mistake_of,
     mistaken,
     read_model_recipe,
@@ -48,7 +50,17 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
             resolve_recipe(name)  # raises where the file itself is at fault
             raise wrong_changes(path, mistakes)
         raise mistaken(path, mistakes)
-    return recipe.model_copy(update=whole)
+    return _with_weights(recipe.model_copy(update=whole), path, changes)
+
+
+def _with_weights(recipe: ModelRecipe, path: Path, changes: dict[str, Any] | None) -> ModelRecipe:
+    """The recipe with the absolute path of its network's weights: a relative one is relative to the recipe's folder, or
+    to the current folder if it was given as a change."""
+    if not isinstance(recipe, NetworkRecipe) or recipe.network.weights is None:
+        return recipe
+    folder = Path.cwd() if "network.weights" in (changes or {}) else path.resolve().parent
+    weights = str(folder / Path(recipe.network.weights).expanduser())
+    return recipe.model_copy(update={"network": recipe.network.model_copy(update={"weights": weights})})
 
 
 def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[str]]:
@@ -60,7 +72,8 @@ def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[s
     except (ValidationError, UsageError):
         return None, []
     try:
-        whole = named(name=given.name, **model.model_validate(given.settings).model_dump())
+        settings = model.model_validate(given.settings).model_dump()
+        whole = named.model_validate(given.model_dump() | settings)
     except ValidationError as error:
         return None, [f"{table}.{mistake_of(one, model, given.settings)}" for one in error.errors()]
     if table == "network":

@@ -126,9 +126,11 @@ def train_run(
     from agebench.training.data import COLUMNS, check_size
     from agebench.training.fitting import fit_recipe, start_fabric
     from agebench.training.loop import Examples
+    from agebench.training.pretrained import pretrained_of
     from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION, largest_group
 
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
+    pretrained = pretrained_of(recipe) if isinstance(recipe, NetworkRecipe) else None
     fabric = fabric or start_fabric(recipe)
     train = Examples.of(data, data.on_side(TRAIN))
     validation = Examples.of(data, data.on_side(VALIDATION))
@@ -157,6 +159,7 @@ def train_run(
                 "draws_per_epoch": int(train.copies.sum()),
                 "classes": _classes(train),
                 "steps": recipe.train.steps if isinstance(recipe, NetworkRecipe) else None,
+                "pretrained": pretrained.facts() if pretrained else None,
                 "versions": _versions(),
                 "hardware": _hardware(fabric),
                 "started": _now(),

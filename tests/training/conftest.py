@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from agebench.recipes import ModelRecipe
+from agebench.recipes import NetworkRecipe
 from agebench.training.data import TrainingData
 from agebench.training.splits import validation_split
 
@@ -34,8 +34,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def tiny(**train: Any) -> ModelRecipe:
-    return ModelRecipe.model_validate(TINY | {"train": TINY["train"] | train})
+def tiny(**train: Any) -> NetworkRecipe:
+    return NetworkRecipe.model_validate(TINY | {"train": TINY["train"] | train})
 
 
 class InMemory:

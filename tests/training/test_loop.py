@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from agebench.errors import Interrupted, RunError
-from agebench.recipes import Augment, ModelRecipe, Training
+from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
 from agebench.training.data import TrainingData
@@ -159,7 +159,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert not same_weights(one.path, other.path)
 
 
-def draws(recipe: ModelRecipe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[torch.Tensor]]:
+def draws(recipe: NetworkRecipe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[torch.Tensor]]:
     """What each step of a training reads and draws: pictures, augmentation, dropout (100 random numbers each)."""
     found: dict[str, list[torch.Tensor]] = {"pictures": [], "augmentation": [], "dropout": []}
 

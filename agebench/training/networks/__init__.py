@@ -1,8 +1,8 @@
 """Networks by name: one function `network(*, …settings)` per file, or an entry point of the group `agebench.networks`.
 
-A network is a module that takes normalised pictures (B, 3, S, S) and gives raw scores (B, 100), class k = age k in
-years; its keyword-only parameters are the settings that a recipe's table `[network]` may give. This module also has
-the steps before and after a network: normalising pictures, and the expected age."""
+A network is a module that takes normalised pictures (B, 3, S, S) and gives raw scores (B, K), class k = age k in years,
+K at least 100; its keyword-only parameters are the settings that a recipe's table `[network]` may give. This module
+also has the steps before and after a network: normalising pictures, the expected age, probabilities."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from agebench import registry
 from agebench.recipes import Named
+
+CLASSES = 100  # the ages 0 to 99
 
 
 def normalise(pictures: Tensor) -> Tensor:
@@ -26,6 +28,12 @@ def expected_age(logits: Tensor) -> Tensor:
     """The expected age `Σ k p_k` in years (eq. 6). logits: (B, K) raw scores. Returns (B,) float32."""
     years = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
     return logits.float().softmax(1) @ years
+
+
+def age_probabilities(logits: Tensor) -> Tensor:
+    """Probabilities (B, 100) of the ages 0..99 from raw scores (B, K); ages beyond 99 are counted as 99."""
+    shares = logits.softmax(1)
+    return torch.cat([shares[:, : CLASSES - 1], shares[:, CLASSES - 1 :].sum(1, keepdim=True)], 1)
 
 
 def make_network(recipe: Named) -> nn.Module:
