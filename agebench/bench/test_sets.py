@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from agebench.bench.evaluations import Evaluation, measures
+from agebench.bench.face_facts import FACE_FACTS, with_face_facts
 from agebench.bench.protocols import protocol_rows
 from agebench.errors import UsageError, nearest
 from agebench.estimators import Faces
@@ -37,6 +38,7 @@ KEPT = (
     "spread",
     "probabilities",
     "fold",
+    *FACE_FACTS,
 )
 
 
@@ -125,6 +127,7 @@ def keep_evaluation(
     unsearched: Sequence[str] = (),
 ) -> Evaluation:
     """Keep predictions (the columns of `predicted`, leak, and the fold if there are several) and their measures."""
+    predictions = with_face_facts(predictions)
     kept = predictions.select(name for name in KEPT if name in predictions.columns)
     kept.write_parquet(buffer := io.BytesIO())
     data = buffer.getvalue()

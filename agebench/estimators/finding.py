@@ -27,7 +27,7 @@ from agebench.recipes import (
     load_table_row,
 )
 from agebench.training.run_cards import RUNS
-from agebench.training.runs import Run, find_run, list_runs
+from agebench.training.runs import Run, find_run, list_evaluated
 
 PREDICTIONS = (".csv", ".parquet")
 HOW = "a run, a recipe in models/, an ONNX file, module:function, predictions (.csv, .parquet), an age model, or A+B"
@@ -38,7 +38,8 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Seque
 
     In this order: several joined by `+`; an ONNX file with its recipe (the same name with .toml) beside it; a recipe
     (.toml); predictions (.csv, .parquet); `module:function`; a recipe with an [estimator] table in `models/`; a ready
-    age model (`ready` is the best one installed); a run by id, start of an id, model or folder.
+    age model (`ready` is the best one installed); a run by id, start of an id, model or folder; the id under which an
+    estimator that was not trained here was kept.
 
     also: other names that the caller takes, for the message. Raises UsageError, Missing, RecipeError, or RunError.
     """
@@ -65,8 +66,13 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Seque
     except (Missing, UsageError) as error:
         if "matches" in error.message:  # several runs
             raise
-        known = [listed.id for listed in list_runs(runs_dir) if listed.complete]
-        known += [*also, "ready", *registry.names("estimators"), *_estimator_recipes()]
+        kept = [listed for listed in list_evaluated(runs_dir) if listed.complete]
+        for listed in kept:
+            if listed.id == text and not listed.trained:
+                return find_estimator(str(listed.card["estimator"]["called"]), runs_dir)
+        if text in resources.available("models"):
+            raise Missing(f"There is no run of {text} in {runs_dir}.", f"`agebench train {text}` makes one.") from error
+        known = {listed.id for listed in kept} | {*also, "ready", *registry.names("estimators"), *_estimator_recipes()}
         raise UsageError(f"There is no estimator '{text}'. {nearest(text, known)}", f"Expected {HOW}.") from error
 
 

@@ -1,0 +1,141 @@
+"""Everything that the kept predictions of an estimator say of it on one test set, and how estimators differ."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from agebench.bench.evaluations import Evaluation, stored_evaluations
+from agebench.bench.statistics.accuracy import Accuracy, accuracy
+from agebench.bench.statistics.calibration import Calibration, calibration
+from agebench.bench.statistics.comparison import Difference, all_differences
+from agebench.bench.statistics.groups import breakdown
+from agebench.bench.statistics.nist import NistFigures, nist_figures
+from agebench.errors import AgebenchError, Missing, RunError
+from agebench.files import read_file
+from agebench.training.run_cards import RUNS, changed_settings
+from agebench.training.runs import Listed, list_evaluated
+
+RESAMPLES = 2000  # of intervals of groups, of which there are many
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An estimator on one test set.
+
+    Attributes:
+        id: The run, or the folder of an estimator that was not trained here.
+        label: The name of its row in the tables.
+        evaluation: Its evaluation.
+        predictions: A row a picture: path, age, predicted (years), subject_id, face_no, leak, spread, probabilities,
+            and the columns of `face_facts`.
+    """
+
+    id: str
+    label: str
+    evaluation: Evaluation
+    predictions: pl.DataFrame
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """MAE, RMSE, bias, balanced MAE and cumulative scores."""
+        frame = self.predictions
+        return accuracy(frame["age"].to_numpy(), frame["predicted"].to_numpy(), frame["subject_id"])
+
+    @cached_property
+    def groups(self) -> pl.DataFrame:
+        """MAE and bias by age, gender, face size, pose and sharpness (see `statistics.groups.breakdown`)."""
+        return breakdown(self.predictions, resamples=RESAMPLES)
+
+    @cached_property
+    def nist(self) -> NistFigures:
+        """The figures of NIST's age evaluation."""
+        return nist_figures(self.predictions, resamples=RESAMPLES)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """How well its distributions agree with the ages; None for an estimator without distributions."""
+        frame = self.predictions
+        if "probabilities" not in frame.columns or frame["probabilities"].null_count():
+            return None
+        return calibration(frame["age"].to_numpy(), np.asarray(frame["probabilities"].to_list(), np.float64))
+
+
+def analyses(dataset: str, runs: str | Path = RUNS, *, protocol: str = "") -> list[Analysis]:
+    """Every estimator that was measured on a dataset, by MAE; of the runs of one recipe and settings the newest.
+
+    Raises Missing where none was.
+    """
+    newest: dict[tuple[str, str], Analysis] = {}
+    for listed in list_evaluated(Path(runs)):
+        if not listed.complete:
+            continue
+        try:
+            kept = [
+                one for one in stored_evaluations(listed.path) if one.dataset == dataset and one.protocol == protocol
+            ]
+            for evaluation in kept[:1]:
+                recipe = listed.card.get("recipe", {})
+                settings = ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe))
+                newest[str(listed.card.get("model")), settings] = _analysis(listed, evaluation, settings)
+        except AgebenchError:  # the report says which runs are left out
+            continue
+    if not newest:
+        named = f"the protocol {protocol} of {dataset}" if protocol else dataset
+        raise Missing(
+            f"Nothing was measured on {named} in {runs}.", f"`agebench evaluate ESTIMATOR --on {dataset}` does so."
+        )
+    return sorted(newest.values(), key=lambda one: one.accuracy.mae.value)
+
+
+def _analysis(listed: Listed, evaluation: Evaluation, settings: str) -> Analysis:
+    path = listed.path / "predictions" / f"{evaluation.name}.parquet"
+    try:
+        predictions = pl.read_parquet(io.BytesIO(read_file(path)))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    label = str(listed.card.get("recipe", {}).get("label", listed.id))
+    return Analysis(listed.id, label + (f" ({settings})" if settings else ""), evaluation, predictions)
+
+
+def compared(measured: Sequence[Analysis]) -> list[Difference]:
+    """The paired differences of MAE of all pairs, with Holm's correction over them; estimators are called by their
+    ids. Pictures are matched by part and path."""
+    frames = {
+        one.id: one.predictions.unique(["part", "path"], keep="first", maintain_order=True).with_columns(
+            picture=pl.format("{}/{}", "part", "path")
+        )
+        for one in measured
+    }
+    return all_differences(frames, key="picture")
+
+
+def analysis_facts(one: Analysis) -> dict[str, Any]:
+    """An analysis as plain data, for JSON."""
+    nist = one.nist
+    return {
+        "id": one.id,
+        "label": one.label,
+        "n": one.accuracy.n,
+        **{name: asdict(getattr(one.accuracy, name)) for name in ("mae", "rmse", "bias", "balanced_mae")},
+        "cs": {f"{years:g}": asdict(score) for years, score in one.accuracy.cs.items()},
+        "groups": one.groups.to_dicts(),
+        "calibration": asdict(one.calibration) if one.calibration else None,
+        "nist": {
+            "challenge25": asdict(nist.challenge25),
+            "challenge25_by_sex": {sex: asdict(rate) for sex, rate in nist.challenge25_by_sex.items()},
+            "challenge25_balanced": nist.challenge25_balanced,
+            "mae_18_30": asdict(nist.mae_18_30) if nist.mae_18_30 else None,
+            "in_13_to_16": {ages: asdict(rate) for ages, rate in nist.in_13_to_16.items()},
+            "children": nist.children.to_dicts(),
+            "by_age": nist.by_age.to_dicts(),
+            "by_sex_and_age": nist.by_sex_and_age.to_dicts(),
+        },
+    }
