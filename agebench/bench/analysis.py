@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from agebench.bench.evaluations import Evaluation, stored_evaluations
+from agebench.bench.evaluations import Evaluation, stored_evaluations, stored_predictions
 from agebench.bench.statistics.accuracy import Accuracy, accuracy
 from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
 from agebench.bench.statistics.groups import breakdown
 from agebench.bench.statistics.nist import NistFigures, nist_figures
-from agebench.errors import AgebenchError, Missing, RunError
-from agebench.files import read_file
+from agebench.errors import AgebenchError, Missing
 from agebench.training.run_cards import RUNS, changed_settings
 from agebench.training.runs import Listed, list_evaluated
 
@@ -68,10 +66,15 @@ class Analysis:
         return calibration(frame["age"].to_numpy(), np.asarray(frame["probabilities"].to_list(), np.float64))
 
 
-def analyses(dataset: str, runs: str | Path = RUNS, *, protocol: str = "") -> list[Analysis]:
+def analyses(
+    dataset: str, runs: str | Path = RUNS, *, protocol: str = "", without_leaks: bool = False
+) -> list[Analysis]:
     """Every estimator that was measured on a dataset, by MAE; of the runs of one recipe and settings the newest.
 
-    Raises Missing where none was.
+    protocol: a protocol of the card that trains on the set itself; empty for the usual one. without_leaks: leave out
+    the pictures that leaked into any of the estimators' training, for all of them alike.
+
+    Raises Missing where none was measured, or no picture is left.
     """
     newest: dict[tuple[str, str], Analysis] = {}
     for listed in list_evaluated(Path(runs)):
@@ -92,15 +95,22 @@ def analyses(dataset: str, runs: str | Path = RUNS, *, protocol: str = "") -> li
         raise Missing(
             f"Nothing was measured on {named} in {runs}.", f"`agebench evaluate ESTIMATOR --on {dataset}` does so."
         )
-    return sorted(newest.values(), key=lambda one: one.accuracy.mae.value)
+    found = list(newest.values())
+    if without_leaks:
+        leaked = pl.concat(
+            [one.predictions.filter(pl.col("leak").is_not_null()).select("part", "path") for one in found]
+        )
+        found = [
+            replace(one, predictions=one.predictions.join(leaked, on=["part", "path"], how="anti")) for one in found
+        ]
+    found = [one for one in found if len(one.predictions)]
+    if not found:
+        raise Missing(f"No picture of {dataset} is left without those that leaked into training.")
+    return sorted(found, key=lambda one: one.accuracy.mae.value)
 
 
 def _analysis(listed: Listed, evaluation: Evaluation, settings: str) -> Analysis:
-    path = listed.path / "predictions" / f"{evaluation.name}.parquet"
-    try:
-        predictions = pl.read_parquet(io.BytesIO(read_file(path)))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    predictions = stored_predictions(listed.path, evaluation)
     label = str(listed.card.get("recipe", {}).get("label", listed.id))
     return Analysis(listed.id, label + (f" ({settings})" if settings else ""), evaluation, predictions)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,28 @@ def measures(predictions: pl.DataFrame) -> dict[str, Any]:
         "cs5": cumulative_score(errors, 5),
         "versions": interval_versions(),
     }
+
+
+def leaked(evaluation: Evaluation) -> int:
+    """How many of the pictures leaked into training."""
+    return evaluation.overlap + evaluation.near_copies + evaluation.shared_subjects
+
+
+def leak_free(evaluation: Evaluation, predictions: pl.DataFrame) -> Evaluation:
+    """The evaluation of the pictures that did not leak into training. predictions: all of them, as stored."""
+    return replace(evaluation, **measures(predictions.filter(pl.col("leak").is_null())))
+
+
+def stored_predictions(folder: Path, evaluation: Evaluation) -> pl.DataFrame:
+    """The predictions of an evaluation that is kept in the folder of a run or estimator. Raises RunError if they are
+    missing or damaged."""
+    path = folder / "predictions" / f"{evaluation.name}.parquet"
+    try:
+        return pl.read_parquet(io.BytesIO(read_file(path)))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}.", "`agebench evaluate` makes it again."
+        ) from error
 
 
 def interval_versions() -> dict[str, str]:

@@ -16,8 +16,11 @@ from agebench.bench.evaluations import (
     Evaluation,
     differences,
     interval_versions,
+    leak_free,
+    leaked,
     own_manifest_first,
     stored_evaluations,
+    stored_predictions,
 )
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
@@ -47,13 +50,20 @@ class Report:
     left_out: list[str] = field(default_factory=list)
 
 
-def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, verify: bool = False) -> Report:
+def report(
+    tables: Sequence[int] | None = None,
+    *,
+    runs: str | Path = RUNS,
+    verify: bool = False,
+    without_leaks: bool = False,
+) -> Report:
     """The published tables, with the newest complete runs under their rows.
 
     Args:
         tables: Numbers of the published tables; None for all.
         runs: Folder of runs.
         verify: Recompute every measured number from the predictions stored with its run, and hash the run's files.
+        without_leaks: Whether to leave out test pictures whose file, photograph or person was trained on.
 
     Raises:
         UsageError: There is no table with such a number.
@@ -71,7 +81,7 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
     for listed in complete:
         try:
             evaluations[listed.id] = stored_evaluations(listed.path)
-            summaries.append(_summary(listed, evaluations[listed.id]))
+            summaries.append(_summary(listed, evaluations[listed.id], without_leaks=without_leaks))
         except AgebenchError as error:  # one damaged run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")
     built = build_tables(published, summaries, _columns(published), numbers=tables, waiting=list(_waiting()))
@@ -80,7 +90,7 @@ def report(tables: Sequence[int] | None = None, *, runs: str | Path = RUNS, veri
     if verify:
         problems += left_out
         for listed in complete:
-            for good, text in _verify(listed, evaluations.get(listed.id, [])):
+            for good, text in _verify(listed):
                 (verified if good else problems).append(text)
     return Report(built, verified, problems, left_out)
 
@@ -112,7 +122,7 @@ def _waiting() -> Iterator[Waiting]:
         yield Waiting(recipe.name, recipe.label, recipe.tables, trained=isinstance(recipe, ModelRecipe))
 
 
-def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
+def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bool) -> RunSummary:
     card = listed.card
     recipe, known = card.get("recipe", {}), card.get("estimator", {})
     return RunSummary(
@@ -124,7 +134,12 @@ def _summary(listed: Listed, evaluations: list[Evaluation]) -> RunSummary:
         seed=card.get("seed"),
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", listed.id)),
-        results=[_result(evaluation) for evaluation in own_manifest_first(evaluations)],
+        results=[
+            _result(leak_free(one, stored_predictions(listed.path, one)), one)
+            if without_leaks and leaked(one)
+            else _result(one)
+            for one in own_manifest_first(evaluations)
+        ],
         settings=known.get("protocol") or ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
         published_row=recipe.get("published_row"),
         evaluated_as=known.get("called") if known else listed.id,
@@ -142,7 +157,8 @@ def _training(card: dict[str, Any]) -> str:
     return "Not trained here; what it was trained on is not known, so leakage could not be looked for"
 
 
-def _result(evaluation: Evaluation) -> Result:
+def _result(evaluation: Evaluation, with_leaks: Evaluation | None = None) -> Result:
+    """with_leaks: the evaluation of all pictures, if those that leaked are left out of `evaluation`."""
     protocol = load_card(evaluation.dataset).protocol
     return Result(
         column=protocol.column if protocol else evaluation.dataset,
@@ -156,9 +172,10 @@ def _result(evaluation: Evaluation) -> Result:
         expected=evaluation.expected,
         undetected=evaluation.undetected,
         unreadable=evaluation.unreadable,
-        overlap=evaluation.overlap,
-        near_copies=evaluation.near_copies,
-        shared_subjects=evaluation.shared_subjects,
+        overlap=(with_leaks or evaluation).overlap,
+        near_copies=(with_leaks or evaluation).near_copies,
+        shared_subjects=(with_leaks or evaluation).shared_subjects,
+        with_leaks=(with_leaks.n, with_leaks.mae) if with_leaks and with_leaks.mae is not None else None,
         detector=evaluation.detector,
         training_detector=evaluation.training_detector,
         training_known=evaluation.training_known,
@@ -166,7 +183,7 @@ def _result(evaluation: Evaluation) -> Result:
     )
 
 
-def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[bool, str]]:
+def _verify(listed: Listed) -> Iterator[tuple[bool, str]]:
     try:
         if listed.trained:
             load_run(listed.path)
@@ -176,6 +193,16 @@ def _verify(listed: Listed, evaluations: list[Evaluation]) -> Iterator[tuple[boo
         return
     if changed:
         yield False, f"{listed.id}: {', '.join(changed)} changed, or missing, since it was kept"
+    yield from verified_predictions(listed)
+
+
+def verified_predictions(listed: Listed) -> Iterator[tuple[bool, str]]:
+    """Whether the numbers of each evaluation of a run follow from its predictions, and a sentence about it."""
+    try:
+        evaluations = stored_evaluations(listed.path)
+    except AgebenchError as error:
+        yield False, error.message
+        return
     for evaluation in evaluations:
         path = listed.path / "predictions" / f"{evaluation.name}.parquet"
         if not path.is_file():

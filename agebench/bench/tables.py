@@ -61,6 +61,7 @@ class Result:
     overlap: int = 0
     near_copies: int = 0
     shared_subjects: int = 0
+    with_leaks: tuple[int, float] | None = None  # n and mae with the pictures that leak, if they are left out
     detector: str | None = None
     training_detector: str | None = None
     training_known: bool = True
@@ -290,7 +291,11 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
         sentence = f"The pictures of {column} are not byte for byte those of its card."
         remarks.append((sentence, OTHER_PICTURES))
     if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
-        remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
+        if result.with_leaks is None:
+            remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
+        else:
+            n, mae = result.with_leaks
+            remarks.append((f"Of {n:,} test pictures {leaks}. Without them; with them the MAE is {mae:.2f} years.", ""))
     if unsearched := unsearched_phrase(result.unsearched):
         remarks.append((f"{column}: {unsearched}.", ""))
     if result.training_detector != result.detector:

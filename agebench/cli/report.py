@@ -42,12 +42,37 @@ def report(
         str | None,
         typer.Option(metavar="CELL", help="Show where numbers come from: COLUMN or METHOD:COLUMN, as in FG-NET."),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="SET", help="Show all statistics of every estimator on this test set instead: fg-net."),
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="With --on: a protocol that trains on the set itself.")] = "",
+    without_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--without-leaks", help="Leave out test pictures whose file, photograph or person was trained on."
+        ),
+    ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write with tables, predictions, cards and hashes, for a reviewer; with --verify: the "
+            "bundle to check."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print MAE tables: published rows beside measured ones.
 
     `--explain` says where a measured number comes from.
     """
+    if on is not None:
+        if tables or out or verify or explain or format:
+            raise typer.BadParameter(
+                "it can be combined only with --protocol, --without-leaks, --runs and --json.", param_hint="--on"
+            )
+        _statistics(on, runs, protocol, without_leaks, json)
+        return
     numbers = _numbers(tables) if tables else None
     kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
     must_be_one_of(kind, FORMATS, "format", "--format")
@@ -66,7 +91,10 @@ def report(
     from agebench.bench.tables import tables_json
     from agebench.files import write_whole
 
-    found = agebench.report(numbers, runs=runs, verify=verify)
+    if bundle is not None:
+        _bundle(bundle, numbers, runs, verify, without_leaks, json)
+        return
+    found = agebench.report(numbers, runs=runs, verify=verify, without_leaks=without_leaks)
     talk = console(json, stderr=out is None and kind != "rich")
     if explain is not None:
         _explain(found.tables, explain, runs, json)
@@ -89,6 +117,49 @@ def report(
         print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
     if found.problems:
         raise typer.Exit(1)
+
+
+def _bundle(
+    folder: Path, numbers: list[int] | None, runs: Path, verify: bool, without_leaks: bool, as_json: bool
+) -> None:
+    from agebench.bench.bundle import verify_bundle, write_bundle
+
+    talk = console(as_json)
+    if not verify:
+        made = write_bundle(folder, numbers, runs=runs, without_leaks=without_leaks)
+        talk.print(f"{plain(folder)}: {len(made.files):,} files of {len(made.runs)} runs and estimators")
+        talk.print(f"sha256 of its SHA256SUMS, to be published with it: {made.digest}")
+        talk.print(f"`agebench report --verify --bundle {plain(folder)}` checks it, without pictures or weights.")
+        if as_json:
+            print_json({"command": "report", "bundle": str(folder), "files": made.files, "digest": made.digest})
+        return
+    checked = verify_bundle(folder)
+    for line in checked.verified:
+        talk.print(f"[green]verified[/] {plain(line)}")
+    for line in checked.problems:
+        talk.print(f"[red]wrong[/] {plain(line)}")
+    talk.print(f"sha256 of its SHA256SUMS: {checked.digest}")
+    if as_json:
+        facts = {"verified": checked.verified, "problems": checked.problems, "digest": checked.digest}
+        print_json({"command": "report", "bundle": str(folder), **facts})
+    if checked.problems:
+        raise typer.Exit(1)
+
+
+def _statistics(dataset: str, runs: Path, protocol: str, without_leaks: bool, as_json: bool) -> None:
+    import dataclasses
+
+    from agebench.bench.analysis import analyses, analysis_facts, compared
+    from agebench.bench.details import as_rich
+
+    measured = analyses(dataset, runs, protocol=protocol, without_leaks=without_leaks)
+    pairs = compared(measured)
+    heading = f"{dataset}{f', {protocol}' if protocol else ''}" + (", without leaks" if without_leaks else "")
+    console(as_json).print(as_rich(measured, pairs, heading))
+    if as_json:
+        document = {"command": "report", "dataset": dataset, "protocol": protocol, "without_leaks": without_leaks}
+        document |= {"estimators": [analysis_facts(one) for one in measured]}
+        print_json(document | {"differences": [dataclasses.asdict(pair) for pair in pairs]})
 
 
 def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:

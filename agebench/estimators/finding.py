@@ -128,7 +128,8 @@ def _of(recipe: EstimatorRecipe, folder: Path, runs_dir: Path, called: str) -> E
 
 def _ready(name: str, runs_dir: Path) -> Estimator:
     model = "auto" if name == "ready" else name
-    return _of(_recipe(name, label=f"Ready-made age model {name}", kind="ready", model=model), Path(), runs_dir, name)
+    label = "Ready-made age model" + ("" if model == "auto" else f" {model}")
+    return _of(_recipe(name, label=label, kind="ready", model=model), Path(), runs_dir, name)
 
 
 def _mean(names: list[str], runs_dir: Path) -> Estimator:
