@@ -14,6 +14,7 @@ from rich.text import Text
 
 from agebench.bench.tables import Table, tables_json
 
+Escape = Callable[[str], str]
 Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
@@ -21,8 +22,10 @@ table { border-collapse: collapse; width: 100%; margin: 1.5rem 0 .8rem; }
 caption { text-align: left; font-weight: 600; padding-bottom: .5rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; }
 thead th { border-bottom: 2px solid #555; }
+th:nth-child(n+3), td:nth-child(n+3) { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+small { color: #666; }
 p { margin: .25rem 0; font-size: .85rem; color: #444; }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #eee; } p { color: #bbb; } }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #eee; } p, small { color: #bbb; } }
 """
 WRITTEN = ("markdown", "latex", "html", "csv", "json")
 LATEX = str.maketrans(
@@ -70,7 +73,7 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
             )
         parts += [
             grid,
-            *(Text(f"{mark} {sentence}") for mark, sentence in table.footnotes),
+            *(Text(f"{mark} {sentence}".strip()) for mark, sentence in table.footnotes),
             *map(Text, table.hints),
             Text(),
         ]
@@ -79,16 +82,27 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
 
 def caption(table: Table) -> str:
     """The table's heading, with the unit."""
-    return f"Table {table.number}. {table.title}. MAE in years; measured rows with 95 % interval and n."
+    return f"Table {table.number}. {table.title}. MAE in years; measured rows with 95 % interval."
 
 
-def as_frame(table: Table) -> pd.DataFrame:
-    """The table as texts: Method, Source, and its columns."""
-    rows = [
-        [_line(row.method) + "".join(row.marks), row.source, *(row.text(column) for column in table.columns)]
-        for row in table.rows
-    ]
-    return pd.DataFrame(rows, columns=["Method", "Source", *table.columns], dtype=str)
+def as_frame(table: Table, escape: Escape = str, small: str = "{}") -> pd.DataFrame:
+    """The table as texts: Method, Source, and its columns, each with the number of pictures that were measured.
+
+    escape: what makes a text safe for the format. small: markup around intervals, which stand at `{}`.
+    """
+    rows = []
+    for row in table.rows:
+        texts = [escape(_line(row.method) + "".join(row.marks)), escape(row.source)]
+        for column in table.columns:
+            cell = row.cells.get(column)
+            if cell is None:
+                texts.append(escape(row.text(column)))
+            else:
+                detail = " " + small.replace("{}", escape(cell.detail.strip())) if cell.detail else ""
+                texts.append(escape(cell.number) + detail + escape("".join(cell.marks)))
+        rows.append(texts)
+    heads = [f"{name} (n = {table.counts[name]:,})" if name in table.counts else name for name in table.columns]
+    return pd.DataFrame(rows, columns=[escape(head) for head in ("Method", "Source", *heads)], dtype=str)
 
 
 def _long(tables: Sequence[Table]) -> pd.DataFrame:
@@ -119,10 +133,10 @@ def _long(tables: Sequence[Table]) -> pd.DataFrame:
 
 
 def _markdown(table: Table) -> str:
-    frame = _escaped(table, _markdown_text)
+    frame = as_frame(table, _markdown_text)
     lines = [f"**{caption(table).translate(MARKDOWN)}**", "", frame.to_markdown(index=False, disable_numparse=True), ""]
     lines += [
-        f"- {mark.translate(MARKDOWN)} {_commands(sentence, _markdown_text, '`{}`')}"
+        f"- {mark.translate(MARKDOWN)} {_commands(sentence, _markdown_text, '`{}`')}".replace("-  ", "- ")
         for mark, sentence in table.footnotes
     ]
     lines += [f"- {_commands(hint, _markdown_text, '`{}`')}" for hint in table.hints]
@@ -130,33 +144,27 @@ def _markdown(table: Table) -> str:
 
 
 def _latex(table: Table) -> str:
-    styled = _escaped(table, _latex_text).style.hide(axis="index")
+    styled = as_frame(table, _latex_text, r"{\footnotesize {}}").style.hide(axis="index")
     text = styled.to_latex(
         hrules=True, caption=caption(table).translate(LATEX), label=f"tab:mae-{table.number}", position="htbp",
-        column_format="ll" + "r" * len(table.columns), environment="table",
+        column_format=r"p{0.34\linewidth}l" + "r" * len(table.columns), environment="table",
     )  # fmt: skip
-    notes = [f"{mark} {sentence}" for mark, sentence in table.footnotes] + table.hints
+    notes = [f"{mark} {sentence}".strip() for mark, sentence in table.footnotes] + table.hints
     small = "".join(f"\\par {_commands(note, _latex_text, CODE)}\n" for note in notes)
     return str(text).replace("\\end{table}", "{\\footnotesize\n" + small + "}\n\\end{table}")
 
 
 def _html(table: Table) -> str:
     text = (
-        _escaped(table, _html_text)
+        as_frame(table, _html_text, "<small>{}</small>")
         .style.hide(axis="index")
         .to_html(table_uuid=f"mae-{table.number}", caption=_html_text(caption(table)), exclude_styles=True)
     )
-    notes = [f"{mark} {sentence}" for mark, sentence in table.footnotes] + table.hints
+    notes = [f"{mark} {sentence}".strip() for mark, sentence in table.footnotes] + table.hints
     return f"{text}\n" + "".join(f"<p>{_commands(note, _html_text, '<code>{}</code>')}</p>\n" for note in notes)
 
 
-def _escaped(table: Table, escape: Callable[[str], str]) -> pd.DataFrame:
-    frame = as_frame(table).map(escape)
-    frame.columns = [escape(name) for name in frame.columns]
-    return frame
-
-
-def _commands(sentence: str, escape: Callable[[str], str], code: str) -> str:
+def _commands(sentence: str, escape: Escape, code: str) -> str:
     """A sentence with each part between backquotes inserted into `code` at `{}`."""
     parts = sentence.split("`")
     return "".join(code.replace("{}", escape(part)) if i % 2 else escape(part) for i, part in enumerate(parts))

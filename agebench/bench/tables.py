@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,16 +112,21 @@ class Cell:
     note: str | None = None
 
     @property
+    def number(self) -> str:
+        """The MAE, in years."""
+        return f"{self.mae:.2f}"
+
+    @property
+    def detail(self) -> str:
+        """How sure it is: the spread over seeds, or else the interval; empty for a published number."""
+        if self.spread is not None:
+            return f" ± {self.spread:.2f}"
+        return f" ({self.ci95[0]:.2f}–{self.ci95[1]:.2f})" if self.ci95 is not None else ""
+
+    @property
     def text(self) -> str:
-        """The number with its unit, interval, count and marks; a published number alone."""
-        if self.n is None:
-            return f"{self.mae:.2f}"
-        spread = f" ± {self.spread:.2f}" if self.spread is not None else ""
-        details = [f"{self.seeds} seeds"] if self.seeds > 1 else []
-        if self.ci95 is not None:
-            details.append(f"{self.ci95[0]:.2f}–{self.ci95[1]:.2f}")
-        details.append(f"n = {self.n:,}")
-        return f"{self.mae:.2f}{spread} years ({'; '.join(details)}){''.join(self.marks)}"
+        """The number with its interval or spread, and marks; a published number alone."""
+        return self.number + self.detail + "".join(self.marks)
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,9 @@ class Table:
         number: As published.
         title: As published.
         columns: Names of the test sets.
+        counts: The number of pictures that measured numbers are of, by column; a footnote tells where it is another.
         rows: Published rows, then measured ones; `row.text(column)` is a cell as printed.
-        footnotes: Pairs of mark and sentence.
+        footnotes: Pairs of mark (empty for what holds for all rows) and sentence.
         hints: At most one sentence: the commands that would measure what has no row yet.
     """
 
@@ -159,6 +165,7 @@ class Table:
     rows: list[Row]
     footnotes: list[tuple[str, str]]
     hints: list[str]
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Footnotes:
@@ -211,30 +218,50 @@ def _build(
     for run in sorted(runs, key=lambda run: (run.finished, run.id), reverse=True):
         if table.number in run.tables:
             families.setdefault((run.label, run.model, run.settings), []).append(run)
+    counts = _counts(families.values(), columns)
     for printed in table.row:
         citation = published.citation(printed, table)
         cells = {c.name: Cell(printed.mae[c.name], note=citation) if c.name in printed.mae else None for c in columns}
-        rows.append(Row(printed.method, "published", None, cells, (notes.mark(citation + "."),)))
+        rows.append(Row(printed.method, "published", None, cells, (notes.mark(f"{published.work[printed.work]}."),)))
         same = [key for key in sorted(families) if families[key][0].published_row == printed.method]
-        rows += [_measured(families.pop(key), columns, notes) for key in same]
-    rows += [_measured(families[key], columns, notes) for key in sorted(families)]
+        rows += [_measured(families.pop(key), columns, counts, notes) for key in same]
+    rows += [_measured(families[key], columns, counts, notes) for key in sorted(families)]
     ran = {run.model for run in runs}
     missing = [w for w in waiting if table.number in w.tables and w.model not in ran]
     hints = []
     for command, trained in (("train", True), ("evaluate", False)):
         if names := ", ".join(w.model for w in missing if w.trained == trained):
             hints.append(f"`agebench {command} MODEL` adds the row of a model that is not measured yet: {names}.")
-    return Table(table.number, table.title, [c.name for c in columns], rows, notes.listed(), hints)
+    printed_in = f"Published rows are as printed in table {table.number} of {published.work[table.printed_in]}."
+    footnotes = [*([("", printed_in)] if table.row else []), *notes.listed()]
+    return Table(table.number, table.title, [c.name for c in columns], rows, footnotes, hints, counts)
 
 
-def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footnotes) -> Row:
+def _counts(families: Iterable[list[RunSummary]], columns: Sequence[Column]) -> dict[str, int]:
+    """The number of pictures of most of the measured rows, by column."""
+    found = {}
+    for column in columns:
+        numbers = [result.n for family in families if (result := _first_result(family, column.name)) is not None]
+        if numbers:
+            found[column.name] = statistics.mode(numbers)
+    return found
+
+
+def _first_result(family: list[RunSummary], column: str) -> Result | None:
+    return next((result for run in family if (result := run.on(column)) is not None), None)
+
+
+def _measured(family: list[RunSummary], columns: Sequence[Column], counts: dict[str, int], notes: Footnotes) -> Row:
     """The row of one recipe and its settings; `family` holds its runs, newest first."""
     newest = family[0]
     origin = notes.mark(_origin(newest))
     cells: dict[str, Cell | None] = {}
     for column in columns:
         with_result = [run for run in family if run.on(column.name) is not None]
-        cells[column.name] = _cell(with_result, column.name, newest, notes) if with_result else None
+        if with_result:
+            cells[column.name] = _cell(with_result, column.name, newest, counts[column.name], notes)
+        else:
+            cells[column.name] = None
     empty = [column for column in columns if cells[column.name] is None]
     blanks: dict[str, str] = {}
     if newest.evaluated_as and empty:
@@ -243,7 +270,7 @@ def _measured(family: list[RunSummary], columns: Sequence[Column], notes: Footno
     return Row(method, "measured", newest.id, cells, (origin,), blanks)
 
 
-def _cell(runs: list[RunSummary], column: str, newest: RunSummary, notes: Footnotes) -> Cell:
+def _cell(runs: list[RunSummary], column: str, newest: RunSummary, count: int, notes: Footnotes) -> Cell:
     first = runs[0]
     by_seed: dict[int | None, RunSummary] = {}
     for run in runs:
@@ -254,6 +281,8 @@ def _cell(runs: list[RunSummary], column: str, newest: RunSummary, notes: Footno
     errors = [result.mae for result in results if result.mae is not None]
     result = results[0]
     remarks: list[tuple[str, str]] = []
+    if result.n != count:
+        remarks.append((f"On {result.n:,} pictures of {column}.", ""))
     for each in results:
         remarks += _remarks(each, column)
     if first.id != newest.id:
