@@ -268,16 +268,19 @@ def test_one_chart_and_one_sentence_tell_the_estimate(server: Any, sit: Any) -> 
     assert desk.page.locator("#estimates").inner_text().count(age) <= 2  # in the sentence, perhaps on the axis
 
 
-def test_boxes_are_hidden_by_a_key_and_shown_again(server: Any, sit: Any) -> None:
+def test_boxes_and_points_are_hidden_by_a_key_and_shown_again(server: Any, sit: Any) -> None:
     desk = sit(server)
     look_at(desk, server, with_two_faces(server.folder))
-    boxes = desk.page.locator("#boxes")
-    assert boxes.locator(".face").first.is_visible()
+    box, point = (desk.page.locator(f"#boxes {mark}").first for mark in (".face", ".dot"))
+    assert box.is_visible()
+    assert point.is_visible()
     desk.press("b")
-    assert not boxes.locator(".face").first.is_visible()
+    assert not box.is_visible()
+    assert not point.is_visible()
     assert desk.page.locator("#hide-boxes").get_attribute("aria-pressed") == "true"
     desk.press("b")
-    assert boxes.locator(".face").first.is_visible()
+    assert box.is_visible()
+    assert point.is_visible()
 
 
 def test_zoom_shows_the_face_that_is_meant_larger(server: Any, sit: Any) -> None:
