@@ -352,8 +352,11 @@ def test_answers_per_minute_and_the_time_left_are_told(server: Any, sit: Any) ->
     desk.page.wait_for_function("() => / · \\d+ a minute · .+ to go$/.test(byId('left').textContent)")
 
 
-def test_the_buttons_stay_where_they_are_whatever_opens_above_them(server: Any, sit: Any) -> None:
-    desk = sit(server, viewport={"width": 1280, "height": 800})
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (390, 844)])
+def test_the_buttons_stay_where_they_are_whatever_opens_above_them(
+    server: Any, sit: Any, width: int, height: int
+) -> None:
+    desk = sit(server, viewport={"width": width, "height": height})
     places = set()
     for _ in range(6):
         desk.ready()
