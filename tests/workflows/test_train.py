@@ -91,6 +91,7 @@ def test_no_subject_and_no_file_is_on_both_sides_of_what_a_manifest_trains(share
     assert left_out > 0
     with open_manifest(shared_photographs) as con:
         rows = meant_rows(con)  # of which cross-fitting makes its folds
+    assert rows["photograph_id"].null_count() == 0
     assert rows.group_by("sha256").agg(pl.col("photograph_id").n_unique())["photograph_id"].max() == 1
     assert set(several["sha256"]) & set(rows["sha256"])
 
