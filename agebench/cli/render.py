@@ -65,7 +65,9 @@ def how_to_review(manifest: Path) -> str:
     where = f"--manifest {shlex.quote(str(manifest))}"
     if all(importlib.util.find_spec(name) for name in ("fastapi", "jinja2", "uvicorn")):
         return f"`agebench review serve {where}` opens the records to review."
-    return f"`agebench review list {where}` lists the records to review; the review page needs `pip install 'agebench[review]'`."
+    return (
+        f"`agebench review list {where}` lists the records to review; the page needs `pip install 'agebench[review]'`."
+    )
 
 
 def waiting(records: int) -> str:
