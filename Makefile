@@ -24,6 +24,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); this takes minutes and prints nothing."
 	$(BIN)/python $(PIP) -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 

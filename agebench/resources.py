@@ -32,6 +32,12 @@ def available(kind: Kind, cwd: Path | None = None) -> dict[str, Path]:
     return found
 
 
+def is_yours(kind: Kind, name: str, file: Path) -> bool:
+    """Whether the file behind a name is not what ships under that name: an unchanged copy, as in a checkout, is not."""
+    shipped = shipped_folder(kind) / f"{name}.toml"
+    return not (shipped.is_file() and shipped.read_bytes() == file.read_bytes())
+
+
 def declaration(kind: Kind, name: str, cwd: Path | None = None) -> Path:
     """A file that is neither card nor recipe: the one in the working directory, else the shipped one."""
     yours = (cwd or Path.cwd()) / kind / f"{name}.toml"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agebench.errors import UsageError
-from agebench.resources import KINDS, Kind, available, find, shipped_folder
+from agebench.resources import KINDS, Kind, available, find, is_yours, shipped_folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,3 +91,13 @@ def test_the_wheel_ships_the_package_and_nothing_that_was_made_here(wheel: set[s
     assert {name.partition("/")[0].partition("-")[0] for name in wheel} == {"agebench"}
     assert {"agebench/py.typed", "agebench/manifest/schema.sql"} <= wheel
     assert not [name for name in wheel if ".duckdb" in name or name.endswith((".jsonl", ".json", ".parquet", ".pyc"))]
+
+
+def test_an_unchanged_copy_of_what_ships_is_not_yours(tmp_path: Path) -> None:
+    copied = tmp_path / "pipelines" / "fg-net.toml"
+    copied.parent.mkdir()
+    shutil.copy(shipped_folder("pipelines") / "fg-net.toml", copied)
+    assert not is_yours("pipelines", "fg-net", copied)
+    assert is_yours("pipelines", "my-rules", copied)
+    copied.write_text(copied.read_text() + "# edited\n")
+    assert is_yours("pipelines", "fg-net", copied)

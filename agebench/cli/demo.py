@@ -11,7 +11,7 @@ import typer
 from agebench.cli.balance import histogram
 from agebench.cli.curate import print_funnel
 from agebench.cli.evaluate import evaluation_json, render_evaluations
-from agebench.cli.render import Json, console, duration, plain, print_json, progress
+from agebench.cli.render import Json, Stages, console, duration, plain, print_json
 from agebench.cli.train import training_progress
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def demo(
     console_ = console(json)
     out = out or Path("agebench-demo-small" if small else "agebench-demo")
     began = time.monotonic()
-    with progress("drawing", "pictures", quiet=json) as advance, training_progress(json) as steps:
+    with Stages("pictures", quiet=json) as stages, training_progress(json) as steps:
         report = workflow.demo(
             out,
             workflow.SMALL if small else workflow.FULL,
             seed=seed,
             on_stage=lambda text: console_.print(f"[bold]{plain(text)}[/]"),
-            on_progress=advance,
+            on_progress=stages,
             on_step=steps,
         )
     _render(report, console_)

@@ -64,8 +64,8 @@ def how_to_review(manifest: Path) -> str:
     """Which command shows the records that wait for people, and what to install for the page if it is missing."""
     where = f"--manifest {shlex.quote(str(manifest))}"
     if all(importlib.util.find_spec(name) for name in ("fastapi", "jinja2", "uvicorn")):
-        return f"`agebench review serve {where}` opens them for review."
-    return f"`agebench review list {where}` lists them; the review page needs `pip install 'agebench[review]'`."
+        return f"`agebench review serve {where}` opens the records in review."
+    return f"`agebench review list {where}` lists records in review; the page needs `pip install 'agebench[review]'`."
 
 
 def waiting(records: int) -> str:

@@ -71,7 +71,8 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
     uncurated = [n for n, there in found.releases.items() if there and n not in {m.dataset for m in found.manifests}]
     if uncurated:
         out.print(f"Releases not curated yet: {', '.join(uncurated)}")
-    out.print(f"Next: [bold]{plain(found.next_command)}[/] ({plain(found.why)})")
+    out.print(f"Next: [bold]{plain(found.next_command)}[/]", soft_wrap=True)  # unbroken, so that it can be copied
+    out.print(f"({plain(found.why)})")
     for m in found.manifests:
         if m.trains and m.review:
             out.print(f"{waiting(m.review)} for a person: {plain(how_to_review(m.path))}")

@@ -156,7 +156,7 @@ def resolve_settings(
     shipped = resources.shipped_folder("pipelines") / f"{loaded.name}.toml"
     if resources.available("pipelines").get(loaded.name, Path()).resolve() != recipe_file.resolve():
         place = str(recipe_file.resolve())
-    elif shipped.is_file() and shipped.resolve() != recipe_file.resolve():
+    elif shipped.is_file() and resources.is_yours("pipelines", loaded.name, recipe_file):
         notes.append(f"{loaded.name} is your {recipe_file.relative_to(Path.cwd())}, not the shipped one.")
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     observers: Observers | None = None

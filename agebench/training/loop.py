@@ -186,7 +186,7 @@ def fit(
             if stopping:
                 raise Interrupted(
                     f"Stopped after step {step} of {how.steps}; the checkpoint is in {checkpoint.parent}.",
-                    "Continue with `agebench train --resume`.",
+                    "Run the same command with --resume to continue.",
                 )
     weights = {name: value.detach().cpu().contiguous() for name, value in (average or bare).state_dict().items()}
     return Trained(weights, val_mae, time.perf_counter() - begun)

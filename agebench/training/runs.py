@@ -207,7 +207,8 @@ def load_run(path: Path) -> Run:
         raise Missing(f"There is no run in {path}.", "`agebench status` lists the runs; `agebench train` makes one.")
     if not (path / COMMITTED).exists():
         raise RunError(
-            f"The run {path} is unfinished: it has no {COMMITTED}.", "Continue with `agebench train --resume`."
+            f"The run {path} is unfinished: it has no {COMMITTED}.",
+            "`agebench status` names the command that continues it.",
         )
     card = _read_card(path)
     if committed_hashes(path).get(CARD) != file_hash(path / CARD):
@@ -327,7 +328,7 @@ def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
     raise Missing(
         f"There is no unfinished run of {recipe.name} with this recipe, seed and records in {runs_dir}."
         + (f" {'; '.join(others)}." if others else ""),
-        "Start one without --resume.",
+        "Start one without --resume; `agebench status` names the command that continues an unfinished run.",
     )
 
 

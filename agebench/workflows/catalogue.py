@@ -21,12 +21,12 @@ LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": 
 
 
 def list_declarations() -> dict[str, list[dict[str, Any]]]:
-    """Kind → rows of name, title, yours (in the working directory), valid."""
+    """Kind → rows of name, title, yours (in the working directory and not as shipped), valid."""
     found: dict[str, list[dict[str, Any]]] = {}
     for kind in KINDS:
         found[kind] = []
         for name, path in sorted(resources.available(kind).items()):
-            yours = not path.is_relative_to(resources.shipped_folder(kind))
+            yours = resources.is_yours(kind, name, path)
             try:
                 title, valid = str(getattr(LOADERS[kind](name), "title", "")), True
             except RecipeError as error:

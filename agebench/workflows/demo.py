@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -59,10 +60,12 @@ def demo(
     seed: int = 0,
     workers: int | None = None,
     on_stage: Callable[[str], None] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
     on_step: Callable[[int, int, float | None, float | None], None] | None = None,
 ) -> DemoReport:
     """Draw releases in `folder`, then curate, balance, train, evaluate and report there, as the commands would.
+
+    on_progress: Called with "drawing" or "observing NAME", pictures done and pictures in all.
 
     Pictures drawn there earlier with the same seed and size are reused. Raises UsageError if the folder has manifests
     of other releases, and what the stages raise.
@@ -71,6 +74,18 @@ def demo(
     def stage(what: str) -> None:
         if on_stage:
             on_stage(what)
+
+    def counted(what: str, done: int, total: int) -> None:
+        if on_progress:
+            on_progress(what, done, total)
+
+    def curated_of(name: str) -> CurateReport:
+        return curate(
+            name,
+            root=drawn.roots[name],
+            workers=workers,
+            on_progress=lambda p: counted(f"observing {name}", p.done, p.total),
+        )
 
     if (folder / "manifests").exists() and not (folder / "data" / DRAWN).exists():
         raise UsageError(
@@ -82,11 +97,11 @@ def demo(
         stage(
             f"Drawing five releases in {folder}/data: {size.records:,} records in IMDB-WIKI's layout with known faults"
         )
-        drawn = draw_releases(Path(), records=size.records, seed=seed, on_progress=on_progress)
+        drawn = draw_releases(Path(), records=size.records, seed=seed, on_progress=partial(counted, "drawing"))
         stage("agebench curate imdb-wiki (then fg-net, morph, cacd), with the real face detector")
-        curated = curate("imdb-wiki", root=drawn.roots["imdb-wiki"], workers=workers)
+        curated = curated_of("imdb-wiki")
         for name in TEST_SETS:
-            curate(name, root=drawn.roots[name], workers=workers)
+            curated_of(name)
         with open_manifest(manifest_of("imdb-wiki")) as con:
             faults = caught(pl.read_csv(drawn.truth), verdict_rows(con))
         stage(f"agebench balance --per-class {size.per_class}")

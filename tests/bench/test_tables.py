@@ -198,6 +198,18 @@ def test_test_pictures_that_were_trained_on_are_counted(published: Published) ->
         assert part in note
 
 
+@pytest.mark.parametrize("leak", ["overlap", "near_copies", "shared_subjects"])
+def test_each_way_of_leaking_alone_marks_the_cell_and_has_a_footnote(published: Published, leak: str) -> None:
+    (table,) = build_tables(published, [summary("r", result(**{leak: 4}))], COLUMNS, numbers=[2])
+    assert measured(table)[0].text("FG-NET").endswith("¶")
+    assert sentence(table, "¶").startswith("Of the 1,002 test pictures 4 ")
+
+
+def test_a_set_without_a_leak_has_no_mark(published: Published) -> None:
+    (table,) = build_tables(published, [summary()], COLUMNS, numbers=[2])
+    assert not measured(table)[0].cells["FG-NET"].marks  # type: ignore[union-attr]
+
+
 def test_an_empty_cell_says_which_command_fills_it(published: Published) -> None:
     (table,) = build_tables(published, [summary()], COLUMNS, numbers=[2])
     (row,) = measured(table)

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from agebench import resources
 from agebench.curation.observing.parts import one_at_a_time, parts_folder
 from agebench.files import file_hash
 from agebench.manifest.renewal import forget
@@ -455,3 +456,11 @@ def test_report_explains_where_a_number_comes_from(workshop: Path, run_id: str, 
     cited = agebench("report", "--explain", "DEX:MORPH", cwd=workshop)
     assert "Rothe" in cited.out
     assert agebench("report", "--explain", "nothing", cwd=workshop).status == 2
+
+
+def test_a_checkout_s_own_recipes_are_not_called_yours(workshop: Path, agebench: Run) -> None:
+    shutil.copytree(resources.shipped_folder("pipelines"), workshop / "pipelines", dirs_exist_ok=True)
+    assert "not the shipped one" not in agebench("curate", "imdb-wiki", cwd=workshop).out
+    recipe = workshop / "pipelines" / "imdb-wiki-paper.toml"
+    recipe.write_text(recipe.read_text() + "# edited\n")
+    assert "not the shipped" in agebench("curate", "imdb-wiki", cwd=workshop).out

@@ -166,3 +166,14 @@ def test_screens_fit_eighty_columns(
     assert all("-" in line[:5] or "ages" in line[:5] for line in bars)  # no bar is broken into two lines
     for name in ("cacd", "fg-net", "imdb-wiki", "morph", run_id):
         assert any(line.startswith(f"{name} ") for line in status)
+
+
+def test_a_long_next_command_is_one_line_to_copy(
+    workshop: Path, agebench: Run, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workshop / "runs" / run_id / "COMMITTED").unlink()
+    found = json.loads(agebench("status", "--json", cwd=workshop).out)
+    assert len(found["next_command"]) > 40
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = agebench("status", cwd=workshop).out
+    assert f"Next: {found['next_command']}" in shown.splitlines()

@@ -19,6 +19,19 @@ def test_readme_has_at_most_120_lines() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 120
 
 
+def test_readme_says_what_a_newcomer_asks() -> None:
+    text = README.read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    order = ["Install", "The four commands", "What comes out", "Beside other tools", "Limits and intended use"]
+    assert [head for head in heads if head in order] == order
+    first, picture, *_ = text.split("\n\n")[1:]
+    assert first.startswith("agebench ")
+    assert picture.startswith("![")
+    assert "licence" in text.splitlines()[-2] + text.splitlines()[-1]
+    [commands] = [block.text for block in blocks(README) if "agebench train" in block.text]
+    assert {line.split()[1] for line in commands.splitlines()} == {"curate", "balance", "train", "report"}
+
+
 def test_readme_leads_to_files_that_exist_and_to_every_main_page() -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text(encoding="utf-8"))
     local = {link for link in links if "://" not in link}

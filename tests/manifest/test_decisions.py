@@ -93,6 +93,39 @@ def test_disagreement_and_a_changed_picture_leave_a_record_in_review(build: Buil
         assert funnel(con)["records"].sum() == 2 * 4
 
 
+def test_everything_that_tells_a_verdict_tells_the_same(build: Build) -> None:
+    """Every status of an answer, on records that the checks keep, doubt and reject (ages 0, 1 and 4)."""
+    ages = [0, 1, 4] * 6
+    path = build(18, age=ages, subject_id=["s"] * 18)
+    part(path, *(seen(i) for i in range(18)))
+    fold(path)
+    sha = [f"{i:064x}" for i in range(18)]
+    for i in range(3):  # 0 to 2: nobody answered
+        say(path, 3 + i, "reject", sha256=sha[3 + i])
+        say(path, 6 + i, "age", age=50, sha256=sha[6 + i])
+        say(path, 9 + i, "reject", sha256=sha[9 + i])
+        say(path, 9 + i, "keep", by="otto", sha256=sha[9 + i])
+        say(path, 12 + i, "keep", sha256="f" * 64)
+        say(path, 15 + i, "keep", claimed=77, sha256=sha[15 + i])
+    exported = {i: row["verdict"] for i, row in enumerate(judged(path))}
+    assert list(exported.values()) == ["keep", "review", "reject"] + ["reject"] * 3 + ["keep"] * 3 + ["review"] * 9
+    with open_manifest(path) as con:
+        assert dict(con.execute("SELECT record_id, verdict FROM judged").fetchall()) == exported
+        assert dict(judge_apart(con, CHECKS, recipe="r").select("record_id", "verdict").iter_rows()) == exported
+        views = {i: view_record(con, i) for i in range(18)}
+        assert {i: view.verdict for i, view in views.items() if view} == exported
+        others = {row["record_id"]: row["verdict"] for i in (0, 1) for row in views[i].relatives}  # type: ignore[union-attr]
+        assert others == exported
+        said = list(exported.values())
+        assert counts(con) == {verdict: said.count(verdict) for verdict in ("keep", "review", "reject")}
+        kept = [i for i, verdict in exported.items() if verdict == "keep"]
+        for view in ("kept", "curated"):
+            assert query(con, f"SELECT record_id FROM {view} ORDER BY 1")["record_id"].to_list() == kept
+        assert dict(funnel(con).select("step", "records").iter_rows())["kept"] == len(kept)
+        waiting = sorted(queue_rows(con)["record_id"].to_list())
+        assert waiting == [i for i, verdict in exported.items() if verdict == "review"]
+
+
 def test_nothing_new_costs_nothing_and_another_release_folds_anew(build: Build) -> None:
     path = build(3)
     say(path, 1, "keep")

@@ -15,6 +15,7 @@ from agebench.review.audit import (
     Sample,
     allocate,
     changed_since,
+    describe_sample,
     draw_sample,
     estimate,
     foremost,
@@ -69,6 +70,16 @@ def test_a_sample_is_the_same_anywhere_and_has_every_decade() -> None:
     assert len(draw_sample(rows.head(30), n=200, seed=0, curated="x").records) == 30
     with pytest.raises(NothingCurated):
         draw_sample(rows.head(0), n=200, seed=0, curated="x")
+
+
+def test_why_a_sample_makes_more_readings_than_it_has_records_is_told() -> None:
+    sample = draw_sample(kept(5000), n=20, seed=3, curated="x")
+    twice = sum(r["readings"] == 2 for r in sample.records)
+    assert 0 < twice < 20
+    told = describe_sample(sample)
+    for part in ("20 of the 5,000 kept records", f"{twice} of them", "read twice", "readers make mistakes",
+                 f"makes {20 + twice} readings"):  # fmt: skip
+        assert part in told
 
 
 def test_a_sample_is_kept_in_a_file(tmp_path: Path) -> None:

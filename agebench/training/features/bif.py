@@ -6,8 +6,8 @@ faces filtered. C1: the larger of two neighbouring scales at each pixel (MAX), t
 cell (STD); cells overlap by half.
 
 Left open there, and chosen here: eight orientations (they try 4 to 12); only the real part of a filter, made free of
-its mean so that brightness does not count, and of norm 1 so that the scales weigh alike; only cells that lie whole in
-the picture; the picture mirrored at its border.
+its mean so that brightness does not count, and of norm 1 so that the scales weigh alike; each face's features of norm
+1, so that its contrast does not count; only cells that lie whole in the picture; the picture mirrored at its border.
 """
 
 from __future__ import annotations
@@ -74,4 +74,5 @@ def feature(faces: NDArray[np.uint8]) -> Floats:
             for cell, first, second in filters()
         )
         made.append(np.concatenate([pool(first, second, cell) for cell, first, second in responses]))
-    return np.stack(made)
+    features = np.stack(made)
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from .test_page import ONE_LINE
+
 PAGES = ("/", "/grid", "/audit/5-1", "/overview")
 SIZES = {"desk": (1440, 900), "telephone": (390, 844)}
 
@@ -64,16 +66,19 @@ def test_nothing_is_wider_than_a_small_telephone(audited: Any, sit: Any) -> None
         assert desk.page.evaluate("() => document.documentElement.scrollWidth") <= 360, path
 
 
-def test_the_fields_of_an_audit_are_in_one_line_on_a_telephone(audited: Any, sit: Any) -> None:
+def test_nothing_of_an_audit_wraps_or_is_useless_on_a_telephone(audited: Any, sit: Any) -> None:
     desk = sit(audited, viewport={"width": 390, "height": 844}, has_touch=True)
     desk.page.goto(audited.address + "/audit/5-1")
     desk.ready()
     tall = """() => [...document.querySelectorAll('.age-form label')].filter((one) => one.checkVisibility())
         .map((one) => one.getBoundingClientRect().height)"""
     heights = desk.page.evaluate(tall)
+    assert desk.page.evaluate(ONE_LINE) == []
+    assert not desk.page.locator("#help-button").is_visible()  # there are no keys
     desk.press("t")
     desk.page.wait_for_function("() => seen()?.looks === 'cannot tell'")
     heights += desk.page.evaluate(tall)
+    assert desk.page.evaluate(ONE_LINE) == []
     assert len(heights) == 2
     assert max(heights) < 50
 

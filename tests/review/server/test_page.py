@@ -268,16 +268,19 @@ def test_one_chart_and_one_sentence_tell_the_estimate(server: Any, sit: Any) -> 
     assert desk.page.locator("#estimates").inner_text().count(age) <= 2  # in the sentence, perhaps on the axis
 
 
-def test_boxes_are_hidden_by_a_key_and_shown_again(server: Any, sit: Any) -> None:
+def test_boxes_and_points_are_hidden_by_a_key_and_shown_again(server: Any, sit: Any) -> None:
     desk = sit(server)
     look_at(desk, server, with_two_faces(server.folder))
-    boxes = desk.page.locator("#boxes")
-    assert boxes.locator(".face").first.is_visible()
+    box, point = (desk.page.locator(f"#boxes {mark}").first for mark in (".face", ".dot"))
+    assert box.is_visible()
+    assert point.is_visible()
     desk.press("b")
-    assert not boxes.locator(".face").first.is_visible()
+    assert not box.is_visible()
+    assert not point.is_visible()
     assert desk.page.locator("#hide-boxes").get_attribute("aria-pressed") == "true"
     desk.press("b")
-    assert boxes.locator(".face").first.is_visible()
+    assert box.is_visible()
+    assert point.is_visible()
 
 
 def test_zoom_shows_the_face_that_is_meant_larger(server: Any, sit: Any) -> None:
@@ -349,8 +352,11 @@ def test_answers_per_minute_and_the_time_left_are_told(server: Any, sit: Any) ->
     desk.page.wait_for_function("() => / · \\d+ a minute · .+ to go$/.test(byId('left').textContent)")
 
 
-def test_the_buttons_stay_where_they_are_whatever_opens_above_them(server: Any, sit: Any) -> None:
-    desk = sit(server, viewport={"width": 1280, "height": 800})
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080), (390, 844)])
+def test_the_buttons_stay_where_they_are_whatever_opens_above_them(
+    server: Any, sit: Any, width: int, height: int
+) -> None:
+    desk = sit(server, viewport={"width": width, "height": height})
     places = set()
     for _ in range(6):
         desk.ready()

@@ -14,6 +14,7 @@ import pytest
 
 from agebench.errors import UsageError
 from agebench.manifest.store import open_manifest
+from agebench.review import resolution
 from agebench.review.audit import read_sample
 from agebench.review.decisions import append, decisions_file, new_decision, read
 from agebench.review.server.given import PageAnswer, seal_of
@@ -74,6 +75,31 @@ def test_a_box_outside_the_picture_is_refused_on_the_page(office: Path) -> None:
     assert desk.lines() == []
     desk.answer([replace(box, box=(1.0, 1.0, 10.0, 10.0))], by="anna")
     assert len(desk.lines()) == 1
+
+
+def test_the_page_the_terminal_imports_and_folding_ask_one_rule(
+    office: Path, agebench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A made-up rule, put in the one place: nobody may be rejected. What was answered before it came is folded in."""
+    desk = ReviewSession(office / MANIFEST)
+    one, two, *_ = desk.waiting("anna", ALL, limit=100)[0]
+    first, second = desk._subject(one), desk._subject(two)
+    rejects = {"by": "otto", "kind": "decision", "answer": "reject", "part": first.part, "path": first.path}
+    desk.answer([given(desk, two)], by="anna")
+    monkeypatch.setattr(resolution, "_misfit", lambda: pl.when(pl.col("answer") == "reject").then(pl.lit("claim")))
+    with pytest.raises(UsageError, match="cannot be kept as it is"):
+        desk.answer([given(desk, one)], by="anna")
+    refused = agebench("review", "decide", first.part, first.path, "--reject", cwd=office)
+    assert (refused.status, "cannot be kept as it is" in refused.err) == (2, True)
+    (office / "theirs.jsonl").write_bytes(new_decision(**rejects, sha256=first.sha256).line())
+    imported = json.loads(agebench("review", "import", "theirs.jsonl", "--json", cwd=office).out)
+    assert (imported["added"], len(desk.lines())) == (0, 1)
+    assert any("cannot be kept as it is" in note for note in imported["notes"])
+    assert agebench("curate", "imdb-wiki", "--recipe", "everything", cwd=office).status == 0
+    assert agebench("export", "--rows", "verdicts", "--out", "v.jsonl", cwd=office).status == 0
+    rows = {(row["part"], row["path"]): row for row in pl.read_ndjson(office / "v.jsonl").to_dicts()}
+    folded = rows[second.part, second.path]
+    assert (folded["verdict"], folded["reasons"].split(";")[0]) == ("review", "answer_does_not_fit")
 
 
 def test_a_grid_answers_a_record_with_several_faces_only_if_one_was_chosen(office: Path) -> None:
