@@ -85,9 +85,8 @@ def analyses(
                 one for one in stored_evaluations(listed.path) if one.dataset == dataset and one.protocol == protocol
             ]
             for evaluation in kept[:1]:
-                recipe = listed.card.get("recipe", {})
-                settings = ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe))
-                newest[str(listed.card.get("model")), settings] = _analysis(listed, evaluation, settings)
+                one = analysis_of(listed, evaluation)
+                newest[str(listed.card.get("model")), one.label] = one
         except AgebenchError:  # the report says which runs are left out
             continue
     if not newest:
@@ -109,9 +108,14 @@ def analyses(
     return sorted(found, key=lambda one: one.accuracy.mae.value)
 
 
-def _analysis(listed: Listed, evaluation: Evaluation, settings: str) -> Analysis:
+def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> Analysis:
+    """One evaluation of a run. Raises RunError if its predictions are missing or damaged."""
     predictions = stored_predictions(listed.path, evaluation)
-    label = str(listed.card.get("recipe", {}).get("label", listed.id))
+    if without_leaks:
+        predictions = predictions.filter(pl.col("leak").is_null())
+    recipe = listed.card.get("recipe", {})
+    settings = ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe))
+    label = str(recipe.get("label", listed.id))
     return Analysis(listed.id, label + (f" ({settings})" if settings else ""), evaluation, predictions)
 
 

@@ -53,7 +53,7 @@ def explain_cells(tables: list[Table], cell: str, runs_dir: Path) -> list[Explai
                     if row.source == "published"
                     else _measured(number.runs, name, runs_dir)
                 )
-                found[key] = Explained([table.number], row.method, name, row.source, number.mae, facts)
+                found[key] = Explained([table.number], row.method, name, row.source, number.value, facts)
     if found:
         return list(found.values())
     columns = sorted({name for table in tables for name in table.columns})

@@ -27,6 +27,13 @@ small { color: #666; }
 p { margin: .25rem 0; font-size: .85rem; color: #444; }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #eee; } p, small { color: #bbb; } }
 """
+METRICS = {
+    "mae": "MAE in years",
+    "rmse": "RMSE in years",
+    "bias": "Bias (estimate minus age) in years",
+    "balanced_mae": "MAE in years, each age group alike",
+    "cs5": "CS(5): per cent of the pictures at most 5 years off",
+}
 WRITTEN = ("markdown", "latex", "html", "csv", "json")
 LATEX = str.maketrans(
     {
@@ -82,7 +89,8 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
 
 def caption(table: Table) -> str:
     """The table's heading, with the unit."""
-    return f"Table {table.number}. {table.title}. MAE in years; measured rows with 95 % interval."
+    number = f"Table {table.number}. " if table.number else ""
+    return f"{number}{table.title}. {METRICS[table.metric]}; measured rows with 95 % interval."
 
 
 def as_frame(table: Table, escape: Escape = str, small: str = "{}") -> pd.DataFrame:
@@ -127,7 +135,7 @@ def _long(tables: Sequence[Table]) -> pd.DataFrame:
             for column in table.columns:
                 cell = row.cells[column]
                 low, high = (cell.ci95 or (None, None)) if cell else (None, None)
-                values = [cell.mae, low, high, cell.n, cell.seeds, cell.spread, cell.note] if cell else [None] * 7
+                values = [cell.value, low, high, cell.n, cell.seeds, cell.spread, cell.note] if cell else [None] * 7
                 rows.append([table.number, _line(row.method), row.source, row.run, column, *values])
     return pd.DataFrame(rows, columns=names, dtype=object)
 
@@ -146,7 +154,8 @@ def _markdown(table: Table) -> str:
 def _latex(table: Table) -> str:
     styled = as_frame(table, _latex_text, r"{\footnotesize {}}").style.hide(axis="index")
     text = styled.to_latex(
-        hrules=True, caption=caption(table).translate(LATEX), label=f"tab:mae-{table.number}", position="htbp",
+        hrules=True, caption=caption(table).translate(LATEX), label=f"tab:{table.metric}-{table.number}",
+        position="htbp",
         column_format=r"p{0.34\linewidth}l" + "r" * len(table.columns), environment="table",
     )  # fmt: skip
     notes = [f"{mark} {sentence}".strip() for mark, sentence in table.footnotes] + table.hints
@@ -158,7 +167,7 @@ def _html(table: Table) -> str:
     text = (
         as_frame(table, _html_text, "<small>{}</small>")
         .style.hide(axis="index")
-        .to_html(table_uuid=f"mae-{table.number}", caption=_html_text(caption(table)), exclude_styles=True)
+        .to_html(table_uuid=f"{table.metric}-{table.number}", caption=_html_text(caption(table)), exclude_styles=True)
     )
     notes = [f"{mark} {sentence}".strip() for mark, sentence in table.footnotes] + table.hints
     return f"{text}\n" + "".join(f"<p>{_commands(note, _html_text, '<code>{}</code>')}</p>\n" for note in notes)

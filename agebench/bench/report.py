@@ -134,16 +134,22 @@ def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bo
         seed=card.get("seed"),
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", listed.id)),
-        results=[
-            _result(leak_free(one, stored_predictions(listed.path, one)), one)
-            if without_leaks and leaked(one)
-            else _result(one)
-            for one in own_manifest_first(evaluations)
-        ],
+        results=[_measured(listed, one, without_leaks=without_leaks) for one in own_manifest_first(evaluations)],
         settings=known.get("protocol") or ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
         published_row=recipe.get("published_row"),
         evaluated_as=known.get("called") if known else listed.id,
     )
+
+
+def summarised(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> tuple[RunSummary, Result]:
+    """A run and one of its results, as tables take them."""
+    return _summary(listed, [], without_leaks=False), _measured(listed, evaluation, without_leaks=without_leaks)
+
+
+def _measured(listed: Listed, evaluation: Evaluation, *, without_leaks: bool) -> Result:
+    if without_leaks and leaked(evaluation):
+        return _result(leak_free(evaluation, stored_predictions(listed.path, evaluation)), evaluation)
+    return _result(evaluation)
 
 
 def _training(card: dict[str, Any]) -> str:

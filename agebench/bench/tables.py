@@ -19,6 +19,7 @@ NO_PROOF = "‡"
 OTHER_PICTURES = "§"
 LEAKED = "¶"
 EMPTY = "–"
+Metric = Literal["mae", "rmse", "bias", "balanced_mae", "cs5"]
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,12 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number: MAE in years. spread: the standard deviation over `seeds` seeds. runs: where it comes from."""
+    """One number in the table's metric: years, or a share 0..1 shown in per cent.
 
-    mae: float
+    spread: the standard deviation over `seeds` seeds. runs: where it comes from.
+    """
+
+    value: float
     n: int | None = None
     ci95: tuple[float, float] | None = None
     seeds: int = 1
@@ -110,18 +114,24 @@ class Cell:
     runs: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     note: str | None = None
+    percent: bool = False
 
     @property
     def number(self) -> str:
-        """The MAE, in years."""
-        return f"{self.mae:.2f}"
+        return self._shown(self.value)
 
     @property
     def detail(self) -> str:
         """How sure it is: the spread over seeds, or else the interval; empty for a published number."""
         if self.spread is not None:
-            return f" ± {self.spread:.2f}"
-        return f" ({self.ci95[0]:.2f}–{self.ci95[1]:.2f})" if self.ci95 is not None else ""
+            return f" ± {self._shown(self.spread)}"
+        if self.ci95 is None:
+            return ""
+        low, high = map(self._shown, self.ci95)
+        return f" ({low} to {high})" if "-" in low + high else f" ({low}–{high})"
+
+    def _shown(self, value: float) -> str:
+        return f"{100 * value:.1f}" if self.percent else f"{value:.2f}"
 
     @property
     def text(self) -> str:
@@ -147,12 +157,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of mean absolute errors.
+    """A table of errors.
 
     Attributes:
-        number: As published.
-        title: As published.
+        number: As published; 0 for a table of one's own.
+        title: As published, or as its file says.
         columns: Names of the test sets.
+        metric: What the numbers are.
         counts: The number of pictures that measured numbers are of, by column; a footnote tells where it is another.
         rows: Published rows, then measured ones; `row.text(column)` is a cell as printed.
         footnotes: Pairs of mark (empty for what holds for all rows) and sentence.
@@ -166,6 +177,7 @@ class Table:
     footnotes: list[tuple[str, str]]
     hints: list[str]
     counts: dict[str, int] = field(default_factory=dict)
+    metric: Metric = "mae"
 
 
 class Footnotes:
@@ -254,7 +266,7 @@ def _first_result(family: list[RunSummary], column: str) -> Result | None:
 def _measured(family: list[RunSummary], columns: Sequence[Column], counts: dict[str, int], notes: Footnotes) -> Row:
     """The row of one recipe and its settings; `family` holds its runs, newest first."""
     newest = family[0]
-    origin = notes.mark(_origin(newest))
+    came_from = notes.mark(origin(newest))
     cells: dict[str, Cell | None] = {}
     for column in columns:
         with_result = [run for run in family if run.on(column.name) is not None]
@@ -267,7 +279,7 @@ def _measured(family: list[RunSummary], columns: Sequence[Column], counts: dict[
     if newest.evaluated_as and empty:
         blanks = dict.fromkeys((column.name for column in empty), notes.mark(_how_to_fill(newest, empty)))
     method = newest.label + (f" ({newest.settings})" if newest.settings else "")
-    return Row(method, "measured", newest.id, cells, (origin,), blanks)
+    return Row(method, "measured", newest.id, cells, (came_from,), blanks)
 
 
 def _cell(runs: list[RunSummary], column: str, newest: RunSummary, count: int, notes: Footnotes) -> Cell:
@@ -281,18 +293,16 @@ def _cell(runs: list[RunSummary], column: str, newest: RunSummary, count: int, n
     errors = [result.mae for result in results if result.mae is not None]
     result = results[0]
     remarks: list[tuple[str, str]] = []
-    if result.n != count:
-        remarks.append((f"On {result.n:,} pictures of {column}.", ""))
     for each in results:
-        remarks += _remarks(each, column)
+        remarks += remarks_on(each, column, count)
     if first.id != newest.id:
-        remarks.append((_origin(first), ""))
+        remarks.append((origin(first), ""))
     if len(used) > 1:
         seeds = ", ".join(f"{run.id} (seed {run.seed}): {mae:.2f}" for run, mae in zip(used, errors, strict=True))
         remarks.append((f"Mean and standard deviation over {len(used)} seeds: {seeds}.", ""))
     marked = dict.fromkeys((notes.mark(sentence, sign), sentence) for sentence, sign in remarks)
     return Cell(
-        mae=statistics.fmean(errors),
+        value=statistics.fmean(errors),
         n=result.n,
         ci95=result.ci95 if len(used) == 1 else None,
         seeds=len(used),
@@ -303,9 +313,9 @@ def _cell(runs: list[RunSummary], column: str, newest: RunSummary, count: int, n
     )
 
 
-def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
-    """What a reader must know of a number, as (sentence, sign)."""
-    remarks = []
+def remarks_on(result: Result, column: str, count: int) -> list[tuple[str, str]]:
+    """What a reader must know of a number, as (sentence, sign). count: the pictures that the column's head tells."""
+    remarks = [] if result.n == count else [(f"On {result.n:,} pictures of {column}.", "")]
     if result.matches_card is False:
         if result.records != result.expected:
             why = f"{result.records:,} records, the card says {result.expected:,}"
@@ -324,22 +334,23 @@ def _remarks(result: Result, column: str) -> list[tuple[str, str]]:
             remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
         else:
             n, mae = result.with_leaks
-            remarks.append((f"Of {n:,} test pictures {leaks}. Without them; with them the MAE is {mae:.2f} years.", ""))
+            remarks.append((f"Of {n:,} test pictures, {leaks}: left out. With them, the MAE is {mae:.2f} years.", ""))
     if unsearched := unsearched_phrase(result.unsearched):
         remarks.append((f"{column}: {unsearched}.", ""))
     if result.training_detector != result.detector:
         here, there = (name or "no detector" for name in (result.detector, result.training_detector))
         remarks.append((f"{column} was cropped with {here}, the training set with {there}.", ""))
     if result.undetected:
-        count = f"{result.undetected:,} of {result.n:,} pictures"
-        sentence = f"{count} have no detected face and are predicted from the whole picture."
+        some = f"{result.undetected:,} of {result.n:,} pictures"
+        sentence = f"{some} have no detected face and are predicted from the whole picture."
         remarks.append((sentence, ""))
     if result.unreadable:
         remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} left out.", ""))
     return remarks
 
 
-def _origin(run: RunSummary) -> str:
+def origin(run: RunSummary) -> str:
+    """A sentence about what a row's numbers come from."""
     return f"{run.trained_on.rstrip('.')}. {run.id}{'' if run.seed is None else f', seed {run.seed}'}."
 
 
@@ -369,11 +380,13 @@ def _table_json(table: Table) -> dict[str, Any]:
             "run": row.run,
             "cells": {
                 name: None if cell is None else {
-                    "mae": cell.mae, "n": cell.n, "ci95": list(cell.ci95) if cell.ci95 else None, "note": cell.note,
+                    table.metric: cell.value, "n": cell.n,
+                    "ci95": list(cell.ci95) if cell.ci95 else None, "note": cell.note,
                 }
                 for name, cell in row.cells.items()
             },
         }
         for row in table.rows
     ]  # fmt: skip
-    return {"table": table.number, "title": table.title, "columns": table.columns, "rows": rows}
+    facts = {"table": table.number or None, "title": table.title, "columns": table.columns, "rows": rows}
+    return facts if table.metric == "mae" else facts | {"metric": table.metric}

@@ -53,6 +53,10 @@ def report(
             "--without-leaks", help="Leave out test pictures whose file, photograph or person was trained on."
         ),
     ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="Show the table that this TOML file declares: title, columns, rows, metric."),
+    ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
@@ -78,6 +82,10 @@ def report(
     must_be_one_of(kind, FORMATS, "format", "--format")
     if out is not None:
         must_end_in_a_format(out, format, ENDINGS)
+    if table is not None and (tables or verify or explain or bundle):
+        raise typer.BadParameter(
+            "it can be combined only with --without-leaks, --runs, --format, --out and --json.", param_hint="--table"
+        )
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
     if explain is not None and (out is not None or verify or format is not None):
@@ -94,7 +102,13 @@ def report(
     if bundle is not None:
         _bundle(bundle, numbers, runs, verify, without_leaks, json)
         return
-    found = agebench.report(numbers, runs=runs, verify=verify, without_leaks=without_leaks)
+    if table is not None:
+        from agebench.bench.own_tables import own_table
+
+        own, left_out = own_table(table, runs=runs, without_leaks=without_leaks)
+        found = agebench.Report([own], [], [], left_out)
+    else:
+        found = agebench.report(numbers, runs=runs, verify=verify, without_leaks=without_leaks)
     talk = console(json, stderr=out is None and kind != "rich")
     if explain is not None:
         _explain(found.tables, explain, runs, json)
@@ -105,7 +119,8 @@ def report(
         print(render(found.tables, kind), end="")  # type: ignore[arg-type]
     elif out is not None:
         write_whole(out, render(found.tables, kind).encode(), "Name another file with `--out`.")  # type: ignore[arg-type]
-        talk.print(f"Tables {', '.join(str(t.number) for t in found.tables)} written to {out}")
+        named = f"Tables {', '.join(str(t.number) for t in found.tables)}" if table is None else "Table"
+        talk.print(f"{named} written to {out}")
     if not verify:
         notes(found.left_out, talk)
     for line in found.verified:

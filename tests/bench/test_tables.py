@@ -52,7 +52,7 @@ def test_the_published_rows_are_the_papers(published: Published) -> None:
     tables = build_tables(published, [], COLUMNS)
     assert [table.number for table in tables] == [2, 3]
     for table in tables:
-        found = {row.method: tuple(row.cells[c].mae for c in ("MORPH", "FG-NET", "CACD")) for row in table.rows}  # type: ignore[union-attr]
+        found = {row.method: tuple(row.cells[c].value for c in ("MORPH", "FG-NET", "CACD")) for row in table.rows}  # type: ignore[union-attr]
         assert found == DESIGN[table.number]
 
 
@@ -118,7 +118,7 @@ def test_the_newest_run_of_a_recipe_counts(published: Published) -> None:
     (row,) = measured(build_tables(published, runs, COLUMNS)[0])
     assert row.run == "new"
     assert row.cells["FG-NET"] is not None
-    assert (row.cells["FG-NET"].mae, row.cells["FG-NET"].runs) == (7.0, ("new",))
+    assert (row.cells["FG-NET"].value, row.cells["FG-NET"].runs) == (7.0, ("new",))
 
 
 def test_a_cell_that_the_newest_run_lacks_comes_from_an_older_one_and_says_so(published: Published) -> None:
@@ -143,7 +143,7 @@ def test_seeds_of_one_recipe_and_data_give_mean_and_spread(published: Published)
     (row,) = measured(build_tables(published, runs, COLUMNS)[0])
     cell = row.cells["FG-NET"]
     assert cell is not None
-    assert (cell.mae, cell.spread, cell.seeds, cell.ci95) == (7.0, 1.0, 3, None)
+    assert (cell.value, cell.spread, cell.seeds, cell.ci95) == (7.0, 1.0, 3, None)
     assert cell.text.startswith("7.00 ± 1.00 years (3 seeds; n = 1,002)")
     assert "b (seed 1): 8.00" in (cell.note or "")
 
