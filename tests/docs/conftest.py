@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import agebench
 from agebench.demo.releases import DemoReleases
 from agebench.resources import shipped_folder
 
@@ -37,6 +38,8 @@ def _reader(
     names = sorted(path.name for path in (folder / "pictures").iterdir())  # 001A02.JPG: subject 001 at 2
     rows = [f"{name},{int(re.sub('[^0-9]', '', name[4:6]))},{name[:3]}" for name in names]
     (folder / "labels.csv").write_text("\n".join(["file,age,subject", *rows]) + "\n")
+    labels = agebench.Manifest(folder / "manifests" / "fg-net.duckdb").records
+    labels.select("path", "age").write_csv(folder / "predictions.csv")
     shutil.copy(next((folder / "data" / "fg-net" / "images").glob("*.JPG")), folder / "photo.jpg")
     return folder
 
