@@ -92,7 +92,8 @@ def analyses(
     if not newest:
         named = f"the protocol {protocol} of {dataset}" if protocol else dataset
         raise Missing(
-            f"Nothing was measured on {named} in {runs}.", f"`agebench evaluate ESTIMATOR --on {dataset}` does so."
+            f"Nothing was measured on {named} in {runs}.",
+            f"`agebench evaluate ESTIMATOR --on {dataset}{f' --protocol {protocol}' if protocol else ''}` does so.",
         )
     found = list(newest.values())
     if without_leaks:

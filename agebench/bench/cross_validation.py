@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation
+from agebench.bench.face_facts import FACE_COLUMNS
 from agebench.bench.leakage import find_leaks, with_all_columns
 from agebench.bench.partitions import Fold, folds_of
 from agebench.bench.test_sets import ProtocolSet, keep_evaluation, predicted, read_test_set
@@ -105,9 +106,10 @@ def cross_validate(
         folder,
         test_set,
         pl.concat(parts).join(
-            records.select("part", "path", "subject_id", "sha256", "face_no"),
+            records.select("part", "path", "subject_id", "sha256", "face_no", *FACE_COLUMNS),
             on=["part", "path"], how="left", maintain_order="left",
         ),
+        unreadable=len(test_set.rows) - len(records),
         training_detector=test_set.detector,
         training_known=True,
     )  # fmt: skip
@@ -176,9 +178,10 @@ def _folder(
     folder = runs_dir / f"{recipe.name}-{test_set.card.name}-{test_set.protocol}-{identity[:8]}"
     if not folder.exists():
         trained = int(np.mean([fold.train.sum() for fold in folds]))
+        how_often = "one training on" if len(folds) == 1 else f"{len(folds)} trainings on about"
+        each = "" if len(folds) == 1 else " each"
         sentence = (
-            f"{test_set.card.title} itself by the protocol {test_set.protocol}: {len(folds)} trainings on about "
-            f"{trained:,} records each"
+            f"{test_set.card.title} itself by the protocol {test_set.protocol}: {how_often} {trained:,} records{each}"
         )
         begin(folder, recipe, facts, seed=seed, trained_on=sentence)
         write_split(records, folds, folder / "split.csv")

@@ -75,6 +75,7 @@ def _evaluate(
         keep(estimator, runs_dir),
         test_set,
         predicted(found.records, found.ages, found.spreads, found.probabilities).with_columns(leaks),
+        unreadable=len(test_set.rows) - len(found.records),
         training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
         unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset),

@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 FACE_FACTS = ("gender", "face_size", "interocular_distance", "yaw", "face_sharpness")
+FACE_COLUMNS = ("gender", "w", "h", "landmarks", "face_sharpness")  # of records, from which they are made
 NOSE_DEPTH = 0.6  # how far the tip of the nose stands before the eyes, in distances between the eyes, roughly
 
 

@@ -80,6 +80,11 @@ def own_table(path: Path, *, runs: str | Path = RUNS, without_leaks: bool = Fals
             left_out.append(f"{listed.id} is left out: {error}")
     notes, rows = Footnotes(), []
     wanted = declared.row or [OwnRow(estimator=name) for name in _measured_models(kept, declared.columns)]
+    if not wanted:
+        raise Missing(
+            f"Nothing was measured on {', '.join(declared.columns)} in {runs}.",
+            "`agebench evaluate` measures something.",
+        )
     counts: dict[str, int] = {}
     for row in wanted:
         if row.published is not None:

@@ -122,11 +122,15 @@ def keep_evaluation(
     test_set: ProtocolSet,
     predictions: pl.DataFrame,
     *,
+    unreadable: int,
     training_detector: str | None,
     training_known: bool,
     unsearched: Sequence[str] = (),
 ) -> Evaluation:
-    """Keep predictions (the columns of `predicted`, leak, and the fold if there are several) and their measures."""
+    """Keep predictions (the columns of `predicted`, leak, and the fold if there are several) and their measures.
+
+    unreadable: records of the protocol that have no prediction because their picture cannot be read.
+    """
     predictions = with_face_facts(predictions)
     kept = predictions.select(name for name in KEPT if name in predictions.columns)
     kept.write_parquet(buffer := io.BytesIO())
@@ -139,7 +143,7 @@ def keep_evaluation(
         protocol=test_set.protocol,
         manifest=str(test_set.path),
         **measures(kept),
-        unreadable=len(test_set.rows) - predictions.select("part", "path").n_unique(),
+        unreadable=unreadable,
         matches_card=matches_card(card, test_set.records, test_set.labels),
         pictures_match=None if card.expected.pictures is None else test_set.pictures == card.expected.pictures,
         records=test_set.records,

@@ -77,7 +77,7 @@ def group_labels(values: pl.Series) -> pl.Series:
     if values.name in QUARTILES:
         inner = values.drop_nulls().to_numpy()
         edges = np.unique(np.quantile(inner, [0.25, 0.5, 0.75])) if len(inner) else np.array([])
-        return binned(values, [float(edge) for edge in edges])
+        return binned(values, [float(f"{edge:.3g}") for edge in edges])  # quarters but for rounding
     if values.name not in EDGES:
         raise ValueError(f"there are no bins for column {values.name}")
     return binned(values.abs() if values.name == "yaw" else values, EDGES[values.name])
