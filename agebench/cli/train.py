@@ -48,6 +48,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: train.steps=500."),
     ] = None,
+    without_leaks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SET", help="Test set whose pictures, near copies and people must not train, as in fg-net."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and validation split.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the newest unfinished run of this recipe.")
@@ -67,7 +73,12 @@ def train(
     if dry_run:
         from agebench.workflows.train import forecast
 
-        _render_forecast(forecast(model, manifest=manifest, plan=plan, changes=changes, seed=seed), json)
+        _render_forecast(
+            forecast(
+                model, manifest=manifest, plan=plan, changes=changes, without_leaks=without_leaks or (), seed=seed
+            ),
+            json,
+        )
         return
     import agebench
 
@@ -82,7 +93,8 @@ def train(
         progress("predicting", "faces", quiet=json) as predictions,
     ):
         report = agebench.train(
-            model, manifest=manifest, plan=plan, runs=runs, changes=changes, seed=seed, resume=resume,
+            model, manifest=manifest, plan=plan, runs=runs, changes=changes, without_leaks=without_leaks or (),
+            seed=seed, resume=resume,
             on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
         )  # fmt: skip
     out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {plain(report.run.path)}")

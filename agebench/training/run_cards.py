@@ -105,6 +105,8 @@ def trained_on(card: dict[str, Any]) -> str:
     plan = known.get("plan")
     how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
     records = int(card.get("train_records", 0))
+    for name, count in known.get("without_leaks", {}).items():
+        how += f", without {count:,} that leak into {name}"
     return (
         f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}{_audited(known)}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import polars as pl
 
 from agebench.bench.evaluate import evaluate, manifests_for_testing
 from agebench.bench.evaluations import Evaluation
+from agebench.bench.leakage import find_leaks, with_all_columns
+from agebench.bench.test_sets import read_test_set
 from agebench.errors import AgebenchError, Interrupted, NothingCurated
 from agebench.faces.crops import Advance, crop_records
 from agebench.manifest.fingerprints import frame_digest
@@ -73,6 +75,7 @@ def train(
     plan: str | None = None,
     runs: str | Path = RUNS,
     changes: dict[str, Any] | None = None,
+    without_leaks: Sequence[str | Path] = (),
     seed: int = 0,
     resume: bool = False,
     on_setting: Callable[[TrainSetting], None] | None = None,
@@ -89,6 +92,8 @@ def train(
         plan: Balance plan by name; the newest by default, or every curated record once if there is none.
         runs: Folder of runs.
         changes: Dotted keys of the recipe with their values (`{"train.steps": 500}`).
+        without_leaks: Test sets, by name or manifest file. Records whose file, photograph or person stands in one of
+            them do not train.
         seed: Seed of weights, order, augmentation and validation split.
         resume: Continue the newest unfinished run of this recipe, seed and records.
         on_setting: Called with the recipe, manifest and plan before training.
@@ -108,7 +113,7 @@ def train(
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
     recipe, why = _recipe(model, changes)
-    source = _source(manifest, plan)
+    source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
     if on_setting:
@@ -152,6 +157,21 @@ class _Source:
 
     def without(self, lost: pl.DataFrame) -> _Source:
         return replace(self, rows=self.rows.join(lost, on="record_id", how="anti", maintain_order="left"))
+
+    def without_leaks_into(self, test_sets: Sequence[str | Path]) -> _Source:
+        """Without the records whose file, photograph or person stands in a test set. Raises NothingCurated if no record
+        is left, and what reading a test set raises."""
+        source, counts = self, {}
+        for name in test_sets:
+            tested = read_test_set(find_manifest(name))
+            one_dataset = tested.card.name == self.dataset
+            leaks = find_leaks(with_all_columns(source.rows), with_all_columns(tested.rows), one_dataset=one_dataset)
+            leaking = source.rows.filter(leaks.is_not_null())
+            counts[tested.card.name] = len(leaking)
+            source = source.without(leaking)
+        if source.rows.is_empty():
+            raise NothingCurated(f"Every curated record of {self.manifest} leaks into {', '.join(counts)}.")
+        return replace(source, provenance=source.provenance | {"without_leaks": counts}) if counts else source
 
     def fingerprint(self) -> str:
         """SHA-256 of all records that a training could draw, whatever its seed, and of the plan's rule."""
@@ -247,11 +267,12 @@ def forecast(
     manifest: str | Path | None = None,
     plan: str | None = None,
     changes: dict[str, Any] | None = None,
+    without_leaks: Sequence[str | Path] = (),
     seed: int = 0,
 ) -> TrainForecast:
     """What `train` would do with these arguments, from a few timed steps; writes nothing. Raises as `train` does."""
     recipe, why = _recipe(model, changes)
-    source = _source(manifest, plan)
+    source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
     draws = int(drawn.filter(pl.col("split") == TRAIN)["copies"].sum())

@@ -394,6 +394,10 @@ def test_shared_people_are_found_between_training_and_test(workshop: Path, agebe
     [found] = json.loads(agebench("evaluate", run_id, "--on", "cacd", "--json", cwd=workshop).out)["results"]
     assert found["shared_subjects"] >= 1
     assert found["shared_subjects"] + found["overlap"] + found["near_copies"] >= n - found["unreadable"]
+    trained = json.loads(agebench("train", "median", "--without-leaks", "cacd", "--json", cwd=workshop).out)
+    [found] = [one for one in trained["evaluated"] if one["dataset"] == "cacd"]
+    assert found["shared_subjects"] + found["overlap"] + found["near_copies"] == 0
+    assert trained["train_records"] < len(records)
 
 
 def test_a_run_of_records_without_names_and_hashes_is_measured_and_what_was_not_looked_for_is_said(
