@@ -56,11 +56,16 @@ class Expected(Strict):
 
 
 class Protocol(Strict):
-    """Which records a test set is measured on, and the column of its table."""
+    """Which records a test set is measured on, and the column of its table.
+
+    draws: so many subsets are predicted, of the seeds `seed`, `seed` + 1, …; the first is what is reported, the others
+    show how much the draw alone moves the number.
+    """
 
     column: str
     records: int | None = None  # size of a subset, drawn by hash(seed, part, path), subjects in turn
     seed: int = 0
+    draws: Annotated[int, Field(ge=1)] = 1
     ages: tuple[int, int] | None = None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation, stored_evaluations, stored_predictions
+from agebench.bench.protocols import first_draw
 from agebench.bench.statistics.accuracy import Accuracy, accuracy
 from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
@@ -111,7 +112,7 @@ def analyses(
 
 def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> Analysis:
     """One evaluation of a run. Raises RunError if its predictions are missing or damaged."""
-    predictions = stored_predictions(listed.path, evaluation)
+    predictions = first_draw(stored_predictions(listed.path, evaluation))
     if without_leaks:
         predictions = predictions.filter(pl.col("leak").is_null())
     recipe = listed.card.get("recipe", {})

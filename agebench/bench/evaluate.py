@@ -9,6 +9,7 @@ import polars as pl
 
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import find_leaks, unsearched_leaks, with_all_columns
+from agebench.bench.protocols import first_draw
 from agebench.bench.test_sets import keep_evaluation, predicted, read_test_set
 from agebench.errors import Missing
 from agebench.estimators import Advance, Estimator
@@ -75,7 +76,7 @@ def _evaluate(
         keep(estimator, runs_dir),
         test_set,
         predicted(found.records, found.ages, found.spreads, found.probabilities).with_columns(leaks),
-        unreadable=len(test_set.rows) - len(found.records),
+        unreadable=len(first_draw(test_set.rows)) - len(first_draw(found.records)),
         training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
         unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset),

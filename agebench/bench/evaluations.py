@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agebench.bench.leakage import LEAKS
 from agebench.bench.metrics import cumulative_score, mae, mae_interval, within_sampling_error
+from agebench.bench.protocols import first_draw
 from agebench.errors import RunError
 from agebench.files import read_file
 
@@ -50,6 +51,7 @@ class Evaluation:
         unsearched: Kinds of leak that could not be looked for, as the training or the test records lack what shows
             them: `same file`, `near copy`, `same subject`.
         predictions_sha256: Hash of the predictions' file.
+        draws: The MAE of each draw of the protocol's subset, years, of which the first is reported; empty for one draw.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
 
@@ -76,12 +78,16 @@ class Evaluation:
     unsearched: list[str] = field(default_factory=list)
     protocol: str = ""
     training_known: bool = True
+    draws: list[float] = field(default_factory=list)
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
-    """Counts and errors computed from stored predictions (age, predicted, subject_id, face_no, leak)."""
+    """Counts and errors computed from stored predictions (age, predicted, subject_id, face_no, leak): those of the
+    first draw, and the MAE of every draw if there are several."""
+    every, predictions = predictions, first_draw(predictions)
     errors = _errors(predictions)
     return {
+        "draws": draw_errors(every),
         "n": len(predictions),
         "undetected": int(predictions["face_no"].null_count()),
         **{count: int((predictions["leak"] == leak).sum()) for count, leak in zip(LEAK_COUNTS, LEAKS, strict=True)},
@@ -90,6 +96,17 @@ def measures(predictions: pl.DataFrame) -> dict[str, Any]:
         "cs5": cumulative_score(errors, 5),
         "versions": interval_versions(),
     }
+
+
+def draw_errors(predictions: pl.DataFrame) -> list[float]:
+    """The MAE of each draw in years; empty if there is only one."""
+    if "draws" not in predictions.columns:
+        return []
+    draws = predictions.select("age", "predicted", draw="draws").explode("draw")
+    found = [
+        mae(_errors(part)) for _, part in draws.sort("draw", maintain_order=True).group_by("draw", maintain_order=True)
+    ]
+    return [one for one in found if one is not None]
 
 
 def leaked(evaluation: Evaluation) -> int:
@@ -124,6 +141,7 @@ def differences(kept: Evaluation, predictions: pl.DataFrame) -> list[str]:
     interval to nine decimals if numpy and scipy are the same versions, else within its sampling error (other versions
     may draw other samples)."""
     again = measures(predictions)
+    predictions = first_draw(predictions)
     same = {key: value == getattr(kept, key) for key, value in again.items() if key not in ("ci95", "versions")}
     if kept.ci95 is None or again["ci95"] is None:
         same["ci95"] = kept.ci95 is again["ci95"]

@@ -7,6 +7,27 @@ import polars as pl
 
 from agebench.manifest.plans import AGES
 from agebench.manifest.store import query
+from agebench.recipes import Protocol
+
+
+def drawn_rows(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> pl.DataFrame:
+    """The records of all draws of a protocol, as `protocol_rows` gives them; with several draws also `draws`, the
+    numbers of the draws that a record is in, from 0."""
+
+    def draw(number: int) -> pl.DataFrame:
+        return protocol_rows(con, records=protocol.records, seed=protocol.seed + number, ages=protocol.ages)
+
+    first = draw(0)
+    if protocol.draws == 1 or protocol.records is None or len(first) < protocol.records:
+        return first
+    every = pl.concat([draw(number).with_columns(draw=pl.lit(number, pl.Int32)) for number in range(protocol.draws)])
+    members = every.group_by("record_id").agg(draws=pl.col("draw"))
+    return every.drop("draw").unique("record_id").join(members, on="record_id").sort("record_id")
+
+
+def first_draw(frame: pl.DataFrame) -> pl.DataFrame:
+    """Of records or predictions of several draws those of the first, else all."""
+    return frame.filter(pl.col("draws").list.contains(0)) if "draws" in frame.columns else frame
 
 
 def protocol_rows(

@@ -186,6 +186,7 @@ def _result(evaluation: Evaluation, with_leaks: Evaluation | None = None) -> Res
         training_detector=evaluation.training_detector,
         training_known=evaluation.training_known,
         unsearched=evaluation.unsearched,
+        draws=evaluation.draws,
     )
 
 

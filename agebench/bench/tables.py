@@ -67,6 +67,7 @@ class Result:
     training_detector: str | None = None
     training_known: bool = True
     unsearched: Sequence[str] = ()  # kinds of leak that could not be looked for
+    draws: Sequence[float] = ()  # the MAE of each draw of a subset, if there are several
     pictures_match: bool | None = None  # byte for byte those of the card; None if it has no fingerprint of them
 
 
@@ -344,6 +345,9 @@ def remarks_on(result: Result, column: str, count: int) -> list[tuple[str, str]]
         some = f"{result.undetected:,} of {result.n:,} pictures"
         sentence = f"{some} have no detected face and are predicted from the whole picture."
         remarks.append((sentence, ""))
+    if result.draws:
+        mean, deviation = statistics.fmean(result.draws), statistics.stdev(result.draws)
+        remarks.append((f"Over {len(result.draws)} draws of {column}: {mean:.2f} ± {deviation:.2f} years.", ""))
     if result.unreadable:
         remarks.append((f"{result.unreadable:,} unreadable picture(s) of {column} left out.", ""))
     return remarks

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agebench.bench.evaluations import Evaluation, measures
 from agebench.bench.face_facts import FACE_FACTS, with_face_facts
-from agebench.bench.protocols import protocol_rows
+from agebench.bench.protocols import drawn_rows, protocol_rows
 from agebench.errors import UsageError, nearest
 from agebench.estimators import Faces
 from agebench.files import write_whole
@@ -38,6 +38,7 @@ KEPT = (
     "spread",
     "probabilities",
     "fold",
+    "draws",
     *FACE_FACTS,
 )
 
@@ -47,7 +48,7 @@ class ProtocolSet:
     """The records of one protocol of a manifest.
 
     protocol: its name; empty for the one that tests models trained elsewhere. partition: that of the others.
-    rows: the protocol's records (see `protocol_rows`).
+    rows: the protocol's records (see `drawn_rows`).
     """
 
     path: Path
@@ -98,7 +99,7 @@ def read_test_set(path: Path, protocol: str = "") -> ProtocolSet:
             )
         else:
             usual = card.protocol
-            rows = protocol_rows(con, records=usual.records, seed=usual.seed, ages=usual.ages)
+            rows = drawn_rows(con, usual)
         return ProtocolSet(
             path, card, protocol, card.protocols.get(protocol), rows, folders_of(con), get_meta(con, "detector"),
             count_records(con), get_meta(con, "label_fingerprint"), get_meta(con, "picture_fingerprint"),

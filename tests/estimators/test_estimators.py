@@ -273,3 +273,24 @@ def test_folds_predict_everybody_by_a_model_that_never_saw_them(there: Path) -> 
     assert first.stat().st_mtime_ns == made  # finished folds are not trained again
     rows = [row for row in product.report([3], verify=True).tables[0].rows if row.source == "measured"]
     assert [row.method for row in rows] == ["Ridge regression on bio-inspired features (subjects-5)"]
+
+
+def test_several_draws_of_a_subset_tell_how_much_the_draw_moves_the_number(there: Path) -> None:
+    """The first draw is what one draw alone would give; the others are beside it, in a footnote."""
+    wrong = product.Manifest("fg-net").records.select("path", predicted=pl.col("age") + pl.col("record_id") % 7)
+    wrong.rename({"predicted": "age"}).write_csv("wrong.csv")
+    card = resources.find("manifests", "fg-net").read_text()
+
+    def measured(draws: int) -> product.Evaluation:
+        Path("manifests/fg-net.toml").write_text(
+            card.replace("[protocol]\n", f"[protocol]\nrecords = 10\nseed = 3\ndraws = {draws}\n", 1)
+        )
+        return product.evaluate("wrong.csv", "fg-net")[0]
+
+    once, thrice = measured(1), measured(3)
+    assert (thrice.n, thrice.mae, thrice.ci95) == (once.n, once.mae, once.ci95) == (10, once.mae, once.ci95)
+    assert (once.draws, len(thrice.draws), thrice.draws[0]) == ([], 3, once.mae)
+    assert len(set(thrice.draws)) > 1
+    report = product.report([3], verify=True)
+    assert not report.problems
+    assert any("Over 3 draws of FG-NET" in sentence for _, sentence in report.tables[0].footnotes)
