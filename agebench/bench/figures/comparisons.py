@@ -59,8 +59,8 @@ def differences_from_best(differences: Sequence[Difference], labels: Mapping[str
     rows = [pair for pair in to_best(differences, best) if pair.difference is not None]
     figure = new_figure(0.95 + 0.42 * max(1, len(rows)))
     axes = figure.subplots()
-    axes.axvline(0, color=colour("text"), linewidth=0.9)
     for place, pair in enumerate(rows):
+        axes.vlines(0, place - 0.2, place + 0.3, color=colour("text"), linewidth=0.9)
         assert pair.difference is not None
         if pair.interval:
             axes.plot(pair.interval, [place, place], color=colour("blue"), linewidth=1.8, alpha=0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -102,11 +103,10 @@ def error_by_group(one: Analysis) -> Figure:
     names: list[str] = []
     at = 0.0
     whole = one.accuracy.mae.value
-    axes.axvline(whole, color=colour("muted"), linewidth=0.9, linestyle=(0, (4, 2)))
     for title, rows in parts:
+        axes.vlines(whole, at + 0.5, at + len(rows) + 0.5, color=colour("muted"), linewidth=0.9, linestyle=(0, (4, 2)))
         axes.text(
             0.0, at - 0.12, title, transform=axes.get_yaxis_transform(), fontsize=9, fontweight="bold", va="center",
-            backgroundcolor="none",
         )  # fmt: skip
         at += 1.0
         for row in rows.iter_rows(named=True):
@@ -119,7 +119,7 @@ def error_by_group(one: Analysis) -> Figure:
                 color=colour("muted"),
             )  # fmt: skip
             places.append(at)
-            names.append(row["group"])
+            names.append(_rounded(row["group"]))
             at += 1.0
         at += 0.4
     axes.set_yticks(places, names)
@@ -130,6 +130,11 @@ def error_by_group(one: Analysis) -> Figure:
     axes.tick_params(axis="y", length=0)
     only_lines_across(axes, "x")
     return figure
+
+
+def _rounded(group: str) -> str:
+    """A group's name with numbers of three digits, as edges that are quantiles have more."""
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3g}", group)
 
 
 @styled
@@ -200,7 +205,7 @@ def calibrated(found: Calibration) -> Figure:
     levels, covered = list(found.coverage), list(found.coverage.values())
     _diagonal(left)
     left.plot(levels, covered, color=colour("blue"), marker="o", markersize=4.5)
-    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="Level of the interval", ylabel="Share of ages inside")
+    left.set(xlim=(0, 1), ylim=(0, 1), xlabel="Level of the interval", ylabel="Share of ages inside")
     width = 1 / len(found.pit)
     right.bar([(i + 0.5) * width for i in range(len(found.pit))], found.pit, width=width * 0.9, color=colour("blue"))
     right.axhline(width, color=colour("muted"), linewidth=1, linestyle=(0, (4, 2)))

@@ -1,7 +1,7 @@
 """The look of all figures, and writing them: the same figure always gives the same bytes.
 
-Colours are the review page's and, for several lines, those of Okabe and Ito ("Color Universal Design", 2008), darkened
-where they would be too pale on white. As SVG for a page, they become CSS variables, so that one drawing follows the
+Colours are the review page's and, for several lines, near those of Okabe and Ito ("Color Universal Design", 2008); they
+contrast at least 3:1 with the page and can be told apart with any of the common colour vision deficiencies. As SVG for a page, they become CSS variables, so that one drawing follows the
 reader's light or dark theme.
 """
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:  # importing matplotlib takes a second, and most commands draw
 P = ParamSpec("P")
 WIDTH = 4.8  # inches: the text is readable on a telephone and, halved, in a column of print
 LIGHT = {
-    "text": "#1b1f27", "muted": "#545c69", "line": "#d4d9e1", "back": "#fffffe", "blue": "#1f56a8", "orange": "#d55e00",
-    "green": "#00805d", "purple": "#b8579a", "gold": "#a87400",
+    "text": "#1b1f27", "muted": "#545c69", "line": "#d4d9e1", "back": "#fffffe", "blue": "#1f56a8", "orange": "#c44e00",
+    "green": "#009e73", "purple": "#c25fa6",
 }  # fmt: skip
 DARK = {
-    "text": "#e8ebf0", "muted": "#a7b0be", "line": "#363e4b", "back": "#1b2029", "blue": "#8ab6ff", "orange": "#ff8a3d",
-    "green": "#2cc295", "purple": "#e39bc9", "gold": "#e0b04a",
+    "text": "#e8ebf0", "muted": "#a7b0be", "line": "#363e4b", "back": "#1b2029", "blue": "#6aa3ff", "orange": "#f07a2a",
+    "green": "#12a67c", "purple": "#e9a3cf",
 }  # fmt: skip
-SERIES = ("blue", "orange", "green", "purple", "gold", "text")  # with a line style each, in turn
-LINES = ("-", (0, (5, 2)), (0, (1.2, 1.5)), (0, (6, 2, 1.2, 2)))
+SERIES = ("blue", "orange", "green", "purple", "text")
+LINES = ("-", (0, (5, 2)), (0, (1.2, 1.5)), (0, (6, 2, 1.2, 2)), (0, (9, 2, 2, 2, 2, 2)))
 
 
 def colour(name: str) -> str:
@@ -48,7 +48,7 @@ def shades(name: str, strengths: Any) -> Any:
 
 
 def series(number: int) -> dict[str, Any]:
-    """Colour and line style of the nth of several lines: 24 that differ."""
+    """Colour and line style of the nth of several lines: 25 that differ."""
     return {"color": LIGHT[SERIES[number % len(SERIES)]], "linestyle": LINES[number // len(SERIES) % len(LINES)]}
 
 

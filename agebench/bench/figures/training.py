@@ -12,7 +12,7 @@ from agebench.bench.figures.style import colour, new_figure, only_lines_across, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERDICTS = {"reject": ("orange", "rejected"), "review": ("gold", "waits for review")}
+VERDICTS = {"reject": ("orange", "rejected"), "review": ("purple", "waits for review")}
 
 
 @styled
@@ -71,13 +71,13 @@ def ages_before_and_after(ages: pl.DataFrame) -> Figure:
     planned = ages["drawn"].null_count() == 0 and len(ages) > 0
     figure = new_figure(3.8 if planned else 2.4)
     panels = np.atleast_1d(figure.subplots(2 if planned else 1, sharex=True))
-    age = ages["age"].to_numpy()
-    panels[0].bar(age, ages["released"].to_numpy(), width=0.9, color=colour("muted"), alpha=0.4, label="in the release")
-    panels[0].bar(age, ages["curated"].to_numpy(), width=0.9, color=colour("blue"), label="after curation")
+    edges = np.append(ages["age"].to_numpy(), ages["age"][-1] + 1) - 0.5
+    panels[0].stairs(ages["released"].to_numpy(), edges, fill=True, color=colour("muted"), alpha=0.4, label="release")
+    panels[0].stairs(ages["curated"].to_numpy(), edges, fill=True, color=colour("blue"), label="after curation")
     panels[0].set_ylabel("Records")
-    panels[0].legend(loc="upper right", borderaxespad=0.1)
+    figure.legend(loc="outside upper right", ncols=2, borderaxespad=0)
     if planned:
-        panels[1].bar(age, ages["drawn"].to_numpy(), width=0.9, color=colour("green"))
+        panels[1].stairs(ages["drawn"].to_numpy(), edges, fill=True, color=colour("green"))
         panels[1].set_ylabel("Draws in an epoch,\nbalanced")
     panels[-1].set_xlabel("Age, years")
     for axes in panels:
