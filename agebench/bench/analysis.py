@@ -79,7 +79,9 @@ def analyses(dataset: str, runs: str | Path = RUNS, *, protocol: str = "") -> li
             continue
         try:
             kept = [
-                one for one in stored_evaluations(listed.path) if one.dataset == dataset and one.protocol == protocol
+                one
+                for one in stored_evaluations(listed.path)
+                if one.dataset == dataset and one.protocol == protocol and one.mae is not None
             ]
             for evaluation in kept[:1]:
                 recipe = listed.card.get("recipe", {})
