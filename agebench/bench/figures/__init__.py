@@ -75,11 +75,12 @@ def of_estimator(found: MeasuredSet, one: Analysis) -> Iterator[Drawing]:
         f"Signed error by true age, {of}: the mean of each year with its 95 % interval; beneath, the number of pictures.",
         lambda: errors.error_by_age(one),
     )
-    yield drawing(
-        "error-by-group",
-        f"MAE by group, {of}, with 95 % intervals over subjects. Hollow: fewer than 20 subjects.",
-        lambda: errors.error_by_group(one),
-    )
+    if errors.grouped(one):
+        yield drawing(
+            "error-by-group",
+            f"MAE by group, {of}, with 95 % intervals over subjects. Hollow: fewer than 20 subjects.",
+            lambda: errors.error_by_group(one),
+        )
     yield drawing(
         "confusion",
         f"Confusion of age groups, {of}: of each true group, the share in % that is estimated in each group.",

@@ -94,8 +94,7 @@ def error_by_age(one: Analysis) -> Figure:
 @styled
 def error_by_group(one: Analysis) -> Figure:
     """MAE of each group of pictures with its 95 % interval; hollow where it rests on few subjects."""
-    parts = [(title, one.groups.filter(by=by)) for by, title in GROUPINGS.items()]
-    parts = [(title, rows) for title, rows in parts if len(rows) > 1]
+    parts = grouped(one)
     lines = sum(len(rows) + 1.4 for _, rows in parts)
     figure = new_figure(max(1.6, 0.75 + ROW * lines))
     axes = figure.subplots()
@@ -119,7 +118,7 @@ def error_by_group(one: Analysis) -> Figure:
                 color=colour("muted"),
             )  # fmt: skip
             places.append(at)
-            names.append(_rounded(row["group"]))
+            names.append(rounded(row["group"]))
             at += 1.0
         at += 0.4
     axes.set_yticks(places, names)
@@ -132,7 +131,13 @@ def error_by_group(one: Analysis) -> Figure:
     return figure
 
 
-def _rounded(group: str) -> str:
+def grouped(one: Analysis) -> list[tuple[str, pl.DataFrame]]:
+    """The groupings with several groups: title, and the rows of `breakdown`."""
+    parts = [(title, one.groups.filter(by=by)) for by, title in GROUPINGS.items()]
+    return [(title, rows) for title, rows in parts if len(rows) > 1]
+
+
+def rounded(group: str) -> str:
     """A group's name with numbers of three digits, as edges that are quantiles have more."""
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.3g}", group)
 
