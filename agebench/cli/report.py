@@ -17,9 +17,12 @@ from agebench.cli.render import (
     notes,
     plain,
     print_json,
+    progress,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from agebench.bench.tables import Table
 
 FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
@@ -42,6 +45,11 @@ def report(
         str | None,
         typer.Option(metavar="CELL", help="Show where numbers come from: COLUMN or METHOD:COLUMN, as in FG-NET."),
     ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder: write every figure there as SVG and PDF.")] = None,
+    html: Annotated[Path | None, typer.Option(help="File: tables, statistics and figures as one page.")] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Show faces on the page; they are personal data, mind the licence.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Print MAE tables: published rows beside measured ones.
@@ -55,7 +63,10 @@ def report(
         must_end_in_a_format(out, format, ENDINGS)
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
-    if explain is not None and (out is not None or verify or format is not None):
+    published = figures is not None or html is not None
+    if faces and html is None:
+        raise typer.BadParameter("it shows faces on the page, so it needs --html FILE.", param_hint="--faces")
+    if explain is not None and (out is not None or verify or format is not None or published):
         raise typer.BadParameter("it can be combined only with --tables, --runs and --json.", param_hint="--explain")
     if json and format is not None and out is None:
         raise typer.BadParameter(
@@ -71,9 +82,12 @@ def report(
     if explain is not None:
         _explain(found.tables, explain, runs, json)
         return
+    if published:
+        written = _publish(found.tables, runs, figures, html, faces, talk)
     if kind == "rich":
-        talk.print(as_rich(found.tables))
-    elif out is None and not json:
+        if not published:
+            talk.print(as_rich(found.tables))
+    elif out is None and not json and (format or not published):
         print(render(found.tables, kind), end="")  # type: ignore[arg-type]
     elif out is not None:
         write_whole(out, render(found.tables, kind).encode(), "Name another file with `--out`.")  # type: ignore[arg-type]
@@ -85,10 +99,46 @@ def report(
     for line in found.problems:
         talk.print(f"[red]wrong[/] {line}")
     if json:
-        document = tables_json(found.tables)
+        document = tables_json(found.tables) | ({"written": written} if published else {})
         print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
     if found.problems:
         raise typer.Exit(1)
+
+
+def _publish(
+    tables: list[Table], runs: Path, figures: Path | None, html: Path | None, faces: bool, talk: Console
+) -> list[str]:
+    """Write the figures and the page; the files."""
+    import shlex
+    import sys
+    from datetime import UTC, datetime
+
+    from agebench.bench.figures import write_figures
+    from agebench.bench.findings import findings
+    from agebench.bench.page import html_report
+    from agebench.files import write_whole
+
+    found = findings(runs)
+    written: list[Path] = []
+    if figures is not None:
+        with progress("drawing", "figures", quiet=talk.quiet) as advance:
+            written = write_figures(found, figures, advance)
+        talk.print(f"{len(written):,} figures written to {plain(figures)}:")
+        for path in written:
+            talk.print(f"  {plain(path.name)}", soft_wrap=True)
+    if html is not None:
+        command = shlex.join(["agebench", *sys.argv[1:]])
+        with progress("drawing the page", "estimators", quiet=talk.quiet) as advance:
+            page = html_report(
+                tables, found, command=command, made=datetime.now(UTC), show_faces=faces, on_progress=advance
+            )
+        write_whole(html, page.encode(), "Name another file with `--html`.")
+        written.append(html)
+        talk.print(f"Report written to {plain(html)}")
+        if faces:
+            notes(["the page shows faces: they are personal data, and the licence may not let you pass them on"], talk)
+    notes(found.left_out, talk)
+    return [str(path) for path in written]
 
 
 def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:

@@ -51,9 +51,9 @@ def of_set(found: MeasuredSet) -> Iterator[Drawing]:
         best = found.measured[0].id
         yield Drawing(
             f"{found.name}-differences-from-the-best",
-            f"{found.title}: by how many years the MAE of each estimator exceeds that of the one with the smallest MAE, on "
-            "the pictures that both predicted, with 95 % intervals; p after Holm's correction over all pairs. Hollow: "
-            "p is 0.05 or more.",
+            f"{found.title}: by how many years the MAE of each estimator exceeds that of the one with the smallest MAE, "
+            "on the pictures that both predicted, with 95 % intervals; p after Holm's correction over all pairs. "
+            "Hollow: p is 0.05 or more.",
             lambda: comparisons.differences_from_best(found.differences, found.labels, best),
         )
 
@@ -72,7 +72,7 @@ def of_estimator(found: MeasuredSet, one: Analysis) -> Iterator[Drawing]:
     )
     yield drawing(
         "error-by-age",
-        f"Signed error by true age, {of}: the mean of each year with its 95 % interval; beneath, the number of pictures.",
+        f"Signed error by true age, {of}: mean of each year with its 95 % interval; beneath, the number of pictures.",
         lambda: errors.error_by_age(one),
     )
     if errors.grouped(one):
@@ -139,9 +139,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
 
 
-def write_figures(
-    found: Findings, folder: Path, on_progress: Callable[[int, int], None] | None = None
-) -> list[Path]:
+def write_figures(found: Findings, folder: Path, on_progress: Callable[[int, int], None] | None = None) -> list[Path]:
     """Write each figure as SVG and PDF; the files. Nothing is written before all are drawn.
 
     Raises StorageError.

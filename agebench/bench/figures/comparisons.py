@@ -29,8 +29,8 @@ def cumulative_scores(measured: Sequence[Analysis]) -> Figure:
     axes.set(xlabel="Largest error θ, years", ylabel="CS(θ): share of pictures, %", ylim=(0, 100))
     axes.set_xlim(0, max(max(one.accuracy.cs) for one in measured))
     below.legend(
-        *axes.get_legend_handles_labels(), loc="upper left", title="Estimator (CS(5))", alignment="left", handlelength=3.4,
-        borderaxespad=0, labelspacing=0.3,
+        *axes.get_legend_handles_labels(), loc="upper left", title="Estimator (CS(5))", alignment="left",
+        handlelength=3.4, borderaxespad=0, labelspacing=0.3,
     )  # fmt: skip
     return figure
 

@@ -153,10 +153,10 @@ def confusion_by_age_group(one: Analysis) -> Figure:
     size = len(names)
     figure = new_figure(0.9 + 0.36 * len(present))
     axes = figure.subplots()
-    squares = [
-        [(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)] for y in range(len(present)) for x in range(size)
-    ]
-    cells = PolyCollection(squares, facecolors=shades("blue", shares[present]), edgecolors=colour("line"), linewidths=0.5)
+    squares = [[(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)] for y in range(len(present)) for x in range(size)]
+    cells = PolyCollection(
+        squares, facecolors=shades("blue", shares[present]), edgecolors=colour("line"), linewidths=0.5
+    )
     axes.add_collection(cells)
     for y, row in enumerate(present):
         axes.add_patch(_outline(row, y))

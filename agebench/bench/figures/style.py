@@ -1,8 +1,8 @@
 """The look of all figures, and writing them: the same figure always gives the same bytes.
 
-Colours are the review page's and, for several lines, near those of Okabe and Ito ("Color Universal Design", 2008); they
-contrast at least 3:1 with the page and can be told apart with any of the common colour vision deficiencies. As SVG for a page, they become CSS variables, so that one drawing follows the
-reader's light or dark theme.
+Colours are the review page's and, for several lines, near those of Okabe and Ito ("Color Universal Design", 2008): they
+contrast at least 3:1 with the page and can be told apart with any of the common colour vision deficiencies. On a page
+they are CSS variables, so that one drawing follows the reader's light or dark theme.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ def house_style() -> Iterator[None]:
     """matplotlib's defaults with ours, whatever the reader's own settings are."""
     import matplotlib
 
-    own = {
+    own: dict[Any, Any] = {
         "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9, "xtick.labelsize": 9,
         "ytick.labelsize": 9, "font.family": ["DejaVu Sans"], "text.parse_math": False, "axes.unicode_minus": True,
         "text.color": LIGHT["text"], "axes.labelcolor": LIGHT["text"], "axes.edgecolor": LIGHT["muted"],
         "xtick.color": LIGHT["muted"], "ytick.color": LIGHT["muted"], "xtick.labelcolor": LIGHT["text"],
         "ytick.labelcolor": LIGHT["text"], "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
         "axes.axisbelow": True, "grid.color": LIGHT["line"], "grid.linewidth": 0.6, "axes.linewidth": 0.8,
-        "axes.facecolor": "none", "legend.frameon": False, "lines.linewidth": 1.6, "figure.constrained_layout.use": True,
-        "svg.hashsalt": "agebench", "pdf.fonttype": 42,
+        "axes.facecolor": "none", "legend.frameon": False, "lines.linewidth": 1.6, "svg.hashsalt": "agebench",
+        "figure.constrained_layout.use": True, "pdf.fonttype": 42,
     }  # fmt: skip
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
+    defaults: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
     with matplotlib.rc_context(defaults | own), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name in a script that the font lacks
         yield

@@ -17,7 +17,7 @@ VERDICTS = {"reject": ("orange", "rejected"), "review": ("purple", "waits for re
 
 @styled
 def training_curves(metrics: pl.DataFrame) -> Figure:
-    """Loss, and beneath the MAE on the validation side (years), by training step. metrics: as `Run.metrics` has them."""
+    """Loss, and beneath the MAE on the validation side (years), by training step. metrics: as `Run.metrics` has it."""
     figure = new_figure(3.4)
     above, below = figure.subplots(2, sharex=True)
     dots = {"marker": "o", "markersize": 3.5 if len(metrics) < 60 else 0}
@@ -66,8 +66,8 @@ def curation_funnel(funnel: pl.DataFrame) -> Figure:
 
 @styled
 def ages_before_and_after(ages: pl.DataFrame) -> Figure:
-    """Records of each year of age in the release and after curation; beneath, draws in an epoch where there is a balance
-    plan. ages: columns age (years), released, curated, and drawn (null where there is no plan)."""
+    """Records of each year of age in the release and after curation; beneath, draws in an epoch where there is a
+    balance plan. ages: columns age (years), released, curated, and drawn (null where there is no plan)."""
     planned = ages["drawn"].null_count() == 0 and len(ages) > 0
     figure = new_figure(3.8 if planned else 2.4)
     panels = np.atleast_1d(figure.subplots(2 if planned else 1, sharex=True))

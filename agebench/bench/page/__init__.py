@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import resources
 from importlib.metadata import version
+from itertools import count
 
 from agebench.bench.figures import of_curation, of_training
 from agebench.bench.figures.style import DARK, LIGHT
@@ -38,14 +39,20 @@ def html_report(
     command: str,
     made: datetime,
     show_faces: bool = False,
-    on_progress: Callable[[str], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """The page. command: what was run; made: when. show_faces: whether examples show faces, which are personal data."""
-    say = on_progress or (lambda what: None)
+    """The page. command: what was run; made: when. show_faces: whether examples show faces, which are personal data.
+    on_progress: gets how many estimators are done, and of how many."""
+    estimators = sum(len(measured.measured) for measured in found.sets)
+    done = count(1)
+
+    def advance() -> None:
+        if on_progress:
+            on_progress(next(done), estimators)
+
     parts: list[tuple[str, str, str]] = [("tables", "Published tables and measured rows", _tables(tables))]
     for one in found.sets:
-        say(one.title)
-        parts.append((f"set-{one.name}", one.title, measured_set(one, show_faces=show_faces, say=say)))
+        parts.append((f"set-{one.name}", one.title, measured_set(one, show_faces=show_faces, advance=advance)))
     if found.trainings:
         parts.append(("training", "Training curves", figures(of_training(run) for run in found.trainings)))
     for curation in found.curations:
@@ -53,8 +60,8 @@ def html_report(
     parts.append(("about", "About this report", _about(found, command, made)))
     contents = "".join(f'<li><a href="#{id}">{escaped(title)}</a></li>' for id, title, _ in parts)
     body = "\n".join(f'<section id="{id}"><h2>{escaped(title)}</h2>\n{text}</section>' for id, title, text in parts)
-    estimators = len({one.id for measured in found.sets for one in measured.measured})
-    lead = f"{estimators} estimator{'s' * (estimators != 1)} measured on {len(found.sets)} test set"
+    different = len({one.id for measured in found.sets for one in measured.measured})
+    lead = f"{different} estimator{'s' * (different != 1)} measured on {len(found.sets)} test set"
     lead += f"{'s' * (len(found.sets) != 1)}; {made:%d %B %Y, %H:%M %Z}, agebench {version('agebench')}."
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
@@ -101,9 +108,9 @@ def audited(found: Curation) -> str:
     low, high = known["interval"]
     mistakes = f"; the readers' own error rate is estimated at {known['mistakes']:.1%}" if known.get("mistakes") else ""
     return (
-        f"Labels still wrong, by an audit: {known['wrong']:.1%} of the kept records (95 % interval {low:.1%} to {high:.1%}). "
-        f"Of {known['n']:,} records drawn at random {known['read']:,} were read, in {known['readings']:,} readings, of which "
-        f"{known['called_wrong']:,} call the label wrong{mistakes}."
+        f"Labels still wrong, by an audit: {known['wrong']:.1%} of the kept records (95 % interval {low:.1%} to "
+        f"{high:.1%}). Of {known['n']:,} records drawn at random {known['read']:,} were read, in {known['readings']:,} "
+        f"readings, of which {known['called_wrong']:,} call the label wrong{mistakes}."
     )
 
 
@@ -116,8 +123,5 @@ def _about(found: Findings, command: str, made: datetime) -> str:
         f"{platform.python_version()}, {escaped(versions)}.</p>"
         "<p><code>agebench report --verify</code> recomputes every measured number from the stored predictions, "
         "<code>agebench report --explain CELL</code> names the files, hashes and records behind one.</p>"
-        f"<h3>What the numbers are</h3>{''.join(rows)}"
-        + (f"<h3>Left out</h3>{left_out}" if left_out else "")
+        f"<h3>What the numbers are</h3>{''.join(rows)}" + (f"<h3>Left out</h3>{left_out}" if left_out else "")
     )
-
-

@@ -70,7 +70,8 @@ def in_a_box(content: str, label: str) -> str:
 def figures(drawings: Iterable[Drawing]) -> str:
     """Figures side by side where there is room."""
     shown = [
-        f"<figure>{inline_svg(one.draw(), one.name, one.caption)}<figcaption>{escaped(one.caption)}</figcaption></figure>"
+        f"<figure>{inline_svg(one.draw(), one.name, one.caption)}"
+        f"<figcaption>{escaped(one.caption)}</figcaption></figure>"
         for one in drawings
     ]
     return f'<div class="figures">{"".join(shown)}</div>' if shown else ""

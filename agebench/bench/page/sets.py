@@ -1,4 +1,4 @@
-"""The section of one test set: statistics of every estimator, groups, NIST's figures, differences, and each estimator."""
+"""The section of one test set: statistics of every estimator, what compares them, and each estimator by itself."""
 
 from __future__ import annotations
 
@@ -18,13 +18,10 @@ from agebench.bench.page.elements import NONE, Cell, escaped, estimate, figures,
 PERSONAL = "Faces are personal data: whether they may be shown to others depends on the licence of the release."
 
 
-def measured_set(found: MeasuredSet, *, show_faces: bool, say: Callable[[str], None]) -> str:
-    """The section without its heading."""
-    say(f"{found.title}: figures")
-    single = f"<p>{escaped(_described(found))}</p>"
+def measured_set(found: MeasuredSet, *, show_faces: bool, advance: Callable[[], None]) -> str:
+    """The section without its heading. advance: called after each estimator."""
     each = []
     for place, one in enumerate(found.measured):
-        say(f"{found.title}: {one.label}")
         shown = figures(of_estimator(found, one)) + _examples(one, show_faces)
         is_open = " open" if place == 0 else ""
         ending = file_names(found)[one.id]
@@ -32,9 +29,19 @@ def measured_set(found: MeasuredSet, *, show_faces: bool, say: Callable[[str], N
             f'<details id="{found.name}-{ending}"{is_open}><summary>{escaped(one.label)}</summary>'
             f"<p>{escaped(one.id)}</p>{shown}</details>"
         )
+        advance()
     return "\n".join(
-        [single, _accuracies(found), figures(of_set(found)), _differences(found), _groups(found), _nist(found)]
-        + [_calibrations(found), "<h3>Each estimator</h3>", *each]
+        [
+            f"<p>{escaped(_described(found))}</p>",
+            _accuracies(found),
+            figures(of_set(found)),
+            _differences(found),
+            _groups(found),
+            _nist(found),
+            _calibrations(found),
+            "<h3>Each estimator</h3>",
+            *each,
+        ]
     )
 
 
@@ -54,9 +61,11 @@ def _accuracies(found: MeasuredSet) -> str:
         five = a.cs.get(5.0)
         cs = share(five.value, five.interval) if five else NONE
         rows.append(
-            [escaped(one.label), f"{a.n:,}", estimate(a.mae), estimate(a.rmse), estimate(a.bias, sign=True), cs]
-            + [estimate(a.balanced_mae)]
-        )
+            [
+                escaped(one.label), f"{a.n:,}", estimate(a.mae), estimate(a.rmse), estimate(a.bias, sign=True), cs,
+                estimate(a.balanced_mae),
+            ]
+        )  # fmt: skip
     head = ["Estimator", "n", "MAE", "RMSE", "Bias", "CS(5)", "Balanced MAE"]
     return "<h3>Accuracy</h3>" + table(f"Errors on {found.title}", head, rows)
 
@@ -120,21 +129,23 @@ def _nist(found: MeasuredSet) -> str:
     rows = []
     children = [f"{group}" for group in found.measured[0].nist.in_13_to_16]
     for one in found.measured:
-        figures_ = one.nist
-        by_group = {row["group"]: row for row in figures_.children.iter_rows(named=True)}
+        nist = one.nist
+        by_group = {row["group"]: row for row in nist.children.iter_rows(named=True)}
         maes = [_mae_of(by_group.get(group)) for group in children]
-        inside = [rate(figures_.in_13_to_16[group]) for group in children]
-        sexes = [f"{escaped(sex)}: {share(found_.value)}" for sex, found_ in figures_.challenge25_by_sex.items()]
+        inside = [rate(nist.in_13_to_16[group]) for group in children]
+        sexes = [f"{escaped(sex)}: {share(one_sex.value)}" for sex, one_sex in nist.challenge25_by_sex.items()]
         rows.append(
-            [escaped(one.label), rate(figures_.challenge25), "<br>".join(sexes) or NONE, share(figures_.challenge25_balanced)]
-            + [estimate(figures_.mae_18_30), *maes, *inside]
-        )
+            [
+                escaped(one.label), rate(nist.challenge25), "<br>".join(sexes) or NONE,
+                share(nist.challenge25_balanced), estimate(nist.mae_18_30), *maes, *inside,
+            ]
+        )  # fmt: skip
     head = ["Estimator", "Challenge 25", "by sex", "balanced, 14 to 17", "MAE 18 to 30"]
     head += [f"MAE {group}" for group in children] + [f"{group}: in 13 to 16" for group in children]
     note = (
-        '<p class="note">Challenge 25: share of the pictures of people below 18 that are estimated at 25 or more; balanced: '
-        "mean over both sexes at 14, 15, 16 and 17. MAE 18 to 30: mean of the MAEs of both sexes at each year. In 13 to 16: share "
-        "estimated from 13 to below 17. – where the set lacks such pictures.</p>"
+        '<p class="note">Challenge 25: share of the pictures of people below 18 that are estimated at 25 or more; '
+        "balanced: mean over both sexes at 14, 15, 16 and 17. MAE 18 to 30: mean of the MAEs of both sexes at each "
+        "year. In 13 to 16: share estimated from 13 to below 17. – where the set lacks such pictures.</p>"
     )
     return "<h3>NIST's figures</h3>" + table(f"Figures of NIST's age evaluation on {found.title}", head, rows) + note
 
@@ -151,10 +162,12 @@ def _calibrations(found: MeasuredSet) -> str:
         return ""
     levels = list(known[0][1].coverage)
     rows = [
-        [escaped(one.label), *(share(c.coverage.get(level)) for level in levels), number(c.crps)]
-        + [f"{c.negative_log_likelihood:.2f}", f"{c.calibration_error:.3f}"]
+        [
+            escaped(one.label), *(share(c.coverage.get(level)) for level in levels), number(c.crps),
+            f"{c.negative_log_likelihood:.2f}", f"{c.calibration_error:.3f}",
+        ]
         for one, c in known
-    ]
+    ]  # fmt: skip
     head = ["Estimator", *(f"Inside {level:.0%}" for level in levels), "CRPS, years", "−log likelihood", "PIT error"]
     return "<h3>Calibration</h3>" + table(f"Distributions over ages on {found.title}", head, rows)
 
@@ -170,8 +183,10 @@ def _examples(one: Analysis, show_faces: bool) -> str:
             picture = shown.get((row["part"], row["path"]))
             face = [f'<img src="{picture}" alt="Face, {row["age"]} years" loading="lazy">' if picture else NONE]
             lines.append(
-                [f'<span class="path">{escaped(row["path"])}</span>', *(face if shown else []), f"{row['age']:g}"]
-                + [number(row["predicted"]), number(row["error"], sign=True)]
-            )
+                [
+                    f'<span class="path">{escaped(row["path"])}</span>', *(face if shown else []), f"{row['age']:g}",
+                    number(row["predicted"]), number(row["error"], sign=True),
+                ]
+            )  # fmt: skip
         tables.append(table(title, head, lines, statistics=False))
     return f'<div class="figures">{"".join(tables)}</div>' + (f'<p class="note">{PERSONAL}</p>' if shown else "")
