@@ -51,8 +51,8 @@ def of_set(found: MeasuredSet) -> Iterator[Drawing]:
         best = found.measured[0].id
         yield Drawing(
             f"{found.name}-differences-from-the-best",
-            f"{found.title}: by how many years the MAE of each estimator exceeds that of the one with the smallest MAE, "
-            "on the pictures that both predicted, with 95 % intervals; p after Holm's correction over all pairs. "
+            f"{found.title}: by how many years the MAE of each estimator exceeds that of the one with the "
+            "smallest MAE, on the pictures that both predicted, with 95 % intervals; p after Holm's correction over all pairs. "
             "Hollow: p is 0.05 or more.",
             lambda: comparisons.differences_from_best(found.differences, found.labels, best),
         )
@@ -67,7 +67,7 @@ def of_estimator(found: MeasuredSet, one: Analysis) -> Iterator[Drawing]:
 
     yield drawing(
         "predicted-against-true",
-        f"Predicted against true age, {of}; the darker, the more pictures.",
+        f"Predicted against true age, {of}; the stronger the colour, the more pictures.",
         lambda: errors.predicted_against_true(one),
     )
     yield drawing(

@@ -60,7 +60,7 @@ def differences_from_best(differences: Sequence[Difference], labels: Mapping[str
     figure = new_figure(0.95 + 0.42 * max(1, len(rows)))
     axes = figure.subplots()
     for place, pair in enumerate(rows):
-        axes.vlines(0, place - 0.2, place + 0.3, color=colour("text"), linewidth=0.9)
+        axes.vlines(0, place - 0.2, place + 0.42, color=colour("text"), linewidth=0.9)
         assert pair.difference is not None
         if pair.interval:
             axes.plot(pair.interval, [place, place], color=colour("blue"), linewidth=1.8, alpha=0.6)

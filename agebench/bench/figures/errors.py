@@ -42,7 +42,7 @@ def predicted_against_true(one: Analysis) -> Figure:
     age, predicted = one.predictions["age"].to_numpy(), one.predictions["predicted"].to_numpy()
     top = 5 * np.ceil(max(age.max(), predicted.max()) / 5 + 0.2)
     bottom = min(0.0, 5 * np.floor(predicted.min() / 5))
-    figure = new_figure(4.6)
+    figure = new_figure(4.9)
     axes = figure.subplots()
     cells = axes.hexbin(age, predicted, gridsize=30, extent=(bottom, top, bottom, top), mincnt=1, linewidths=0.2)
     counts = np.asarray(cells.get_array(), dtype=np.float64)
@@ -62,7 +62,7 @@ def predicted_against_true(one: Analysis) -> Figure:
         Patch(facecolor=shades("blue", _strength(np.array([n]), most))[0], label=f"{n:,} picture{'s' * (n > 1)}")
         for n in shown
     ]
-    axes.legend(handles=[*axes.get_lines(), *tones], loc="upper left", fontsize=8.5, borderaxespad=0.2)
+    figure.legend(handles=[*axes.get_lines(), *tones], loc="outside upper left", ncols=2, fontsize=8.5, borderaxespad=0)
     return figure
 
 
@@ -146,10 +146,11 @@ def rounded(group: str) -> str:
 def confusion_by_age_group(one: Analysis) -> Figure:
     """Of the pictures of each true age group, the share estimated in each age group; rows sum to 1."""
     from matplotlib.collections import PolyCollection
+    from matplotlib.patches import Rectangle
 
     names = age_group_names()
     shares, counts = confusion(one.predictions)
-    present = np.flatnonzero(counts)
+    present = np.flatnonzero(counts).tolist()
     size = len(names)
     figure = new_figure(0.9 + 0.36 * len(present))
     axes = figure.subplots()
@@ -159,12 +160,12 @@ def confusion_by_age_group(one: Analysis) -> Figure:
     )
     axes.add_collection(cells)
     for y, row in enumerate(present):
-        axes.add_patch(_outline(row, y))
+        axes.add_patch(Rectangle((row, y), 1, 1, fill=False, edgecolor=colour("text"), linewidth=1.1))
         for x, share in enumerate(shares[row]):
             if share >= 0.005:
                 axes.text(
                     x + 0.5, y + 0.5, f"{share:.0%}".rstrip("%"), ha="center", va="center", fontsize=8.5,
-                    color=colour("back" if share > 0.55 else "text"),
+                    color=colour("back" if share > 0.72 else "text"),
                 )  # fmt: skip
     axes.set(xlim=(0, size), ylim=(len(present), 0))
     axes.set_xticks(np.arange(size) + 0.5, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=8.5)
@@ -175,12 +176,6 @@ def confusion_by_age_group(one: Analysis) -> Figure:
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     return figure
-
-
-def _outline(x: int, y: int):  # type: ignore[no-untyped-def]
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x, y), 1, 1, fill=False, edgecolor=colour("text"), linewidth=1.1)
 
 
 def confusion(predictions: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:

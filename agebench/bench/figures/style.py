@@ -141,5 +141,5 @@ def _saved(figure: Figure, form: str, metadata: dict[str, str | None], *, page: 
 
     buffer = io.BytesIO()
     with house_style(), matplotlib.rc_context({"svg.fonttype": "none" if page else "path"}):
-        figure.savefig(buffer, format=form, metadata=metadata, facecolor="none" if page else "white")  # type: ignore[arg-type]
+        figure.savefig(buffer, format=form, metadata=metadata, facecolor="none" if page else "white")
     return buffer.getvalue()

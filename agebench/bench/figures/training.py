@@ -70,7 +70,7 @@ def ages_before_and_after(ages: pl.DataFrame) -> Figure:
     balance plan. ages: columns age (years), released, curated, and drawn (null where there is no plan)."""
     planned = ages["drawn"].null_count() == 0 and len(ages) > 0
     figure = new_figure(3.8 if planned else 2.4)
-    panels = np.atleast_1d(figure.subplots(2 if planned else 1, sharex=True))
+    panels = figure.subplots(2 if planned else 1, sharex=True, squeeze=False)[:, 0]
     edges = np.append(ages["age"].to_numpy(), ages["age"][-1] + 1) - 0.5
     panels[0].stairs(ages["released"].to_numpy(), edges, fill=True, color=colour("muted"), alpha=0.4, label="release")
     panels[0].stairs(ages["curated"].to_numpy(), edges, fill=True, color=colour("blue"), label="after curation")

@@ -15,7 +15,7 @@ from itertools import count
 from agebench.bench.figures import of_curation, of_training
 from agebench.bench.figures.style import DARK, LIGHT
 from agebench.bench.findings import Curation, Findings
-from agebench.bench.page.elements import escaped, figures, in_a_box
+from agebench.bench.page.elements import escaped, figures, in_a_box, with_code
 from agebench.bench.page.sets import measured_set
 from agebench.bench.render import as_html, caption
 from agebench.bench.tables import Table
@@ -94,7 +94,7 @@ def _curation(found: Curation) -> str:
     kept = int(found.funnel.filter(verdict="keep")["records"].sum())
     total = int(found.funnel["records"][0])
     said = f"{kept:,} of {total:,} records are kept by the curation recipe {found.recipe} ({found.path})."
-    return f"<p>{escaped(said)}</p><p>{escaped(audited(found))}</p>{figures(of_curation(found))}"
+    return f"<p>{escaped(said)}</p><p>{with_code(audited(found))}</p>{figures(of_curation(found))}"
 
 
 def audited(found: Curation) -> str:
@@ -103,7 +103,7 @@ def audited(found: Curation) -> str:
     if not known or not known.get("interval"):
         return (
             "No audit of the kept labels was folded in, so how many of them are wrong is not known: "
-            f"agebench review audit --manifest {found.path} draws records to read."
+            f"`agebench review audit --manifest {found.path}` draws records to read."
         )
     low, high = known["interval"]
     mistakes = f"; the readers' own error rate is estimated at {known['mistakes']:.1%}" if known.get("mistakes") else ""
@@ -117,7 +117,7 @@ def audited(found: Curation) -> str:
 def _about(found: Findings, command: str, made: datetime) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     rows = [f"<p>{escaped(name)}: {escaped(meaning)}.</p>" for name, meaning in MEANINGS.items()]
-    left_out = "".join(f"<p>{escaped(line)}</p>" for line in found.left_out)
+    left_out = "".join(f"<p>{with_code(line)}</p>" for line in found.left_out)
     return (
         f"<p>Made on {made:%d %B %Y at %H:%M %Z} by <code>{escaped(command)}</code> with Python "
         f"{platform.python_version()}, {escaped(versions)}.</p>"

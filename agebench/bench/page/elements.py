@@ -19,6 +19,12 @@ def escaped(text: object) -> str:
     return html.escape(" ".join(str(text).split()))
 
 
+def with_code(text: str) -> str:
+    """A text with each part between backquotes as code."""
+    parts = escaped(text).split("`")
+    return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+
+
 def number(value: float | None, interval: Interval | None = None, *, sign: bool = False) -> Cell:
     """Two decimals, and the interval beneath in small type."""
     if value is None:
