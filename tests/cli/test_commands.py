@@ -455,3 +455,19 @@ def test_report_explains_where_a_number_comes_from(workshop: Path, run_id: str, 
     cited = agebench("report", "--explain", "DEX:MORPH", cwd=workshop)
     assert "Rothe" in cited.out
     assert agebench("report", "--explain", "nothing", cwd=workshop).status == 2
+
+
+def test_the_page_of_a_report_holds_trainings_curations_and_faces_only_if_asked(
+    workshop: Path, agebench: Callable
+) -> None:
+    done = agebench("report", "--html", "page.html", cwd=workshop)
+    assert done.status == 0, done.err
+    page = (workshop / "page.html").read_text(encoding="utf-8")
+    for part in ("Training curves", "Training data: IMDB-WIKI", "records that each check took", "under the plan"):
+        assert part in page
+    assert "data:image" not in page
+    asked = json.loads(agebench("report", "--html", "page.html", "--faces", "--json", cwd=workshop).out)
+    assert asked["written"] == ["page.html"]
+    page = (workshop / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") >= 6
+    assert "Faces are personal data" in page
