@@ -140,8 +140,13 @@ def test_training_curves() -> None:
 
 
 def funnel() -> pl.DataFrame:
-    rows = [(0, "records", None, 100), (1, "no_face", "reject", 30), (2, "missing", "reject", 0), (3, "odd", "review", 8),
-            (1000000, "kept", "keep", 62)]  # fmt: skip
+    rows = [
+        (0, "records", None, 100),
+        (1, "no_face", "reject", 30),
+        (2, "missing", "reject", 0),
+        (3, "odd", "review", 8),
+        (1000000, "kept", "keep", 62),
+    ]
     return pl.DataFrame(rows, ["position", "step", "verdict", "records"], orient="row")
 
 
@@ -242,7 +247,7 @@ def test_25_estimators_have_lines_that_differ() -> None:
 
 @pytest.mark.parametrize(("theme", "page"), [(LIGHT, "#ffffff"), (DARK, "#1b2029")])
 def test_colours_can_be_told_apart_with_colour_vision_deficiencies(theme: dict[str, str], page: str) -> None:
-    """Simulated after Machado, Oliveira and Fernandes (2009), severity 1; differences by CIEDE2000; contrast by WCAG."""
+    """Simulated after Machado et al. (2009), severity 1; differences by CIEDE2000, contrast as in WCAG."""
     simulated = {
         "none": np.eye(3),
         "protanopia": [

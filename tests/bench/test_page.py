@@ -27,6 +27,28 @@ AUDIT = {"n": 200, "read": 150, "readings": 220, "called_wrong": 9, "wrong": 0.0
          "mistakes": 0.02}  # fmt: skip
 
 
+LETTERS = """() => {
+  const inside = (b, box) => b.left > box.left - 2 && b.right < box.right + 2
+    && b.top > box.top - 2 && b.bottom < box.bottom + 2
+  const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3
+  const found = {sizes: [], cut: [], overlapping: []}
+  for (const svg of document.querySelectorAll('svg.figure')) {
+    const box = svg.getBoundingClientRect(), scale = box.width / svg.viewBox.baseVal.width
+    const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect(), t])
+    for (const [text, b, t] of texts) {
+      found.sizes.push(parseFloat(getComputedStyle(t).fontSize) * scale)
+      if (!inside(b, box)) found.cut.push(text)
+    }
+    const level = texts.filter(([, , t]) => !/rotate\\(-?[1-9]/.test(t.getAttribute('transform') ?? ''))
+    level.forEach(([one, a], i) => level.slice(i + 1).forEach(([other, b]) => {
+      if (meet(a, b)) found.overlapping.push([svg.getAttribute('aria-label').slice(0, 60), one, other])
+    }))
+  }
+  return found
+}"""  # of the figures: sizes of letters in pixels, texts that the figure's edge cuts, pairs of level texts that overlap
+
+
 @pytest.fixture(scope="module")
 def found() -> Findings:
     frame = people(240)
@@ -130,8 +152,9 @@ def test_no_face_is_shown_unless_asked_for(page: str, found: Findings) -> None:
 def browser(chromium: str) -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        with driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened:
-            yield opened
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -154,18 +177,10 @@ def test_in_a_browser(page: str, browser: Any, tmp_path: Path, width: int, schem
     boxes = shown.evaluate("[...document.querySelectorAll('svg.figure')].map(s => s.getBoundingClientRect().width)")
     assert len(boxes) == 2 + 5 + 4 + 1 + 2
     assert min(boxes) > 300
-    sizes = shown.evaluate(
-        """[...document.querySelectorAll('svg text')].map(t => { const s = t.ownerSVGElement;
-           return parseFloat(getComputedStyle(t).fontSize) * s.getBoundingClientRect().width / s.viewBox.baseVal.width })"""
-    )
-    assert min(sizes) >= 8
-    cut = shown.evaluate(
-        """[...document.querySelectorAll('svg.figure')].flatMap(s => { const box = s.getBoundingClientRect();
-           return [...s.querySelectorAll('text')].filter(t => { const b = t.getBoundingClientRect();
-             return b.left < box.left - 2 || b.right > box.right + 2 || b.top < box.top - 2 || b.bottom > box.bottom + 2 })
-           .map(t => t.textContent) })"""
-    )
-    assert cut == []
+    letters = shown.evaluate(LETTERS)
+    assert min(letters["sizes"]) >= 8  # pixels
+    assert letters["cut"] == []
+    assert letters["overlapping"] == []
     back, ink = shown.evaluate(
         "[getComputedStyle(document.documentElement).backgroundColor, "
         "getComputedStyle(document.querySelector('svg.figure text')).fill]"

@@ -52,7 +52,8 @@ def of_set(found: MeasuredSet) -> Iterator[Drawing]:
         yield Drawing(
             f"{found.name}-differences-from-the-best",
             f"{found.title}: by how many years the MAE of each estimator exceeds the smallest MAE, on the pictures "
-            "that both predicted, with 95 % intervals; p after Holm's correction over all pairs. Hollow: p is 0.05 or more.",
+            "that both predicted, with 95 % intervals; p after Holm's correction over all pairs. Hollow: p is 0.05 or "
+            "more.",
             lambda: comparisons.differences_from_best(found.differences, found.labels, best),
         )
 
