@@ -181,7 +181,7 @@ def _examples(one: Analysis, show_faces: bool) -> str:
         lines = []
         for row in rows.iter_rows(named=True):
             picture = shown.get((row["part"], row["path"]))
-            face = [f'<img src="{picture}" alt="Face, {row["age"]} years" loading="lazy">' if picture else NONE]
+            face = [f'<img src="{picture}" alt="Face, {row["age"]} years">' if picture else NONE]
             lines.append(
                 [
                     f'<span class="path">{escaped(row["path"])}</span>', *(face if shown else []), f"{row['age']:g}",
