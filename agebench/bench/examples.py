@@ -65,9 +65,9 @@ def _address(picture: pictures.Picture, box: tuple[float, ...] | None) -> str:
     image = Image.fromarray(picture.rgb)
     if box is not None:
         x, y, w, h = (side * picture.scale for side in box)
-        image = image.crop(
-            (round(x - MARGIN * w), round(y - MARGIN * h), round(x + (1 + MARGIN) * w), round(y + (1 + MARGIN) * h))
-        )
+        left, top = max(0, round(x - MARGIN * w)), max(0, round(y - MARGIN * h))
+        right, bottom = round(x + (1 + MARGIN) * w), round(y + (1 + MARGIN) * h)
+        image = image.crop((left, top, max(left + 1, min(right, image.width)), max(top + 1, min(bottom, image.height))))
     image.thumbnail((2 * SIDE, 2 * SIDE))
     image.save(buffer := io.BytesIO(), "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

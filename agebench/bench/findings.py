@@ -12,6 +12,7 @@ import polars as pl
 
 from agebench.bench.analysis import Analysis, analyses, compared
 from agebench.bench.evaluations import stored_evaluations
+from agebench.bench.statistics.calibration import Calibration
 from agebench.bench.statistics.comparison import Difference
 from agebench.errors import AgebenchError, NothingCurated, StalePlan
 from agebench.manifest.manifest import Manifest
@@ -102,6 +103,14 @@ def findings(runs: str | Path = RUNS) -> Findings:
     return Findings(sets, trainings, list(_curations(left_out)), left_out)
 
 
+def calibration_of(one: Analysis) -> Calibration | None:
+    """Its calibration; None without distributions, or if an age lies outside them."""
+    try:
+        return one.calibration
+    except ValueError:
+        return None
+
+
 def _protocols(complete: list[Listed]) -> list[tuple[str, str]]:
     """Dataset and protocol of every evaluation with an error."""
     found = set()
@@ -127,6 +136,11 @@ def _measured(dataset: str, protocol: str, runs: str | Path, left_out: list[str]
         differences = compared(measured)
     except ValueError as error:
         left_out.append(f"{title}: the estimators are not compared in pairs, as {error}.")
+    for one in measured:
+        try:
+            _ = one.calibration
+        except ValueError as error:
+            left_out.append(f"{title}: the calibration of {one.label} is left out, as {error}.")
     return MeasuredSet(dataset, protocol, title, measured, differences)
 
 

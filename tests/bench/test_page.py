@@ -14,7 +14,7 @@ import pytest
 
 from agebench.bench.analysis import compared
 from agebench.bench.examples import examples
-from agebench.bench.findings import Curation, Findings, MeasuredSet, Training, findings
+from agebench.bench.findings import Curation, Findings, MeasuredSet, Training, calibration_of, findings
 from agebench.bench.page import audited, html_report
 from agebench.bench.published import Published
 from agebench.bench.tables import build_tables
@@ -130,6 +130,8 @@ def test_the_page_is_one_file_without_scripts_whose_labels_break_nothing(page: s
     assert len(set(ids)) == len(ids)
     targets = set(re.findall(r'href="#([^"]+)"', page)) | set(re.findall(r"url\(#([^)]+)\)", page))
     assert targets <= set(ids)
+    contents = re.findall(r'href="#([^"]+)"', page[page.index("<nav") : page.index("</nav>")])
+    assert {"tables", "set-fg-net", "set-fg-net-groups", "training", "curation-imdb-wiki", "about"} <= set(contents)
 
 
 def test_examples_are_the_worst_and_those_nearest_to_the_median(found: Findings) -> None:
@@ -225,6 +227,16 @@ def test_findings_have_the_newest_estimators_by_mae_of_every_test_set(here: Path
     assert "measured against different ages" in found.left_out[0]
     (other / "predictions" / "fg-net.json").write_text("{")
     assert [(pair.first, pair.second) for pair in findings("runs").sets[0].differences] == [("better", "worse")]
+
+
+def test_a_calibration_that_cannot_be_computed_is_left_out_with_the_reason(here: Path) -> None:
+    old = people(40).with_columns(age=pl.col("age") + pl.when(pl.int_range(pl.len()) == 3).then(100).otherwise(0))
+    keep(analysed("Sure", id="sure", frame=old, distributions=True), here / "runs")
+    found = findings("runs")
+    assert calibration_of(found.sets[0].measured[0]) is None
+    assert found.left_out == [
+        "FG-NET Ageing Database: the calibration of Sure is left out, as an age is not a whole year from 0 to 99."
+    ]
 
 
 def test_faces_need_a_page(here: Path, agebench: Callable) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from agebench.bench.analysis import Analysis
 from agebench.bench.figures import comparisons, errors, training
 from agebench.bench.figures.style import as_pdf, as_svg
-from agebench.bench.findings import Curation, Findings, MeasuredSet, Training
-from agebench.bench.statistics.calibration import Calibration
+from agebench.bench.findings import Curation, Findings, MeasuredSet, Training, calibration_of
 from agebench.files import write_whole
 
 if TYPE_CHECKING:
@@ -117,14 +116,6 @@ def of_curation(found: Curation) -> Iterator[Drawing]:
         f"{found.title}: claimed ages of the release, and ages after curation{balanced}.",
         lambda: training.ages_before_and_after(found.ages),
     )
-
-
-def calibration_of(one: Analysis) -> Calibration | None:
-    """Its calibration; None without distributions, or if an age lies outside them."""
-    try:
-        return one.calibration
-    except ValueError:
-        return None
 
 
 def file_names(found: MeasuredSet) -> dict[str, str]:

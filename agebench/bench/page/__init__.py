@@ -6,6 +6,7 @@ It refers to nothing outside itself, has no script, and follows the reader's lig
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib import resources
@@ -58,7 +59,9 @@ def html_report(
     for curation in found.curations:
         parts.append((f"curation-{curation.dataset}", f"Training data: {curation.title}", _curation(curation)))
     parts.append(("about", "About this report", _about(found, command, made)))
-    contents = "".join(f'<li><a href="#{id}">{escaped(title)}</a></li>' for id, title, _ in parts)
+    contents = "".join(
+        f'<li><a href="#{id}">{escaped(title)}</a>{_subheadings(text)}</li>' for id, title, text in parts
+    )
     body = "\n".join(f'<section id="{id}"><h2>{escaped(title)}</h2>\n{text}</section>' for id, title, text in parts)
     different = len({one.id for measured in found.sets for one in measured.measured})
     lead = f"{different} estimator{'s' * (different != 1)} measured on {len(found.sets)} test set"
@@ -71,6 +74,11 @@ def html_report(
         f'<h1>Age estimation: report</h1><p class="lead">{escaped(lead)}</p></header>\n'
         f'<nav aria-label="Contents"><ol>{contents}</ol></nav>\n<main>\n{body}\n</main>\n</body>\n</html>\n'
     )
+
+
+def _subheadings(text: str) -> str:
+    links = [f'<li><a href="#{id}">{title}</a></li>' for id, title in re.findall(r'<h3 id="([^"]+)">(.*?)</h3>', text)]
+    return f"<ol>{''.join(links)}</ol>" if links else ""
 
 
 def _css() -> str:

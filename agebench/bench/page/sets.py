@@ -9,10 +9,10 @@ import polars as pl
 
 from agebench.bench.analysis import Analysis
 from agebench.bench.examples import examples, faces
-from agebench.bench.figures import calibration_of, file_names, of_estimator, of_set
+from agebench.bench.figures import file_names, of_estimator, of_set, slug
 from agebench.bench.figures.comparisons import p_text
 from agebench.bench.figures.errors import GROUPINGS, rounded
-from agebench.bench.findings import MeasuredSet
+from agebench.bench.findings import MeasuredSet, calibration_of
 from agebench.bench.page.elements import NONE, Cell, escaped, estimate, figures, number, rate, share, table
 
 PERSONAL = "Faces are personal data: whether they may be shown to others depends on the licence of the release."
@@ -39,10 +39,15 @@ def measured_set(found: MeasuredSet, *, show_faces: bool, advance: Callable[[], 
             _groups(found),
             _nist(found),
             _calibrations(found),
-            "<h3>Each estimator</h3>",
+            heading(found, "Each estimator"),
             *each,
         ]
     )
+
+
+def heading(found: MeasuredSet, title: str) -> str:
+    """A heading that the contents link to."""
+    return f'<h3 id="set-{found.name}-{slug(title)}">{escaped(title)}</h3>'
 
 
 def _described(found: MeasuredSet) -> str:
@@ -67,7 +72,7 @@ def _accuracies(found: MeasuredSet) -> str:
             ]
         )  # fmt: skip
     head = ["Estimator", "n", "MAE", "RMSE", "Bias", "CS(5)", "Balanced MAE"]
-    return "<h3>Accuracy</h3>" + table(f"Errors on {found.title}", head, rows)
+    return heading(found, "Accuracy") + table(f"Errors on {found.title}", head, rows)
 
 
 def _differences(found: MeasuredSet) -> str:
@@ -104,7 +109,7 @@ def _groups(found: MeasuredSet) -> str:
         return ""
     head = ["Group", "n", *(one.label for one in found.measured)]
     note = '<p class="note">MAE, years. * fewer than 20 subjects: the interval covers less often than it says.</p>'
-    return "<h3>Groups</h3>" + table(f"MAE by group on {found.title}", head, parts) + note
+    return heading(found, "Groups") + table(f"MAE by group on {found.title}", head, parts) + note
 
 
 def _group_row(name: str, there: list[pl.DataFrame]) -> Iterator[Cell]:
@@ -147,7 +152,11 @@ def _nist(found: MeasuredSet) -> str:
         "balanced: mean over both sexes at 14, 15, 16 and 17. MAE 18 to 30: mean of the MAEs of both sexes at each "
         "year. In 13 to 16: share estimated from 13 to below 17. – where the set lacks such pictures.</p>"
     )
-    return "<h3>NIST's figures</h3>" + table(f"Figures of NIST's age evaluation on {found.title}", head, rows) + note
+    return (
+        heading(found, "NIST's figures")
+        + table(f"Figures of NIST's age evaluation on {found.title}", head, rows)
+        + note
+    )
 
 
 def _mae_of(row: dict[str, float] | None) -> Cell:
@@ -169,7 +178,7 @@ def _calibrations(found: MeasuredSet) -> str:
         for one, c in known
     ]  # fmt: skip
     head = ["Estimator", *(f"Inside {level:.0%}" for level in levels), "CRPS, years", "−log likelihood", "PIT error"]
-    return "<h3>Calibration</h3>" + table(f"Distributions over ages on {found.title}", head, rows)
+    return heading(found, "Calibration") + table(f"Distributions over ages on {found.title}", head, rows)
 
 
 def _examples(one: Analysis, show_faces: bool) -> str:
