@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from agebench.bench.evaluations import Evaluation, stored_evaluations, stored_predictions
+from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations, stored_predictions
 from agebench.bench.protocols import first_draw
 from agebench.bench.statistics.accuracy import Accuracy, accuracy
 from agebench.bench.statistics.calibration import Calibration, calibration
@@ -23,6 +23,7 @@ from agebench.training.run_cards import RUNS, changed_settings
 from agebench.training.runs import Listed, list_evaluated
 
 RESAMPLES = 2000  # of intervals of groups, of which there are many
+PAIRED_RESAMPLES = 20_000  # no p is below 1 / 10,000, and Holm's correction multiplies it by the number of pairs
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ def analyses(
             continue
         try:
             kept = [
-                one for one in stored_evaluations(listed.path) if one.dataset == dataset and one.protocol == protocol
+                one
+                for one in own_manifest_first(stored_evaluations(listed.path))
+                if one.dataset == dataset and one.protocol == protocol and one.mae is not None
             ]
             for evaluation in kept[:1]:
                 one = analysis_of(listed, evaluation)
@@ -130,7 +133,7 @@ def compared(measured: Sequence[Analysis]) -> list[Difference]:
         )
         for one in measured
     }
-    return all_differences(frames, key="picture")
+    return all_differences(frames, key="picture", resamples=PAIRED_RESAMPLES)
 
 
 def analysis_facts(one: Analysis) -> dict[str, Any]:

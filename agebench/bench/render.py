@@ -58,7 +58,7 @@ def render(tables: Sequence[Table], form: Format) -> str:
     if form == "latex":
         return "% needs the packages booktabs and textcomp\n" + "\n".join(_latex(table) for table in tables)
     if form == "html":
-        body = "\n".join(_html(table) for table in tables)
+        body = "\n".join(as_html(table) for table in tables)
         head = '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>MAE</title>\n'
         head += f"<style>{STYLE}</style></head>"
         return f"{head}\n<body>\n{body}</body>\n</html>\n"
@@ -163,7 +163,8 @@ def _latex(table: Table) -> str:
     return str(text).replace("\\end{table}", "{\\footnotesize\n" + small + "}\n\\end{table}")
 
 
-def _html(table: Table) -> str:
+def as_html(table: Table) -> str:
+    """The table and its footnotes as elements of a page."""
     text = (
         as_frame(table, _html_text, "<small>{}</small>")
         .style.hide(axis="index")

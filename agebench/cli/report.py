@@ -17,12 +17,23 @@ from agebench.cli.render import (
     notes,
     plain,
     print_json,
+    progress,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from agebench.bench.tables import Table
 
 FORMATS = ("rich", "markdown", "latex", "html", "csv", "json")
+# What an option that shows or writes something else than the tables can be combined with, and what options need.
+ALONE = {
+    "--on": {"--protocol", "--without-leaks"},
+    "--table": {"--without-leaks", "--format", "--out"},
+    "--bundle": {"--tables", "--verify", "--without-leaks"},
+    "--explain": {"--tables"},
+}
+NEEDS = {"--protocol": "--on", "--faces": "--html"}
 ENDINGS = {"md": "markdown", "tex": "latex", "html": "html", "htm": "html", "csv": "csv", "json": "json"}
 
 
@@ -64,17 +75,24 @@ def report(
             "bundle to check."
         ),
     ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder: write every figure there as SVG and PDF.")] = None,
+    html: Annotated[Path | None, typer.Option(help="File: tables, statistics and figures as one page.")] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Show faces on the page; they are personal data, mind the licence.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Print MAE tables: published rows beside measured ones.
 
     `--explain` says where a measured number comes from.
     """
+    given = {
+        "--tables": tables, "--format": format, "--out": out, "--verify": verify, "--explain": explain, "--on": on,
+        "--protocol": protocol, "--without-leaks": without_leaks, "--table": table, "--bundle": bundle,
+        "--figures": figures, "--html": html, "--faces": faces,
+    }  # fmt: skip
+    _must_go_together({name for name, value in given.items() if value})
     if on is not None:
-        if tables or out or verify or explain or format:
-            raise typer.BadParameter(
-                "it can be combined only with --protocol, --without-leaks, --runs and --json.", param_hint="--on"
-            )
         _statistics(on, runs, protocol, without_leaks, json)
         return
     numbers = _numbers(tables) if tables else None
@@ -82,14 +100,9 @@ def report(
     must_be_one_of(kind, FORMATS, "format", "--format")
     if out is not None:
         must_end_in_a_format(out, format, ENDINGS)
-    if table is not None and (tables or verify or explain or bundle):
-        raise typer.BadParameter(
-            "it can be combined only with --without-leaks, --runs, --format, --out and --json.", param_hint="--table"
-        )
     if kind == "rich" and out is not None:
         raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
-    if explain is not None and (out is not None or verify or format is not None):
-        raise typer.BadParameter("it can be combined only with --tables, --runs and --json.", param_hint="--explain")
+    published = figures is not None or html is not None
     if json and format is not None and out is None:
         raise typer.BadParameter(
             "--json already writes to standard output: name a file with --out.", param_hint="--format"
@@ -113,9 +126,12 @@ def report(
     if explain is not None:
         _explain(found.tables, explain, runs, json)
         return
+    if published:
+        written = _publish(found.tables, runs, without_leaks, figures, html, faces, talk)
     if kind == "rich":
-        talk.print(as_rich(found.tables))
-    elif out is None and not json:
+        if not published:
+            talk.print(as_rich(found.tables))
+    elif out is None and not json and (format or not published):
         print(render(found.tables, kind), end="")  # type: ignore[arg-type]
     elif out is not None:
         write_whole(out, render(found.tables, kind).encode(), "Name another file with `--out`.")  # type: ignore[arg-type]
@@ -128,10 +144,20 @@ def report(
     for line in found.problems:
         talk.print(f"[red]wrong[/] {line}")
     if json:
-        document = tables_json(found.tables)
+        document = tables_json(found.tables) | ({"written": written} if published else {})
         print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
     if found.problems:
         raise typer.Exit(1)
+
+
+def _must_go_together(given: set[str]) -> None:
+    """Raises typer.BadParameter if an option would be ignored beside another, or lacks the one that it needs."""
+    for option, allowed in ALONE.items():
+        if option in given and (others := sorted(given - allowed - {option})):
+            raise typer.BadParameter(f"it cannot be combined with {' and '.join(others)}.", param_hint=option)
+    for option, needed in NEEDS.items():
+        if option in given and needed not in given:
+            raise typer.BadParameter(f"it needs {needed}.", param_hint=option)
 
 
 def _bundle(
@@ -175,6 +201,48 @@ def _statistics(dataset: str, runs: Path, protocol: str, without_leaks: bool, as
         document = {"command": "report", "dataset": dataset, "protocol": protocol, "without_leaks": without_leaks}
         document |= {"estimators": [analysis_facts(one) for one in measured]}
         print_json(document | {"differences": [dataclasses.asdict(pair) for pair in pairs]})
+
+
+def _publish(
+    tables: list[Table],
+    runs: Path,
+    without_leaks: bool,
+    figures: Path | None,
+    html: Path | None,
+    faces: bool,
+    talk: Console,
+) -> list[str]:
+    """Write the figures and the page; the files."""
+    import shlex
+    import sys
+    from datetime import UTC, datetime
+
+    from agebench.bench.figures import write_figures
+    from agebench.bench.findings import findings
+    from agebench.bench.page import html_report
+    from agebench.files import write_whole
+
+    found = findings(runs, without_leaks=without_leaks)
+    written: list[Path] = []
+    if figures is not None:
+        with progress("drawing", "figures", quiet=talk.quiet) as advance:
+            written = write_figures(found, figures, advance)
+        talk.print(f"{len(written):,} figures written to {plain(figures)}:")
+        for path in written:
+            talk.print(f"  {plain(path.name)}", soft_wrap=True)
+    if html is not None:
+        command = shlex.join(["agebench", *sys.argv[1:]])
+        with progress("drawing the page", "estimators", quiet=talk.quiet) as advance:
+            page = html_report(
+                tables, found, command=command, made=datetime.now(UTC), show_faces=faces, on_progress=advance
+            )
+        write_whole(html, page.encode(), "Name another file with `--html`.")
+        written.append(html)
+        talk.print(f"Report written to {plain(html)}")
+        if faces:
+            notes(["the page shows faces: they are personal data, and the licence may not let you pass them on"], talk)
+    notes(found.left_out, talk)
+    return [str(path) for path in written]
 
 
 def _explain(tables: list[Table], cell: str, runs: Path, as_json: bool) -> None:

@@ -468,3 +468,19 @@ def test_a_checkout_s_own_recipes_are_not_called_yours(workshop: Path, agebench:
     recipe = workshop / "pipelines" / "imdb-wiki-paper.toml"
     recipe.write_text(recipe.read_text() + "# edited\n")
     assert "not the shipped" in agebench("curate", "imdb-wiki", cwd=workshop).out
+
+
+def test_the_page_of_a_report_holds_trainings_curations_and_faces_only_if_asked(
+    workshop: Path, agebench: Callable
+) -> None:
+    done = agebench("report", "--html", "page.html", cwd=workshop)
+    assert done.status == 0, done.err
+    page = (workshop / "page.html").read_text(encoding="utf-8")
+    for part in ("Training curves", "Training data: IMDB-WIKI", "records that each check took", "under the plan"):
+        assert part in page
+    assert "data:image" not in page
+    asked = json.loads(agebench("report", "--html", "page.html", "--faces", "--json", cwd=workshop).out)
+    assert asked["written"] == ["page.html"]
+    page = (workshop / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") >= 6
+    assert "Faces are personal data" in page
