@@ -228,11 +228,11 @@ def test_a_changed_card_is_not_taken_again(there: Path, truth: pl.DataFrame) -> 
 
 
 def test_curate_takes_any_estimator_to_doubt_claimed_ages(there: Path, truth: pl.DataFrame) -> None:
-    Path("my_ages.py").write_text("def thirty(pictures):\n    return [30.0] * len(pictures)\n")
+    Path("always_thirty.py").write_text("def thirty(pictures):\n    return [30.0] * len(pictures)\n")
     root = product.Manifest("imdb-wiki").sql("SELECT value FROM meta WHERE key = 'root'").item()
-    report = product.curate("imdb-wiki", root=root, estimators=["my_ages:thirty"])
+    report = product.curate("imdb-wiki", root=root, estimators=["always_thirty:thirty"])
     estimates = product.Manifest("imdb-wiki").sql(
-        "SELECT DISTINCT estimator, age FROM age_estimate WHERE estimator LIKE 'estimator:my-ages-thirty-%'"
+        "SELECT DISTINCT estimator, age FROM age_estimate WHERE estimator LIKE 'estimator:always-thirty-thirty-%'"
     )
     assert estimates["age"].to_list() == [30.0]
     assert report is not None
@@ -242,7 +242,7 @@ def test_classical_methods_are_trained_measured_and_better_than_the_median(there
     errors = {}
     for name in ("median", "ridge", "svr", "ca-svr", "ohrank", "dif", "svr-lbp", "svr-hog"):
         report = product.train(name)
-        (evaluation,) = report.evaluated
+        evaluation = report.evaluated[0]
         assert evaluation.n > 0
         assert report.run.metrics.is_empty()
         errors[name] = evaluation.mae
