@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from agebench.bench.evaluations import Evaluation, stored_evaluations, stored_predictions
+from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations, stored_predictions
 from agebench.bench.statistics.accuracy import Accuracy, accuracy
 from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
@@ -81,10 +81,8 @@ def analyses(
         if not listed.complete:
             continue
         try:
-            kept = [
-                one for one in stored_evaluations(listed.path) if one.dataset == dataset and one.protocol == protocol
-            ]
-            for evaluation in kept[:1]:
+            kept = own_manifest_first(stored_evaluations(listed.path))
+            for evaluation in [one for one in kept if (one.dataset, one.protocol) == (dataset, protocol)][:1]:
                 one = analysis_of(listed, evaluation)
                 newest[str(listed.card.get("model")), one.label] = one
         except AgebenchError:  # the report says which runs are left out

@@ -55,7 +55,7 @@ def test_a_perfect_file_of_predictions_is_0_years_off_and_is_a_row(there: Path, 
     (row,) = [row for row in report.tables[0].rows if row.source == "measured"]
     assert row.method == "oracle"
     assert row.cells["FG-NET"] is not None
-    assert row.cells["FG-NET"].mae == 0.0
+    assert row.cells["FG-NET"].value == 0.0
     assert not report.problems
     assert "not known" in dict(report.tables[0].footnotes)[row.marks[0]]
 
