@@ -229,7 +229,7 @@ def _build(
     rows = []
     families: dict[tuple[str, str, str], list[RunSummary]] = {}
     for run in sorted(runs, key=lambda run: (run.finished, run.id), reverse=True):
-        if table.number in run.tables:
+        if table.number in run.tables and (run.evaluated_as or any(run.on(column.name) for column in columns)):
             families.setdefault((run.label, run.model, run.settings), []).append(run)
     counts = _counts(families.values(), columns)
     for printed in table.row:

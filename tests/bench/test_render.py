@@ -67,7 +67,8 @@ def test_the_terminal_shows_all_of_it_at_any_width(published: Published) -> None
     text = terminal(tables)
     for part in (
         NASTY,
-        "7.00 years (6.70–7.30; n = 1,002)",
+        "7.00 (6.70–7.30)",
+        "FG-NET (n = 1,002)",
         "MAE in years",
         "Not the real MORPH",
         "agebench evaluate r1",
