@@ -12,10 +12,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations, stored_predictions
-<<<<<<< HEAD
 from agebench.bench.protocols import first_draw
-=======
->>>>>>> h-tests
 from agebench.bench.statistics.accuracy import Accuracy, accuracy
 from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
@@ -86,17 +83,12 @@ def analyses(
         if not listed.complete:
             continue
         try:
-<<<<<<< HEAD
             kept = [
                 one
                 for one in own_manifest_first(stored_evaluations(listed.path))
                 if one.dataset == dataset and one.protocol == protocol and one.mae is not None
             ]
             for evaluation in kept[:1]:
-=======
-            kept = own_manifest_first(stored_evaluations(listed.path))
-            for evaluation in [one for one in kept if (one.dataset, one.protocol) == (dataset, protocol)][:1]:
->>>>>>> h-tests
                 one = analysis_of(listed, evaluation)
                 newest[str(listed.card.get("model")), one.label] = one
         except AgebenchError:  # the report says which runs are left out
