@@ -18,7 +18,7 @@ from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
 from agebench.bench.statistics.groups import breakdown
 from agebench.bench.statistics.nist import NistFigures, nist_figures
-from agebench.errors import AgebenchError, Missing
+from agebench.errors import AgebenchError, Missing, RunError
 from agebench.training.run_cards import RUNS, changed_settings
 from agebench.training.runs import Listed, list_evaluated
 
@@ -126,14 +126,22 @@ def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool =
 
 def compared(measured: Sequence[Analysis]) -> list[Difference]:
     """The paired differences of MAE of all pairs, with Holm's correction over them; estimators are called by their
-    ids. Pictures are matched by part and path."""
+    ids. Pictures are matched by part and path.
+
+    Raises RunError if they were measured against different ages.
+    """
     frames = {
         one.id: one.predictions.unique(["part", "path"], keep="first", maintain_order=True).with_columns(
             picture=pl.format("{}/{}", "part", "path")
         )
         for one in measured
     }
-    return all_differences(frames, key="picture", resamples=PAIRED_RESAMPLES)
+    try:
+        return all_differences(frames, key="picture", resamples=PAIRED_RESAMPLES)
+    except ValueError as error:  # labels that changed between two evaluations
+        raise RunError(
+            f"The estimators cannot be compared: {error}.", "`agebench evaluate` measures each of them again."
+        ) from error
 
 
 def analysis_facts(one: Analysis) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from agebench.bench.analysis import Analysis, analyses, compared
 from agebench.bench.evaluations import stored_evaluations
 from agebench.bench.statistics.calibration import Calibration
 from agebench.bench.statistics.comparison import Difference
-from agebench.errors import AgebenchError, Missing, NothingCurated, StalePlan
+from agebench.errors import AgebenchError, Missing, NothingCurated, RunError, StalePlan
 from agebench.manifest.manifest import Manifest
 from agebench.manifest.places import existing_manifests
 from agebench.recipes import load_card
@@ -142,8 +142,8 @@ def _measured(dataset: str, protocol: str, runs: str | Path, without_leaks: bool
     differences: list[Difference] = []
     try:
         differences = compared(measured)
-    except ValueError as error:
-        left_out.append(f"{title}: the estimators are not compared in pairs, as {error}.")
+    except RunError as error:
+        left_out.append(f"{title}: {error.message}")
     for one in measured:
         try:
             _ = one.calibration

@@ -9,7 +9,14 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from agebench.bench.statistics.bootstrap import RESAMPLES, Floats, Interval, cluster_bootstrap, subject_codes
+from agebench.bench.statistics.bootstrap import (
+    RESAMPLES,
+    Bootstrap,
+    Floats,
+    Interval,
+    cluster_bootstrap,
+    subject_codes,
+)
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,55 @@ def paired_difference(
 def all_differences(
     estimators: Mapping[str, pl.DataFrame], *, key: str = "path", resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Difference]:
-    """Paired differences of all pairs, in the order of the estimators, with Holm's correction over them."""
-    pairs = [
-        replace(
-            paired_difference(estimators[first], estimators[second], key=key, resamples=resamples, seed=seed),
-            first=first,
-            second=second,
-        )
-        for first, second in combinations(estimators, 2)
-    ]
+    """Paired differences of all pairs, in the order of the estimators, with Holm's correction over them.
+
+    Estimators of the same pictures share one bootstrap; others are compared pair by pair (see `paired_difference`).
+    """
+    if len({frozenset(frame[key]) for frame in estimators.values()}) == 1:
+        pairs = _same_pictures(estimators, key=key, resamples=resamples, seed=seed)
+    else:
+        pairs = [
+            replace(
+                paired_difference(estimators[first], estimators[second], key=key, resamples=resamples, seed=seed),
+                first=first,
+                second=second,
+            )
+            for first, second in combinations(estimators, 2)
+        ]
     adjusted = iter(holm([pair.p for pair in pairs if pair.p is not None]))
     return [pair if pair.p is None else replace(pair, p_holm=next(adjusted)) for pair in pairs]
+
+
+def _same_pictures(estimators: Mapping[str, pl.DataFrame], *, key: str, resamples: int, seed: int) -> list[Difference]:
+    """The differences of all pairs, without correction, of estimators that predicted the same pictures.
+
+    Raises as `paired_difference` does.
+    """
+    first = next(iter(estimators.values()))
+    columns = []
+    for frame in estimators.values():
+        if frame[key].is_duplicated().any():
+            raise ValueError(f"a picture has two predictions: column {key} must be unique")
+        both = first.select(key, "age").join(
+            frame.select(key, other_age="age", other="predicted"), on=key, maintain_order="left"
+        )
+        if (both["age"] != both["other_age"]).any():
+            raise ValueError("the estimators were measured against different ages")
+        columns.append((both["other"] - both["age"]).abs().to_numpy())
+
+    def means(sums: Floats) -> Floats:
+        return sums[..., :-1] / sums[..., -1:]
+
+    terms = np.column_stack([*columns, np.ones(len(first))]).astype(np.float64)
+    boot = cluster_bootstrap(terms, subject_codes(first["subject_id"]), means, resamples=resamples, seed=seed)
+    found = []
+    for (i, one), (j, other) in combinations(enumerate(estimators), 2):
+        difference = Bootstrap(
+            boot.values[[i]] - boot.values[[j]], boot.samples[:, [i]] - boot.samples[:, [j]], boot.subjects
+        )
+        value, interval, p = float(difference.values[0]), difference.interval(0), difference.p_value(0)
+        found.append(Difference(one, other, len(first), boot.subjects, value, interval, p, None))
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
