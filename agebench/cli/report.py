@@ -71,12 +71,19 @@ def report(
     `--explain` says where a measured number comes from.
     """
     if on is not None:
-        if tables or out or verify or explain or format:
+        if tables or out or verify or explain or format or table or bundle:
             raise typer.BadParameter(
                 "it can be combined only with --protocol, --without-leaks, --runs and --json.", param_hint="--on"
             )
         _statistics(on, runs, protocol, without_leaks, json)
         return
+    if protocol:
+        raise typer.BadParameter("it needs --on, the test set.", param_hint="--protocol")
+    if bundle is not None and (out or explain or format):
+        raise typer.BadParameter(
+            "it can be combined only with --tables, --verify, --without-leaks, --runs and --json.",
+            param_hint="--bundle",
+        )
     numbers = _numbers(tables) if tables else None
     kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
     must_be_one_of(kind, FORMATS, "format", "--format")
