@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from agebench.errors import Interrupted, Missing, RecipeError
 from agebench.recipes import NetworkRecipe
+from agebench.resources import find
 from agebench.training.networks import make_network
 from agebench.training.pretrained import load_pretrained, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -152,8 +153,6 @@ def test_a_resumed_training_goes_on_from_its_checkpoint_not_from_the_file(weight
 def test_the_file_is_looked_for_beside_the_recipe_and_a_change_in_the_working_folder(here: Path) -> None:
     shipped = resolve_recipe("cross-entropy-quick")
     (here / "models").mkdir()
-    from agebench.resources import find
-
     text = find("models", shipped.name).read_text().replace(f'"{shipped.name}"', '"mine"', 1)
     assert "[network]" in text
     (here / "models" / "mine.toml").write_text(text.replace("[network]", '[network]\nweights = "w.pth"'))
