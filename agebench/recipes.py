@@ -661,8 +661,11 @@ def _unknown_settings(data: dict[str, Any]) -> list[str]:
         if not isinstance(given, dict):
             continue
         settings = registry.setting_names(kind, str(given.get("name", default)))
-        unknown = [key for key in given if key != "name" and settings is not None and key not in settings]
-        mistakes += [f"{table}.{key}: unknown key. {nearest(key, settings or [])}" for key in unknown]
+        if settings is None:
+            continue
+        own = (Network if table == "network" else Named).model_fields
+        unknown = [key for key in given if key not in own and key not in settings]
+        mistakes += [f"{table}.{key}: unknown key. {nearest(key, settings)}" for key in unknown]
     return mistakes
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from agebench.bench.analysis import Analysis, analysis_of
 from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_evaluations
@@ -34,6 +34,12 @@ from agebench.errors import AgebenchError, Missing, RecipeError, UsageError, nea
 from agebench.recipes import Strict, load_card, mistake_of, read_declaration
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Listed, list_evaluated
+
+
+def _without_doubles(columns: list[str]) -> list[str]:
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} more than once")
+    return columns
 
 
 class OwnRow(Strict):
@@ -55,7 +61,7 @@ class OwnTable(Strict):
 
     title: str
     metric: Metric = "mae"
-    columns: list[str]
+    columns: Annotated[list[str], Field(min_length=1), AfterValidator(_without_doubles)]
     trained_on: bool = False
     row: Annotated[list[OwnRow], Field(default_factory=list)]
 

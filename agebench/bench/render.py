@@ -114,14 +114,14 @@ def as_frame(table: Table, escape: Escape = str, small: str = "{}") -> pd.DataFr
 
 
 def _long(tables: Sequence[Table]) -> pd.DataFrame:
-    """One row per number: for spreadsheets and scripts."""
+    """One row per number: for spreadsheets and scripts. All tables are of one metric."""
     names = [
         "table",
         "method",
         "source",
         "run",
         "column",
-        "mae",
+        tables[0].metric if tables else "mae",
         "ci95_low",
         "ci95_high",
         "n",

@@ -79,14 +79,13 @@ def keep_predictions(
     manifest: str = "",
     leaked: tuple[int, ...] = (),
     distributions: bool = False,
-    records: pl.DataFrame | None = None,
-    **facts: Any,
+    trained_on: str | None = None,
 ) -> Evaluation:
     """Keep an estimator that is `off_by` years off in `runs`, as an evaluation does.
 
-    leaked: indices of pictures that leak. facts: more of what the card says of the estimator.
+    leaked: indices of pictures that leak. trained_on: the dataset that the card names.
     """
-    records = records_of() if records is None else records
+    records = records_of()
     name = model or run
     folder = runs / run
     if not folder.exists():
@@ -94,7 +93,8 @@ def keep_predictions(
         recipe = EstimatorRecipe.model_validate(
             {"name": name, "title": name, "label": name.capitalize(), "estimator": how}
         )
-        begin(folder, recipe, {"called": f"{name}.csv", "files": {}} | facts)
+        known = {"dataset": trained_on} if trained_on else {}
+        begin(folder, recipe, {"called": f"{name}.csv", "files": {}} | known)
         commit(folder)
     card = load_card(dataset)
     test_set = ProtocolSet(

@@ -20,9 +20,9 @@ def test_the_memory_of_a_batch_is_that_of_its_pictures_and_once_that_of_the_weig
 ) -> None:
     recipe = tiny(batch=64, precision=precision)
     wide = recipe.model_copy(update={"network": recipe.network.model_copy(update={"widths": (8, 512)})})
-    extrapolated = training_cost(wide)
+    extrapolated = training_cost(wide, 40)
     monkeypatch.setattr(forecast, "ON_A_CPU", 64)
-    counted = training_cost(wide)
+    counted = training_cost(wide, 40)
     assert extrapolated.bytes == pytest.approx(counted.bytes, rel=0.01)
     weights = 4 * counted.parameters
     assert counted.bytes > 5 * weights  # weights, gradients, two moments, the average
@@ -40,14 +40,14 @@ def too_little_memory(most: int) -> object:
 
 
 def test_a_batch_that_does_not_fit_is_told_with_what_it_would_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    fitting = training_cost(tiny(batch=16))
+    fitting = training_cost(tiny(batch=16), 40)
     monkeypatch.setattr(forecast, "augment", too_little_memory(8))
-    found = training_cost(tiny(batch=16))
+    found = training_cost(tiny(batch=16), 40)
     assert (fitting.fits, found.fits) == (True, False)
     assert found.bytes == pytest.approx(fitting.bytes, rel=0.01)
     monkeypatch.setattr(forecast, "augment", too_little_memory(1))
     with pytest.raises(RunError, match="not enough memory"):
-        training_cost(tiny(batch=16))
+        training_cost(tiny(batch=16), 40)
 
 
 def test_a_training_that_runs_out_of_memory_is_a_sentence(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
