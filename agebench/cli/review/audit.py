@@ -34,7 +34,8 @@ def audit(
 
     The page of `agebench review serve` shows the records blind, under Audit. On a terminal, a reading takes two steps:
     `agebench review decide PART PATH --audit --looks N` says how old the face looks and shows the claimed age; then
-    --audit with --keep (it is right), --wrong or --age N judges it. About half of the records are read twice, because
+    --audit with --keep (it is right), --wrong or --age N judges it. A path may tell the claimed age, as in IMDB-WIKI,
+    whose file names hold dates: only the page hides it. About half of the records are read twice, because
     readers make mistakes too; --reading 2 is your own second reading of a record.
     """
     from agebench.cli.review import reviewer
