@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +98,17 @@ def test_latex_escapes_what_is_special(published: Published) -> None:
     plain = re.sub(r"\\[&%$#_{}]", "", text)
     assert plain.count("{") == plain.count("}")
     assert r"\texttt{agebench evaluate r1 --on cacd}" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex on this machine")
+def test_tex_compiles_the_tables(published: Published, tmp_path: Path) -> None:
+    head = "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs,textcomp}\n\\begin{document}\n"
+    text = head + render(tables_with(NASTY, published), "latex") + "\\end{document}\n"
+    (tmp_path / "tables.tex").write_text(text, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "tables.pdf").stat().st_size > 1000
 
 
 def test_html_escapes_what_is_special(published: Published) -> None:
