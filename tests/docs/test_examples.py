@@ -86,7 +86,8 @@ def validate(data: dict[str, Any]) -> None:
     elif "dataset" in data:
         recipes.CurationRecipe.model_validate(data)
     elif "name" in data:
-        recipes.ModelRecipe.model_validate(data)
+        kind = recipes.EstimatorRecipe if "estimator" in data else recipes.model_recipe_kind(Path(), data)
+        kind.model_validate(data)
         resolve(data)
     else:
         tables: dict[str, type[BaseModel]] = {"check": recipes.Check, "observe": recipes.Observe}
@@ -98,9 +99,11 @@ def validate(data: dict[str, Any]) -> None:
 
 def resolve(data: dict[str, Any]) -> None:
     """The settings of network and loss, which a recipe leaves to them."""
-    for table, kind in (("network", "networks"), ("loss", "losses")):
-        settings = {key: value for key, value in data[table].items() if key != "name"}
-        registry.settings_of(registry.find(kind, data[table]["name"])).model_validate(settings)
+    for table, kind, default in recipes.NAMED_TABLES:
+        if table not in data:
+            continue
+        settings = {key: value for key, value in data[table].items() if key not in ("name", "weights")}
+        registry.settings_of(registry.find(kind, data[table].get("name", default))).model_validate(settings)
 
 
 @with_commands()
