@@ -331,6 +331,11 @@ class Network(Named):
     weights: str | None = None
 
 
+def weights_path(weights: str, folder: Path) -> str:
+    """The file of a network's weights, relative to `folder` unless its path is absolute."""
+    return str(folder.resolve() / Path(weights).expanduser())
+
+
 class Crop(Strict):
     """How a face becomes the network's input: `size` pixels square, `encoding` on disk."""
 

@@ -19,7 +19,7 @@ from agebench.bench.statistics.comparison import Difference, all_differences
 from agebench.bench.statistics.groups import breakdown
 from agebench.bench.statistics.nist import NistFigures, nist_figures
 from agebench.errors import AgebenchError, Missing, RunError
-from agebench.training.run_cards import RUNS, changed_settings
+from agebench.training.run_cards import RUNS, changes_in_words
 from agebench.training.runs import Listed, list_evaluated
 
 RESAMPLES = 2000  # of intervals of groups, of which there are many
@@ -119,7 +119,7 @@ def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool =
     if without_leaks:
         predictions = predictions.filter(pl.col("leak").is_null())
     recipe = listed.card.get("recipe", {})
-    settings = ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe))
+    settings = changes_in_words(recipe)
     label = str(recipe.get("label", listed.id))
     return Analysis(listed.id, label + (f" ({settings})" if settings else ""), evaluation, predictions)
 

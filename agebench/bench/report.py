@@ -29,7 +29,7 @@ from agebench.estimators.keeping import changed_sources
 from agebench.files import read_file
 from agebench.manifest.places import manifest_of
 from agebench.recipes import ModelRecipe, load_card, load_table_row
-from agebench.training.run_cards import RUNS, changed_settings, trained_on
+from agebench.training.run_cards import RUNS, changes_in_words, trained_on
 from agebench.training.runs import Listed, changed_in, list_evaluated, load_run
 
 
@@ -135,7 +135,7 @@ def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bo
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", listed.id)),
         results=[_measured(listed, one, without_leaks=without_leaks) for one in own_manifest_first(evaluations)],
-        settings=known.get("protocol") or ", ".join(f"{key} = {value}" for key, value in changed_settings(recipe)),
+        settings=known.get("protocol") or changes_in_words(recipe),
         published_row=recipe.get("published_row"),
         evaluated_as=known.get("called") if known else listed.id,
     )

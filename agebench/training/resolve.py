@@ -21,6 +21,7 @@ from agebench.recipes import (
     mistake_of,
     mistaken,
     read_model_recipe,
+    weights_path,
     wrong_changes,
 )
 from agebench.training.networks import make_network
@@ -58,8 +59,8 @@ def _with_weights(recipe: ModelRecipe, path: Path, changes: dict[str, Any] | Non
     to the current folder if it was given as a change."""
     if not isinstance(recipe, NetworkRecipe) or recipe.network.weights is None:
         return recipe
-    folder = Path.cwd() if "network.weights" in (changes or {}) else path.resolve().parent
-    weights = str(folder / Path(recipe.network.weights).expanduser())
+    folder = Path.cwd() if "network.weights" in (changes or {}) else path.parent
+    weights = weights_path(recipe.network.weights, folder)
     return recipe.model_copy(update={"network": recipe.network.model_copy(update={"weights": weights})})
 
 

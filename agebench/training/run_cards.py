@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agebench import resources
 from agebench.errors import AgebenchError
 from agebench.manifest.places import manifest_of
-from agebench.recipes import Card, load_card, load_model_recipe
+from agebench.recipes import Card, load_card, load_model_recipe, weights_path
 from agebench.training.log import METRICS, read_log
 from agebench.training.run_lock import holder
 from agebench.training.runs import Listed
@@ -74,10 +75,21 @@ def resume_command(run: Listed) -> str:
 def changed_settings(recipe: dict[str, Any]) -> list[tuple[str, Any]]:
     """What a run changed in the recipe of its name, as dotted keys and values."""
     try:
-        ours = dict(flat(load_model_recipe(str(recipe.get("name"))).model_dump(mode="json")))
+        name = str(recipe.get("name"))
+        ours = dict(flat(load_model_recipe(name).model_dump(mode="json")))
     except AgebenchError:
         return []
+    if weights := ours.get("network.weights"):
+        ours["network.weights"] = weights_path(weights, resources.find("models", name).parent)
     return [(key, value) for key, value in flat(recipe) if key in ours and ours[key] != value]
+
+
+def changes_in_words(recipe: dict[str, Any]) -> str:
+    """The changed settings for a row of a table, where a file goes by its name alone."""
+    changed = changed_settings(recipe)
+    return ", ".join(
+        f"{key} = {Path(value).name if key == 'network.weights' and value else value}" for key, value in changed
+    )
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

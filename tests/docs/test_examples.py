@@ -90,7 +90,7 @@ def validate(data: dict[str, Any]) -> None:
     elif "estimator" in data:
         recipes.EstimatorRecipe.model_validate(data)
     elif "name" in data:
-        recipes.NetworkRecipe.model_validate(data)
+        recipes.model_recipe_kind(Path(), data).model_validate(data)
         resolve(data)
     elif "columns" in data:
         OwnTable.model_validate(data)
@@ -107,9 +107,11 @@ def validate(data: dict[str, Any]) -> None:
 
 def resolve(data: dict[str, Any]) -> None:
     """The settings of network and loss, which a recipe leaves to them."""
-    for table, kind in (("network", "networks"), ("loss", "losses")):
-        settings = {key: value for key, value in data[table].items() if key != "name"}
-        registry.settings_of(registry.find(kind, data[table]["name"])).model_validate(settings)
+    for table, kind, default in recipes.NAMED_TABLES:
+        if table not in data:
+            continue
+        settings = {key: value for key, value in data[table].items() if key not in ("name", "weights")}
+        registry.settings_of(registry.find(kind, data[table].get("name", default))).model_validate(settings)
 
 
 @with_commands()

@@ -16,6 +16,7 @@ from agebench.resources import find
 from agebench.training.networks import make_network
 from agebench.training.pretrained import load_pretrained, pretrained_of
 from agebench.training.resolve import resolve_recipe
+from agebench.training.run_cards import changes_in_words
 from agebench.training.runs import load_network, train_run
 
 from .conftest import TINY, data_of, tiny
@@ -162,6 +163,8 @@ def test_the_file_is_looked_for_beside_the_recipe_and_a_change_in_the_working_fo
     assert isinstance(changed, NetworkRecipe)
     assert beside.network.weights == str(here.resolve() / "models" / "w.pth")
     assert changed.network.weights == str(here.resolve() / "other.pth")
+    assert changes_in_words(beside.model_dump(mode="json")) == ""
+    assert changes_in_words(changed.model_dump(mode="json")) == "network.weights = other.pth"
     absolute = resolve_recipe("mine", {"network.weights": "/elsewhere/w.pth"})
     assert isinstance(absolute, NetworkRecipe)
     assert absolute.network.weights == "/elsewhere/w.pth"
