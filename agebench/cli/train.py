@@ -86,6 +86,8 @@ def train(
 
     def say(setting: TrainSetting) -> None:
         out.print(f"Training {_described(setting)}.")
+        if setting.pretrained:
+            out.print(plain(f"Of the network's weights, {setting.pretrained}"))
 
     with (
         progress("cropping", "faces", quiet=json) as crops,
@@ -146,6 +148,8 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         f"{duration(cost.seconds)} on {plain(cost.device)}, {uncounted} not counted; then measure it on {plain(sets)}. "
         "Nothing was written."
     )
+    if setting.pretrained:
+        out.print(plain(f"Of the network's weights, {setting.pretrained}"))
     if not cost.fits and isinstance(setting.recipe, NetworkRecipe):
         out.print(
             f"A batch of {setting.recipe.train.batch:,} does not fit into the memory of {plain(cost.device)}: lower it "

@@ -119,9 +119,17 @@ def trained_on(card: dict[str, Any]) -> str:
     records = int(card.get("train_records", 0))
     for name, count in known.get("without_leaks", {}).items():
         how += f", without {count:,} that leak into {name}"
-    return (
-        f"{records:,} records of {title} curated by {known.get('curation_recipe') or 'no recipe'}{how}{_audited(known)}"
-    )
+    curated = f"curated by {known.get('curation_recipe') or 'no recipe'}"
+    return f"{records:,} records of {title} {curated}{how}{_audited(known)}{_start(card)}"
+
+
+def _start(card: dict[str, Any]) -> str:
+    """What a network started from: a file of weights, or random ones where a cited method had others."""
+    if loaded := card.get("pretrained"):
+        total = len(loaded["taken"]) + len(loaded["new"])
+        return f"; started from {loaded['file']} ({len(loaded['taken'])} of {total} tensors)"
+    recipe = card.get("recipe", {})
+    return "; started from random weights" if recipe.get("published_row") and recipe.get("network") else ""
 
 
 def _audited(known: dict[str, Any]) -> str:

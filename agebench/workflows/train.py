@@ -26,6 +26,7 @@ from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.data import TrainingData
 from agebench.training.forecast import Cost, training_cost
+from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
@@ -36,13 +37,17 @@ from agebench.training.splits import LEFT_OUT, TRAIN
 
 @dataclass(frozen=True)
 class TrainSetting:
-    """What a training is about to do, for the first line of output."""
+    """What a training is about to do, for the first lines of output.
+
+    pretrained: what its network takes from a file of weights.
+    """
 
     recipe: ModelRecipe
     why: str
     manifest: Path
     plan: PlanFacts | None
     records: int
+    pretrained: Loaded | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def train(
     recipe, why = _recipe(model, changes)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
-    setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
+    setting = _setting(recipe, why, source, drawn)
     if on_setting:
         on_setting(setting)
     with marked(Path(runs), recipe.name, source.manifest) as tell:
@@ -274,9 +279,15 @@ def forecast(
     recipe, why = _recipe(model, changes)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
-    setting = TrainSetting(recipe, why, source.manifest, source.plan, int((drawn["copies"] > 0).sum()))
+    setting = _setting(recipe, why, source, drawn)
     draws = int(drawn.filter(pl.col("split") == TRAIN)["copies"].sum())
     return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
+
+
+def _setting(recipe: ModelRecipe, why: str, source: _Source, drawn: pl.DataFrame) -> TrainSetting:
+    records = int((drawn["copies"] > 0).sum())
+    pretrained = pretrained_of(recipe) if isinstance(recipe, NetworkRecipe) else None
+    return TrainSetting(recipe, why, source.manifest, source.plan, records, pretrained)
 
 
 def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRecipe, str]:
