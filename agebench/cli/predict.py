@@ -48,7 +48,8 @@ def predict(
         if f.fault:
             table.add_row(plain(f.picture), "-", "-", "-", f.fault, style="red")
         else:
-            table.add_row(plain(f.picture), where, f"{f.age:.1f}", f"{f.spread:.1f}", plain(f.note or ""))
+            spread = "-" if f.spread is None else f"{f.spread:.1f}"
+            table.add_row(plain(f.picture), where, f"{f.age:.1f}", spread, plain(f.note or ""))
     out.print(table)
     trained = found.card.get("provenance", {}).get("detector")
     other = "" if str(choice) == str(trained) else f" (in its training: {trained or 'whole pictures'})"

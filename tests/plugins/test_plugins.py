@@ -100,6 +100,19 @@ def test_train_takes_the_loss_and_the_network_of_another_package(
         assert weights.get_slice("0.weight").get_shape() == [16, 3, 3, 3]
 
 
+def test_train_takes_the_method_and_the_feature_of_another_package(
+    with_plugin: AgeBench, curated: dict[str, Any]
+) -> None:
+    (curated["folder"] / "models" / "nearest.toml").write_text(files()["models/nearest.toml"])
+    trained = with_plugin("train", "nearest", "--set", "method.neighbours=3")
+    card = json.loads((trained["folder"] / trained["path"] / "card.json").read_text())
+    assert card["recipe"]["method"] == {"name": "nearest", "features": "brightness-by-row", "neighbours": 3}
+    predicted = with_plugin("predict", "data/imdb-wiki", "--run", "nearest")["faces"]
+    ages = [face["age"] for face in predicted if not face["fault"]]
+    assert ages
+    assert all(0 <= age <= 99 for age in ages)
+
+
 def test_predict_loads_the_network_of_another_package(with_plugin: AgeBench, curated: dict[str, Any]) -> None:
     with_plugin("train", "shallow-focal", "--set", "train.steps=1", "--set", "train.batch=8")
     picture = next((curated["folder"] / "data" / "imdb-wiki").rglob("*.jpg"))
