@@ -52,6 +52,7 @@ class Evaluation:
             them: `same file`, `near copy`, `same subject`.
         predictions_sha256: Hash of the predictions' file.
         draws: The MAE of each draw of the protocol's subset, years, of which the first is reported; empty for one draw.
+        labels: Fingerprint of the paths and ages in the manifest; None in evaluations that have none.
         versions: Of numpy and scipy, which drew the interval's samples.
     """
 
@@ -79,6 +80,7 @@ class Evaluation:
     protocol: str = ""
     training_known: bool = True
     draws: list[float] = field(default_factory=list)
+    labels: str | None = None
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:

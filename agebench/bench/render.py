@@ -136,7 +136,7 @@ def _long(tables: Sequence[Table]) -> pd.DataFrame:
                 cell = row.cells[column]
                 low, high = (cell.ci95 or (None, None)) if cell else (None, None)
                 values = [cell.value, low, high, cell.n, cell.seeds, cell.spread, cell.note] if cell else [None] * 7
-                rows.append([table.number, _line(row.method), row.source, row.run, column, *values])
+                rows.append([table.number or None, _line(row.method), row.source, row.run, column, *values])
     return pd.DataFrame(rows, columns=names, dtype=object)
 
 

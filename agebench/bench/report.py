@@ -24,6 +24,7 @@ from agebench.bench.evaluations import (
 )
 from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
+from agebench.bench.test_sets import labels_of
 from agebench.errors import AgebenchError, UsageError
 from agebench.estimators.keeping import changed_sources
 from agebench.files import read_file
@@ -89,8 +90,9 @@ def report(
     problems: list[str] = []
     if verify:
         problems += left_out
+        labels: dict[Path, str] = {}
         for listed in complete:
-            for good, text in _verify(listed):
+            for good, text in _verify(listed, labels):
                 (verified if good else problems).append(text)
     return Report(built, verified, problems, left_out)
 
@@ -190,7 +192,7 @@ def _result(evaluation: Evaluation, with_leaks: Evaluation | None = None) -> Res
     )
 
 
-def _verify(listed: Listed) -> Iterator[tuple[bool, str]]:
+def _verify(listed: Listed, labels: dict[Path, str]) -> Iterator[tuple[bool, str]]:
     try:
         if listed.trained:
             load_run(listed.path)
@@ -201,6 +203,30 @@ def _verify(listed: Listed) -> Iterator[tuple[bool, str]]:
     if changed:
         yield False, f"{listed.id}: {', '.join(changed)} changed, or missing, since it was kept"
     yield from verified_predictions(listed)
+    yield from _changed_manifests(listed, labels)
+
+
+def _changed_manifests(listed: Listed, labels: dict[Path, str]) -> Iterator[tuple[bool, str]]:
+    """A sentence for each test manifest whose labels are not those that the run was measured against.
+
+    labels: the fingerprints of manifests that were read before, to which this one's are added.
+    """
+    try:
+        evaluations = stored_evaluations(listed.path)
+    except AgebenchError:  # `verified_predictions` says so
+        return
+    for one in evaluations:
+        place = Path(one.manifest)
+        if one.labels is None or not place.is_file():
+            continue
+        try:
+            if place not in labels:
+                labels[place] = labels_of(place)
+            if labels[place] == one.labels:
+                continue
+            yield False, f"{listed.id}: {place} has other labels than when it was measured: evaluate it again"
+        except AgebenchError as error:
+            yield False, f"{listed.id}: {error.message}"
 
 
 def verified_predictions(listed: Listed) -> Iterator[tuple[bool, str]]:

@@ -19,9 +19,10 @@ from agebench.bench.protocols import drawn_rows, protocol_rows
 from agebench.errors import UsageError, nearest
 from agebench.estimators import Faces
 from agebench.files import write_whole
+from agebench.manifest.fingerprints import label_fingerprint
 from agebench.manifest.places import manifest_of
 from agebench.manifest.records import count_records, folders_of
-from agebench.manifest.store import get_meta, open_manifest
+from agebench.manifest.store import get_meta, open_manifest, query
 from agebench.recipes import Card, Partition, load_card
 from agebench.remote import Folder
 from agebench.training.run_cards import matches_card
@@ -106,6 +107,12 @@ def read_test_set(path: Path, protocol: str = "") -> ProtocolSet:
         )  # fmt: skip
 
 
+def labels_of(manifest: Path) -> str:
+    """The fingerprint of the labels that a manifest holds now. Raises what opening a manifest raises."""
+    with open_manifest(manifest) as con:
+        return label_fingerprint(query(con, "SELECT path, age FROM record ORDER BY record_id"))
+
+
 def predicted(
     records: pl.DataFrame, ages: NDArray[np.float64], spreads: NDArray[np.float64], shares: NDArray[np.float32] | None
 ) -> pl.DataFrame:
@@ -153,6 +160,7 @@ def keep_evaluation(
         training_detector=training_detector,
         training_known=training_known,
         unsearched=list(unsearched),
+        labels=test_set.labels,
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
     text = json.dumps(asdict(result), indent=2)

@@ -155,6 +155,8 @@ def _must_go_together(given: set[str]) -> None:
     for option, allowed in ALONE.items():
         if option in given and (others := sorted(given - allowed - {option})):
             raise typer.BadParameter(f"it cannot be combined with {' and '.join(others)}.", param_hint=option)
+    if {"--bundle", "--verify"} <= given and (others := sorted(given & {"--tables", "--without-leaks"})):
+        raise typer.BadParameter(f"a bundle is checked as it was written, without {others[0]}.", param_hint="--bundle")
     for option, needed in NEEDS.items():
         if option in given and needed not in given:
             raise typer.BadParameter(f"it needs {needed}.", param_hint=option)

@@ -17,6 +17,7 @@ from agebench import resources
 from agebench.errors import AgebenchError, EstimatorError, Missing, RecipeError, RunError, UsageError
 from agebench.estimators.finding import find_estimator
 from agebench.estimators.keeping import keep
+from agebench.manifest.store import open_manifest
 
 RECIPE = """name = "mine"
 title = "My model"
@@ -65,6 +66,16 @@ def test_verify_names_a_file_of_predictions_that_was_changed(there: Path, truth:
     product.evaluate("oracle.csv", "fg-net")
     truth.with_columns(pl.col("age") + 1).write_csv("oracle.csv")
     assert any("oracle.csv" in problem for problem in product.report([3], verify=True).problems)
+
+
+def test_verify_names_a_test_manifest_whose_labels_were_changed(there: Path, truth: pl.DataFrame) -> None:
+    truth.write_csv("oracle.csv")
+    product.evaluate("oracle.csv", "fg-net")
+    assert not product.report([3], verify=True).problems
+    with open_manifest(Path("manifests/fg-net.duckdb"), write=True) as con:
+        con.execute("UPDATE record SET age = age + 1 WHERE record_id = (SELECT min(record_id) FROM record)")
+    (problem,) = product.report([3], verify=True).problems
+    assert "manifests/fg-net.duckdb" in problem
 
 
 def test_another_file_of_the_same_name_is_another_estimator(there: Path, truth: pl.DataFrame) -> None:
