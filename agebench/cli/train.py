@@ -185,12 +185,15 @@ def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float
     """
     smoothed: float | None = None
 
-    with progress("training", "steps", quiet=quiet, every=TRAIN_SECONDS) as advance:
+    with (
+        progress("training", "steps", quiet=quiet, every=TRAIN_SECONDS) as advance,
+        progress("reading", "faces", quiet=quiet, every=TRAIN_SECONDS) as read,
+    ):
 
         def show(step: int, steps: int, loss: float | None, val_mae: float | None) -> None:
             nonlocal smoothed
             if loss is None:
-                advance(step, steps)
+                read(step, steps)
                 return
             smoothed = loss if smoothed is None else SMOOTHING * smoothed + (1 - SMOOTHING) * loss
             validated = "" if val_mae is None else f", validation MAE {val_mae:.2f} years"

@@ -98,7 +98,7 @@ class Dla:
 
         def advance(step: int, steps: int, loss: float | None, mae: float | None) -> None:
             if on_progress:
-                on_progress(step, steps)
+                on_progress(step * self.batch, steps * self.batch)
 
         with tempfile.TemporaryDirectory() as folder:
             fitted = loop.fit(
