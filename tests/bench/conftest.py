@@ -106,7 +106,7 @@ def keep_predictions(
     frame = predicted(records, ages, np.full(len(records), np.nan), shares)
     leaks = ["same file" if row in leaked else None for row in range(len(records))]
     frame = frame.with_columns(leak=pl.Series(leaks, dtype=pl.String))
-    return keep_evaluation(folder, test_set, frame, training_detector="yuface", training_known=True)
+    return keep_evaluation(folder, test_set, frame, unreadable=0, training_detector="yuface", training_known=True)
 
 
 @pytest.fixture
