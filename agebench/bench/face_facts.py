@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-FACE_FACTS = ("gender", "face_size", "interocular_distance", "yaw", "face_sharpness")
-FACE_COLUMNS = ("gender", "w", "h", "landmarks", "face_sharpness")  # of records, from which they are made
+FACE_FACTS = ("gender", "race", "face_size", "interocular_distance", "yaw", "face_sharpness")
+FACE_COLUMNS = ("gender", "race", "w", "h", "landmarks", "face_sharpness")  # of records, from which they are made
 NOSE_DEPTH = 0.6  # how far the tip of the nose stands before the eyes, in distances between the eyes, roughly
 
 
@@ -16,7 +16,7 @@ def with_face_facts(records: pl.DataFrame) -> pl.DataFrame:
 
     face_size: geometric mean of the box's sides; interocular_distance: between the eyes' centres; both in pixels of the
     picture. yaw: degrees from the frontal view, estimated from five landmarks, so only roughly. Needs w, h and
-    landmarks (ten numbers, as in a manifest); gender and face_sharpness are taken as they are.
+    landmarks (ten numbers, as in a manifest); gender, race and face_sharpness are taken as they are.
     """
     if "landmarks" not in records.columns:
         return records

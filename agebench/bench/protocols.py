@@ -36,15 +36,15 @@ def protocol_rows(
     """The records that a protocol measures, whatever their verdict: every one with a valid age, or a subset.
 
     A subset takes subjects in turn, to include as many as possible; within and between subjects the order is
-    md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, gender, sha256, phash, inset_phash,
-    edges (see `leakage`), group_id, photograph_id, error, face_no, x, y, w, h, landmarks, face_sharpness.
+    md5(seed, part, path). Columns: record_id, part, path, age, subject_id, name, gender, race, sha256, phash,
+    inset_phash, edges (see `leakage`), group_id, photograph_id, error, face_no, x, y, w, h, landmarks, face_sharpness.
     """
     low, high = ages or AGES
     return query(
         con,
         """
         WITH valid AS (
-            SELECT record_id, part, path, age, subject_id, name, gender,
+            SELECT record_id, part, path, age, subject_id, name, gender, race,
                    md5($seed || '/' || part || '/' || path) AS draw
             FROM record WHERE age BETWEEN $low AND $high),
         turn AS (
@@ -53,7 +53,7 @@ def protocol_rows(
             FROM valid),
         chosen AS (SELECT * FROM turn ORDER BY turn, draw, record_id LIMIT $records)
         SELECT chosen.record_id, chosen.part, chosen.path, chosen.age, chosen.subject_id, chosen.name, chosen.gender,
-               group_id, photograph_id, content.sha256, phash, inset_phash, edges,
+               chosen.race, group_id, photograph_id, content.sha256, phash, inset_phash, edges,
                coalesce(content.error, CASE WHEN content.sha256 IS NULL THEN 'not looked at' END) AS error,
                m.face_no, m.x, m.y, m.w, m.h, m.landmarks, m.sharpness AS face_sharpness
         FROM chosen

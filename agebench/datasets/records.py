@@ -20,6 +20,7 @@ SCHEMA: dict[str, Any] = {
     "subject_id": pl.Utf8,
     "name": pl.Utf8,
     "gender": pl.Utf8,
+    "race": pl.Utf8,  # as the release says it, in its own categories
     "dob": pl.Date,
     "dob_day": pl.Int64,
     "photo_year": pl.Int32,

@@ -53,8 +53,8 @@ class Manifest:
 
     @property
     def records(self) -> pl.DataFrame:
-        """One row per labelled picture, as the release has it: record_id, part, path, subject_id, name, gender, dob,
-        photo_year, age (claimed, years), the release's scores and its box (pixels)."""
+        """One row per labelled picture, as the release has it: record_id, part, path, subject_id, name, gender, race,
+        dob, photo_year, age (claimed, years), the release's scores and its box (pixels)."""
         return self.sql("SELECT * FROM record ORDER BY record_id")
 
     @property

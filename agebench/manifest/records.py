@@ -16,7 +16,7 @@ from agebench.manifest.store import get_meta, query, set_meta
 from agebench.remote import Folder, as_folder
 
 RECORD_COLUMNS = (
-    "part", "path", "subject_id", "name", "gender", "dob", "dob_day", "photo_year", "age",
+    "part", "path", "subject_id", "name", "gender", "race", "dob", "dob_day", "photo_year", "age",
     "face_score", "second_face_score", "box_x", "box_y", "box_w", "box_h",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 -- One row per labelled picture, numbered from 0 in the release's own order.
 CREATE TABLE IF NOT EXISTS record (
     record_id INTEGER NOT NULL, part VARCHAR NOT NULL, path VARCHAR NOT NULL,
-    subject_id VARCHAR, name VARCHAR, gender VARCHAR, dob DATE, dob_day BIGINT, photo_year INTEGER, age INTEGER,
+    subject_id VARCHAR, name VARCHAR, gender VARCHAR, race VARCHAR, dob DATE, dob_day BIGINT, photo_year INTEGER, age INTEGER,
     face_score DOUBLE, second_face_score DOUBLE,
     box_x DOUBLE, box_y DOUBLE, box_w DOUBLE, box_h DOUBLE
 );

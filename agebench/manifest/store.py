@@ -20,7 +20,7 @@ import polars as pl
 from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
 from agebench.manifest.derivations import derived_tables_sql, evidence_sql
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 WAIT_SECONDS = 5.0
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",

@@ -85,6 +85,7 @@ def test_the_morph_csv_wins_over_the_names(tmp_path: Path, cards: Cards) -> None
     assert release.records["age"].to_list() == [20, 30, 41, 55]
     assert release.records["subject_id"].to_list() == ["000012", "000013", "000014", "009055"]
     assert release.records["gender"].to_list() == ["female", "male", "male", "male"]
+    assert release.records["race"].to_list() == ["white", None, "white", "black"]
     assert release.records["dob"].to_list() == [datetime.date(1984, 1, 2), None, None, datetime.date(1948, 7, 14)]
     assert release.records["photo_year"].to_list() == [2004, None, None, 2003]
     assert any("differ from the file names" in note for note in release.notes)
@@ -276,6 +277,7 @@ def test_utkface_names_give_age_and_gender_whatever_follows(
     root = touch(tmp_path_factory.mktemp("utk"), f"{age}_{gender}_{race}_2017{tail}.jpg")
     record = read_release(cards["utkface"], root).records.row(0, named=True)
     assert (record["age"], record["gender"]) == (age, ["male", "female"][gender])
+    assert record["race"] == ["white", "black", "asian", "indian", "other"][race]
 
 
 @given(name=NAME_PART.filter(lambda name: name not in ("", ".", "..") and not name.startswith(".")))

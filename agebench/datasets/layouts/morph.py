@@ -18,11 +18,13 @@ from agebench.remote import Folder
 
 NAME = r"(?i)(?:^|/)(\d{1,7})_(\d+)([mf])(\d{1,3})\.[a-z]+$"
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
+RACES = {"b": "black", "w": "white", "a": "asian", "h": "hispanic", "i": "indian", "o": "other"}
 HEADERS = {  # names of the columns, in lower case without spaces and underscores
     "subject": ("idnum", "id", "subjectid", "subject"),
     "dob": ("dob", "dateofbirth", "birthdate"),
     "doa": ("doa", "dateofarrest", "photodate"),
     "gender": ("gender", "sex"),
+    "race": ("race", "ancestry"),
     "age": ("age",),
     "photo": ("photo", "path", "image", "imagename", "filename", "file"),
 }
@@ -66,7 +68,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
         records = both.with_columns(pl.coalesce("path", "photo").alias("path"))
     else:
         records = pictures.with_columns(
-            *(pl.lit(None, pl.Utf8).alias(name) for name in ("subject", "gender")),
+            *(pl.lit(None, pl.Utf8).alias(name) for name in ("subject", "gender", "race")),
             *(pl.lit(None, pl.Date).alias(name) for name in ("dob", "doa")),
             pl.lit(None, pl.Int32).alias("age"),
         )
@@ -84,6 +86,7 @@ def _joined(pictures: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.Data
         "path",
         pl.coalesce(name.extract(NAME, 1), "subject").str.zfill(6).alias("subject_id"),
         pl.coalesce("gender", named_gender).alias("gender"),
+        "race",
         "dob",
         pl.col("doa").dt.year().alias("photo_year"),
         pl.coalesce("age", named_age).alias("age"),
@@ -168,6 +171,7 @@ def _cleaned(file: Folder, raw: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         pl.col("photo").str.replace_all("\\", "/", literal=True),
         pl.when(pl.col("subject").str.contains(r"^\d+$")).then("subject").alias("subject"),
         pl.col("gender").str.to_lowercase().replace_strict(GENDERS, default=None, return_dtype=pl.Utf8),
+        pl.col("race").str.to_lowercase().replace_strict(RACES, default=pl.col("race").str.to_lowercase()),
         dob.alias("dob"),
         doa.alias("doa"),
         stated.fill_null(lived).alias("age"),
