@@ -59,7 +59,7 @@ def test_python_examples_run(page: Path, reader: Path, my_ages: Path) -> None:
     for block in blocks(page):
         if block.language == "python":
             text = "\n" * (block.line - 1) + block.text  # a traceback names the page's line
-            exec(compile(text, TOP / block.page, "exec"), namespace)
+            exec(compile(text, TOP / block.page, "exec", dont_inherit=True), namespace)
 
 
 def test_the_notebook_runs(reader: Path) -> None:
@@ -133,6 +133,7 @@ def test_command_lines_exist(page: Path) -> None:
 def test_cheap_command_lines_run(page: Path, reader: Path, agebench: Callable) -> None:
     for block in blocks(page):
         if block.title:  # a file that the page tells its reader to write
+            Path(block.title).parent.mkdir(exist_ok=True)
             Path(block.title).write_text(block.text)
     for block, line in commands(page):
         arguments = shlex.split(line, comments=True)[1:]
