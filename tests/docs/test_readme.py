@@ -28,7 +28,7 @@ def test_readme_says_what_a_newcomer_asks() -> None:
     assert first.startswith("agebench ")
     assert picture.startswith("![")
     assert "licence" in text.splitlines()[-2] + text.splitlines()[-1]
-    [commands] = [block.text for block in blocks(README) if "agebench train" in block.text]
+    commands = next(block.text for block in blocks(README) if "agebench train" in block.text)
     assert {line.split()[1] for line in commands.splitlines()} == {"curate", "balance", "train", "report"}
 
 
