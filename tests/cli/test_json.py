@@ -114,7 +114,7 @@ FAILURES = {
     "bad ages": (["balance", "--thin-ages", "young", "--json"], 2),
     "no release": (["curate", "fg-net", "--root", "nowhere", "--json"], 3),
     "no manifest": (["balance", "--manifest", "utkface", "--json"], 3),
-    "no run": (["evaluate", "none", "--runs", "empty", "--json"], 3),
+    "no run": (["evaluate", "neighborhood-quick", "--runs", "empty", "--json"], 3),
     "unknown run": (["evaluate", "none", "--json"], 2),
 }
 
