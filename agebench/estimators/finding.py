@@ -24,6 +24,7 @@ from agebench.recipes import (
     OnnxEstimator,
     PredictionsEstimator,
     ReadyEstimator,
+    load_estimator_recipe,
     load_table_row,
 )
 from agebench.training.run_cards import RUNS
@@ -52,6 +53,8 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Seque
     if path.suffix.lower() == ".onnx":
         return _onnx(path)
     if path.suffix.lower() in PREDICTIONS:
+        if not path.is_file():
+            raise Missing(f"There is no file {path}.")
         return _of(_recipe(path.stem, kind="predictions", file=path.name), path.parent, runs_dir, text)
     if path.suffix == ".toml":
         return _from_recipe(text, runs_dir)
@@ -98,7 +101,7 @@ def _onnx(path: Path) -> Estimator:
             f'Write one with name = "{beside.stem}", title, label, and an [estimator] table: kind = "onnx", file = '
             f'"{path.name}", size, mean, scale, colour, template, decoding. docs/how-to/benchmark.md shows one.',
         )
-    return _from_recipe(str(beside), RUNS)
+    return _of(load_estimator_recipe(beside), beside.parent, RUNS, str(beside))
 
 
 def _from_recipe(name: str, runs_dir: Path) -> Estimator:
