@@ -107,7 +107,7 @@ def _of_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, str]:
 
 def _leaks(evaluation: Evaluation) -> str:
     if not evaluation.training_known:
-        return "not looked for, as the training pictures are not known"
+        return "could not be looked for without a list of the training pictures"
     found = leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects) or "none found"
     return "; ".join(filter(None, (found, unsearched_phrase(evaluation.unsearched))))
 

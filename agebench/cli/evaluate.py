@@ -113,7 +113,7 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
         if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
             remark += f"; {leaks}"
         if not e.training_known:
-            remark += "; leaks could not be looked for, as the training pictures are not known"
+            remark += "; leaks could not be looked for without a list of the training pictures"
         if unsearched := unsearched_phrase(e.unsearched):
             remark += f"; {unsearched}"
         if e.detector != e.training_detector:

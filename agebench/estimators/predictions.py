@@ -77,7 +77,7 @@ class FromFile(External):
             if column not in table.columns:
                 raise EstimatorError(
                     f"{path} has no column '{column}'; it has {', '.join(table.columns)}.",
-                    "Expected `path` and `age`, in CSV separated by commas, with the names in the first line; a recipe can "
+                    "Expected `path` and `age`, separated by commas in CSV, and named in its first line; a recipe can "
                     "name other columns under [estimator].",
                 )
         if table.is_empty():
