@@ -12,7 +12,7 @@ import tomllib
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -551,6 +551,11 @@ def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
     return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(path, data))
 
 
+def load_estimator_recipe(path: Path) -> EstimatorRecipe:
+    """The recipe of an estimator, by file. Raises RecipeError (exit 2)."""
+    return _load(path, EstimatorRecipe)
+
+
 def load_network_recipe(name: str, cwd: Path | None = None) -> NetworkRecipe:
     """The recipe of a network, by name or file. Raises UsageError or RecipeError (exit 2)."""
     return _load(resources.find("models", name, cwd), NetworkRecipe)
@@ -650,7 +655,7 @@ def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | Non
     try:
         recipe = kind.model_validate(data)
     except ValidationError as error:
-        return None, [mistake_of(item, kind, data) for item in error.errors()] + mistakes
+        return None, mistakes_of(error, kind, data) + mistakes
     if mistakes:
         return None, mistakes
     if path.stem != getattr(recipe, "name", path.stem):
@@ -674,16 +679,26 @@ def _unknown_settings(data: dict[str, Any]) -> list[str]:
     return mistakes
 
 
-def mistake_of(item: Any, kind: type[BaseModel], data: dict[str, Any]) -> str:
-    """One validation error as `key: expected …, found …`."""
-    where = _place(item["loc"], data) or "the whole file"
+def mistakes_of(error: ValidationError, kind: type[BaseModel], data: dict[str, Any]) -> list[str]:
+    """Validation errors as `key: expected …, found …`, one for each key."""
+    found: dict[str, list[str]] = {}
+    for item in error.errors():
+        found.setdefault(_place(item["loc"], data) or "the whole file", []).append(_wrong(item, kind))
+    return [f"{where}: {'; or '.join(wrong)}" for where, wrong in found.items()]
+
+
+def _wrong(item: Any, kind: type[BaseModel]) -> str:
     if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key. {nearest(str(item['loc'][-1]), _keys(kind, item['loc'][:-1]))}"
+        return f"unknown key. {nearest(str(item['loc'][-1]), _keys(kind, item['loc'][:-1]))}"
     if item["type"] == "missing":
-        return f"{where}: missing"
+        return "missing"
+    if item["type"] == "union_tag_not_found":
+        return f"the key `kind` is missing; expected {', '.join(map(repr, _kinds(_tables_at(kind, item['loc']))))}"
+    if item["type"] == "union_tag_invalid":
+        return f"expected {item['ctx']['expected_tags']} as `kind`, found {item['ctx']['tag']!r}"
     found = item.get("input")
     shown = f", found {found!r}" if not isinstance(found, dict | list) else ""
-    return f"{where}: {item['msg'].removeprefix('Value error, ')}{shown}"
+    return f"{item['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
@@ -691,6 +706,8 @@ def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
     words: list[str] = []
     value: Any = data
     for part in loc:
+        if isinstance(part, str) and words and _names_a_type(part, value):
+            continue
         value = _inside(value, part)
         if isinstance(part, int) and words:
             name = value.get("name") if isinstance(value, dict) else None
@@ -700,6 +717,11 @@ def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
     return ".".join(words)
 
 
+def _names_a_type(part: str, value: Any) -> bool:
+    """Whether a part of pydantic's place is one of the types that a value may have, not a key."""
+    return not isinstance(value, dict) or (part not in value and value.get("kind") == part)
+
+
 def _inside(value: Any, part: int | str) -> Any:
     try:
         return value[part]
@@ -707,14 +729,35 @@ def _inside(value: Any, part: int | str) -> Any:
         return None
 
 
-def _keys(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+def _keys(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     """The keys that the table at `place` may have."""
+    return list(dict.fromkeys(key for table in _tables_at(kind, place) for key in table.model_fields))
+
+
+def _kinds(tables: list[type[BaseModel]]) -> list[str]:
+    """The values that the key `kind` of some tables may have."""
+    return [
+        tag
+        for table in tables
+        if "kind" in table.model_fields
+        for tag in get_args(table.model_fields["kind"].annotation)
+    ]
+
+
+def _tables_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[type[BaseModel]]:
+    """The tables that may be at `place`, as pydantic gives it: with the `kind` of a table that may be of several."""
+    tables = [kind]
     for part in place:
-        if isinstance(part, int):
-            continue
-        annotation = kind.model_fields[part].annotation
-        arguments = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Strict)]
-        kind = arguments[0] if arguments else annotation
-        if not (isinstance(kind, type) and issubclass(kind, Strict)):
-            return []
-    return list(kind.model_fields)
+        fields = [table.model_fields[part] for table in tables if part in table.model_fields]
+        if fields:
+            tables = [inner for field in fields for inner in _tables_in(field.annotation)]
+        else:  # the number of a list's entry, a table's name, or a kind
+            tables = [table for table in tables if part in _kinds([table])] or tables
+    return tables
+
+
+def _tables_in(annotation: Any) -> list[type[BaseModel]]:
+    """The tables that a type is made of: `list[Check]`, `dict[str, Partition]`, `Loss | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for argument in get_args(annotation) for table in _tables_in(argument)]

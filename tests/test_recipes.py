@@ -64,6 +64,13 @@ def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None
     assert "check 'c'.reason: missing" in text
 
 
+def test_an_unknown_key_in_a_named_table_is_told_with_the_nearest(tmp_path: Path) -> None:
+    text = resources.find("manifests", "fg-net").read_text()
+    (tmp_path / "fg-net.toml").write_text(text + '\n[protocols.published]\nkind = "file"\nfiel = "splits.csv"\n')
+    with pytest.raises(RecipeError, match=r"protocols\.published\.fiel: unknown key\. Did you mean 'file'"):
+        load_card(str(tmp_path / "fg-net.toml"))
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

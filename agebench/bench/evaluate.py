@@ -79,5 +79,5 @@ def _evaluate(
         unreadable=len(first_draw(test_set.rows)) - len(first_draw(found.records)),
         training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
-        unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset),
+        unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset) if training.known else [],
     )

@@ -95,22 +95,21 @@ def _of_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, str]:
         "within 5 years": "unknown" if evaluation.cs5 is None else f"{evaluation.cs5:.2%}",
         "predictions": f"{evaluation.n:,}, of which {evaluation.undetected:,} without a detected face; "
         f"{evaluation.unreadable:,} unreadable pictures left out",
-        "leaks": "; ".join(
-            filter(
-                None,
-                (
-                    leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects)
-                    or "none found",
-                    unsearched_phrase(evaluation.unsearched),
-                ),
-            )
-        ),
+        "leaks": _leaks(evaluation),
         "predictions' file": f"{folder / 'predictions' / evaluation.name}.parquet, sha256 "
         f"{evaluation.predictions_sha256}",
         "test set": f"{evaluation.manifest}: {evaluation.records:,} records, the card says {evaluation.expected:,}; "
         f"labels {_agreement(evaluation.matches_card)}, pictures {_agreement(evaluation.pictures_match)}; faces by "
-        f"{evaluation.detector or 'no detector'}, in training by {evaluation.training_detector or 'no detector'}",
+        f"{evaluation.detector or 'no detector'}"
+        + (f", in training by {evaluation.training_detector or 'no detector'}" if evaluation.training_known else ""),
     }
+
+
+def _leaks(evaluation: Evaluation) -> str:
+    if not evaluation.training_known:
+        return "could not be looked for without a list of the training pictures"
+    found = leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects) or "none found"
+    return "; ".join(filter(None, (found, unsearched_phrase(evaluation.unsearched))))
 
 
 def _of_training(listed: Listed) -> dict[str, str]:

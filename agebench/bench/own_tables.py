@@ -31,7 +31,7 @@ from agebench.bench.report import summarised
 from agebench.bench.statistics.accuracy import Estimate
 from agebench.bench.tables import Cell, Footnotes, Metric, Result, Row, Table, origin, remarks_on
 from agebench.errors import AgebenchError, Missing, RecipeError, UsageError, nearest
-from agebench.recipes import Strict, load_card, mistake_of, read_declaration
+from agebench.recipes import Strict, load_card, mistakes_of, read_declaration
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Listed, list_evaluated
 
@@ -111,7 +111,7 @@ def _read(path: Path) -> OwnTable:
     try:
         return OwnTable.model_validate(data)
     except ValidationError as error:
-        mistakes = [mistake_of(one, OwnTable, data) for one in error.errors()]
+        mistakes = mistakes_of(error, OwnTable, data)
         raise RecipeError(f"{path} has {len(mistakes)} mistake(s):\n  " + "\n  ".join(mistakes) + "\n") from error
 
 
@@ -146,7 +146,10 @@ def _families(
     ]  # fmt: skip
     if not named:
         known = {listed.id for listed, _ in kept} | {str(listed.card.get("model")) for listed, _ in kept}
-        raise UsageError(f"'{row.estimator}' was not measured. {nearest(str(row.estimator), known)}")
+        raise UsageError(
+            f"'{row.estimator}' was not measured. {nearest(str(row.estimator), known)}",
+            "`agebench evaluate` measures what is trained, or needs no training; `agebench train` trains a recipe.",
+        )
     named.reverse()
     label = row.label or str(named[0][0].card.get("recipe", {}).get("label", row.estimator))
     if not declared.trained_on:

@@ -112,6 +112,8 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += "; the pictures differ from the card's"
         if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
             remark += f"; {leaks}"
+        if not e.training_known:
+            remark += "; leaks could not be looked for without a list of the training pictures"
         if unsearched := unsearched_phrase(e.unsearched):
             remark += f"; {unsearched}"
         if e.detector != e.training_detector:

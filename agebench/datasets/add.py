@@ -21,7 +21,7 @@ from agebench.errors import ReleaseNotFound, UsageError, nearest
 from agebench.files import write_whole
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.pictures import Locator, stat_all
-from agebench.recipes import NAME, Card, Columns, mistake_of
+from agebench.recipes import NAME, Card, Columns, mistakes_of
 from agebench.remote import Folder, as_folder
 
 Role = Literal["train", "test", "both"]
@@ -143,7 +143,7 @@ def _checked(facts: dict[str, object]) -> Card:
     try:
         return Card.model_validate(facts)
     except ValidationError as error:
-        mistakes = "; ".join(mistake_of(item, Card, facts) for item in error.errors())
+        mistakes = "; ".join(mistakes_of(error, Card, facts))
         raise UsageError(f"No card can be made from this: {mistakes}.", "Correct `--pattern` or `--map`.") from error
 
 

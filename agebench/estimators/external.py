@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ from agebench.files import file_hash
 from agebench.recipes import EstimatorRecipe, OnnxEstimator, ReadyEstimator
 
 BATCH = 32
+NEARLY = 0.02  # how far from 1 the sum of probabilities may be, for networks with 8-bit weights
+QUIET = 4  # onnxruntime's level for fatal faults only; what fails is raised too
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,19 @@ class Onnx(External):
         super().__init__(recipe, folder, called)
         self.how = recipe.estimator
 
+    @property
+    def place(self) -> str:
+        """Where its settings are, for messages."""
+        return f"[estimator] in {self.folder / self.recipe.name}.toml"
+
     def files(self) -> dict[str, str]:
+        """The file, and the file of weights that exporters put beside a large one."""
         path = self.file(self.how.file)
-        return {str(path): file_hash(path)}
+        beside = (path.with_name(path.name + ending) for ending in (".data", "_data"))
+        return {str(one): file_hash(one) for one in (path, *(one for one in beside if one.is_file()))}
 
     def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
-        session, name, output = self._session()
+        session, name, output, fixed = self._session()
         target = self._template()
         size = self.how.size
         found: list[NDArray[np.floating]] = []
@@ -83,31 +94,35 @@ class Onnx(External):
         def face(rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None) -> NDArray[np.uint8]:
             return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size, target)
 
-        for rows, crops in prepared(faces, face, BATCH, on_predict):
-            batch = self._input(np.stack(crops))
+        for rows, crops in prepared(faces, face, fixed or BATCH, on_predict):
+            empty = [np.zeros_like(crops[0])] * ((fixed or 0) - len(crops))
+            batch = self._input(np.stack(crops + empty))
             try:
                 outcome = np.asarray(session.run([output], {name: batch})[0])
             except Exception as error:  # onnxruntime raises its own types
                 raise EstimatorError(
                     f"{self.how.file} failed on a batch of shape {batch.shape}: {_first_line(error)}.",
-                    "Check size and layout under [estimator] in the recipe.",
+                    f"Check size and layout under {self.place}.",
                 ) from error
-            found.append(self._checked(outcome, len(rows)))
+            found.append(self._checked(outcome, len(batch))[: len(rows)])
             records.append(rows)
         kept = pl.concat(records)
         return self._decoded(np.concatenate(found) if found else np.zeros((0, 1)), kept)
 
-    def _session(self) -> tuple[Any, str, str]:
-        """(session, name of the input, name of the output). Raises EstimatorError if the file does not fit."""
+    def _session(self) -> tuple[Any, str, str, int | None]:
+        """(session, name of the input, name of the output, the only size of a batch that it takes). Raises
+        EstimatorError if the file does not fit."""
         import onnxruntime
 
         path = self.file(self.how.file)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = QUIET
         try:
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise EstimatorError(
                 f"{path} cannot be loaded as an ONNX model: {_first_line(error)}.",
-                "Export it with standard operators only.",
+                "Expected a whole ONNX file of standard operators, beside the file of weights if it has one.",
             ) from error
         inputs, outputs = session.get_inputs(), [one.name for one in session.get_outputs()]
         if len(inputs) != 1:
@@ -118,23 +133,25 @@ class Onnx(External):
         expected = (3, size, size) if self.how.layout == "nchw" else (size, size, 3)
         shape = list(inputs[0].shape)
         fixed = [(here, there) for here, there in zip(shape[1:], expected, strict=False) if isinstance(here, int)]
-        if len(shape) != 4 or any(here != there for here, there in fixed) or inputs[0].type != "tensor(float)":
+        if inputs[0].type != "tensor(float)":
+            raise EstimatorError(f"{path} takes {inputs[0].type}.", "Export it with an input of 32-bit floats.")
+        if len(shape) != 4 or any(here != there for here, there in fixed):
             raise EstimatorError(
-                f"{path} takes {inputs[0].type} of shape {shape}, but its recipe describes floats of shape "
-                f"[batch, {', '.join(map(str, expected))}].",
-                "Correct size and layout under [estimator].",
-            )
-        if isinstance(shape[0], int):
-            raise EstimatorError(
-                f"{path} takes batches of exactly {shape[0]}.", "Export it with a dynamic first dimension."
+                f"{path} takes an input of shape {_shape(shape)}, but its recipe describes one of shape "
+                f"{_shape(['batch', *expected])}.",
+                f"Correct size and layout under {self.place}.",
             )
         if self.how.output is None and len(outputs) > 1:
             raise EstimatorError(
-                f"{path} has {len(outputs)} outputs ({', '.join(outputs)}).", "Name one as `output` under [estimator]."
+                f"{path} has {len(outputs)} outputs ({', '.join(outputs)}).",
+                f"Name one as `output` under {self.place}.",
             )
         if self.how.output is not None and self.how.output not in outputs:
-            raise EstimatorError(f"{path} has no output '{self.how.output}'; it has {', '.join(outputs)}.")
-        return session, inputs[0].name, self.how.output or outputs[0]
+            raise EstimatorError(
+                f"{path} has no output '{self.how.output}'; it has {', '.join(outputs)}.",
+                f"Correct `output` under {self.place}.",
+            )
+        return session, inputs[0].name, self.how.output or outputs[0], shape[0] if isinstance(shape[0], int) else None
 
     def _template(self) -> NDArray[np.float64]:
         """Where the landmarks belong in the crop, (5, 2) pixels."""
@@ -156,15 +173,35 @@ class Onnx(External):
         if flat is None or (flat.shape[1] != classes if classes else flat.shape[1] < 2):
             raise EstimatorError(
                 f"{self.how.file} gives an output of shape {outcome.shape} for {faces} faces.",
-                f"decoding = '{self.how.decoding}' expects ({faces}, {classes or 'classes'}).",
+                f"decoding = '{self.how.decoding}'{' with its `ages`' if self.how.ages else ''} expects ({faces}, "
+                f"{classes or 'number of ages'}): correct it under {self.place}.",
             )
         return np.asarray(flat, np.float64)
+
+    def _check_probabilities(self, outcome: NDArray[np.floating], names: list[str]) -> None:
+        """Raises EstimatorError if the output is not what the decoding says: probabilities, or something else."""
+        sums = outcome.sum(axis=1)
+        right = (outcome >= -NEARLY).all(axis=1) & (np.abs(sums - 1) <= NEARLY)
+        wrong = ~right & np.isfinite(sums)
+        if self.how.decoding == "expected" and wrong.any():
+            first = int(wrong.argmax())
+            raise EstimatorError(
+                f"{self.how.file} gives no probabilities for {names[first]} and {wrong.sum() - 1:,} more of "
+                f"{len(names):,} pictures: they sum to {sums[first]:.4g}, the least is {outcome[first].min():.4g}.",
+                f"If it ends before the softmax, write decoding = 'logits' under {self.place}.",
+            )
+        if self.how.decoding == "logits" and len(outcome) and right.all():
+            raise EstimatorError(
+                f"{self.how.file} gives probabilities, which sum to 1 for every picture, and not logits.",
+                f"Write decoding = 'expected' under {self.place}.",
+            )
 
     def _decoded(self, outcome: NDArray[np.floating], records: pl.DataFrame) -> Estimates:
         names = records["path"].to_list()
         unknown = np.full(len(records), np.nan)
         if self.how.decoding == "age":
             return Estimates(records, checked_ages(outcome[:, 0], len(records), self.how.file, names), None, unknown)
+        self._check_probabilities(outcome, names)
         if self.how.decoding == "logits":
             outcome = np.exp(outcome - outcome.max(axis=1, keepdims=True, initial=-np.inf))
         shares = outcome / outcome.sum(axis=1, keepdims=True)
@@ -224,4 +261,11 @@ class Ready(External):
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Of the text of onnxruntime's error, without its numbers."""
+    line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
+
+
+def _shape(sides: Sequence[int | str | None]) -> str:
+    """A shape whose sides may have names or none."""
+    return f"({', '.join('any' if side is None else str(side) for side in sides)})"

@@ -24,6 +24,7 @@ from agebench.recipes import (
     OnnxEstimator,
     PredictionsEstimator,
     ReadyEstimator,
+    load_estimator_recipe,
     load_table_row,
 )
 from agebench.training.run_cards import RUNS
@@ -52,6 +53,8 @@ def find_estimator(name: str | Path | Run, runs_dir: Path = RUNS, *, also: Seque
     if path.suffix.lower() == ".onnx":
         return _onnx(path)
     if path.suffix.lower() in PREDICTIONS:
+        if not path.is_file():
+            raise Missing(f"There is no file {path}.")
         return _of(_recipe(path.stem, kind="predictions", file=path.name), path.parent, runs_dir, text)
     if path.suffix == ".toml":
         return _from_recipe(text, runs_dir)
@@ -89,16 +92,18 @@ def _estimator_recipes() -> list[str]:
 
 
 def _onnx(path: Path) -> Estimator:
-    beside = path.with_suffix(".toml")
+    beside = path.with_name(f"{_name_of(path.stem)}.toml")
     if not path.is_file():
         raise Missing(f"There is no file {path}.")
     if not beside.is_file():
         raise RecipeError(
             f"{path} has no recipe {beside.name} beside it, which says what it takes and gives.",
-            f'Write one with name = "{beside.stem}", title, label, and an [estimator] table: kind = "onnx", file = '
-            f'"{path.name}", size, mean, scale, colour, template, decoding. docs/how-to/benchmark.md shows one.',
+            f"Rename {path.stem}.toml to {beside.name}, and its `name`: names are small letters, digits and hyphens."
+            if path.with_suffix(".toml").is_file()
+            else f'Write one with name = "{beside.stem}", title, label, and an [estimator] table: kind = "onnx", '
+            f'file = "{path.name}", size, mean, scale, colour, template, decoding. docs/how-to/benchmark.md shows one.',
         )
-    return _from_recipe(str(beside), RUNS)
+    return _of(load_estimator_recipe(beside), beside.parent, RUNS, str(beside))
 
 
 def _from_recipe(name: str, runs_dir: Path) -> Estimator:
@@ -144,10 +149,15 @@ def _mean(names: list[str], runs_dir: Path) -> Estimator:
 
 def _recipe(stem: str, *, label: str | None = None, **estimator: Any) -> EstimatorRecipe:
     """The recipe of an estimator that has none, with a name made from `stem`."""
-    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "estimator"
+    name = _name_of(stem)
     try:
         return EstimatorRecipe.model_validate(
             {"name": name, "title": label or stem, "label": label or stem, "estimator": estimator}
         )
     except ValidationError as error:
         raise RunError(f"'{stem}' cannot be used as an estimator: {error.errors()[0]['msg']}.") from error
+
+
+def _name_of(stem: str) -> str:
+    """A file's name without its ending as the name of a recipe: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "estimator"

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from agebench.errors import EstimatorError, Missing
+from agebench.errors import EstimatorError, Missing, nearest
 from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
 from agebench.estimators.reading import Box, checked_ages, prepared
@@ -70,11 +70,11 @@ class FromFunction(External):
             names = rows["path"].to_list()
             try:
                 found = self.function(pictures)
-            except Exception as error:  # somebody else's code
+            except (Exception, SystemExit) as error:  # somebody else's code
                 raise EstimatorError(
                     f"{self.how.function} failed on {names[0]} and the {len(rows) - 1} pictures after it: "
-                    f"{type(error).__name__}: {error}.",
-                    "Nothing was kept. Correct the function.",
+                    f"{_told(error)}.",
+                    "Nothing was kept. Correct the function; `--debug` shows where it failed.",
                 ) from error
             ages.append(checked_ages(found, len(rows), self.how.function, names))
             records.append(rows)
@@ -95,18 +95,28 @@ def find_function(name: str) -> Function:
                 sys.path.insert(0, here)
             found: Any = importlib.import_module(module)
             for part in attribute.split("."):
+                if not hasattr(found, part):
+                    others = [other for other in dir(found) if not other.startswith("_")]
+                    raise Missing(f"There is no '{part}' in {module}. {nearest(part, others)}")
                 found = getattr(found, part)
         else:
             points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
             found = points[name].load()
     except KeyError as error:
         raise Missing(f"There is no entry point '{name}' in the group {GROUP}.", "Name `module:function`.") from error
-    except Exception as error:  # somebody else's module may raise anything
+    except Missing:
+        raise
+    except (Exception, SystemExit) as error:  # somebody else's module may raise anything
         raise Missing(
-            f"{name} cannot be imported: {type(error).__name__}: {error}.",
-            "Expected `package.module:function`, installed or in this folder.",
+            f"{name} cannot be imported: {_told(error)}.",
+            "Expected `package.module:function` without .py, installed or in this folder.",
         ) from error
     if not callable(found):
         raise Missing(f"{name} is {type(found).__name__}, not a function.")
     function: Function = found
     return function
+
+
+def _told(error: BaseException) -> str:
+    """An error's type and the first line of its text."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('. ')}".rstrip(": ")

@@ -77,8 +77,11 @@ class FromFile(External):
             if column not in table.columns:
                 raise EstimatorError(
                     f"{path} has no column '{column}'; it has {', '.join(table.columns)}.",
-                    "Name the columns `path` and `age`, or give their names under [estimator].",
+                    "Expected `path` and `age`, separated by commas in CSV, and named in its first line; a recipe can "
+                    "name other columns under [estimator].",
                 )
+        if table.is_empty():
+            raise EstimatorError(f"{path} has no predictions.", "Expected a row for every picture.")
         table = table.select(
             path=pl.col(self.how.path).cast(pl.String), given=pl.col(self.how.age).cast(pl.String),
             predicted=pl.col(self.how.age).cast(pl.Float64, strict=False),
@@ -89,13 +92,16 @@ class FromFile(External):
         if len(wrong):
             first = wrong.row(0, named=True)
             raise EstimatorError(
-                f"{path}, row {first['row']}: '{first['given']}' for '{first['path']}' is not an age in years; "
-                f"{len(wrong):,} such row(s) in all.",
+                f"{path}, row {first['row']}: '{first['given'] or ''}' for '{first['path'] or ''}' is not an age in "
+                f"years; {len(wrong):,} such row(s) in all.",
                 "Expected a path and a number of years in every row.",
             )
         twice = table.filter(pl.col("path").is_duplicated())["path"].unique(maintain_order=True)
         if len(twice):
-            raise EstimatorError(f"{path} names {len(twice):,} picture(s) more than once: {_some(twice)}.")
+            raise EstimatorError(
+                f"{path} names {len(twice):,} picture(s) more than once: {_some(twice)}.",
+                "Keep one row for each picture.",
+            )
         return table.select("path", "predicted")
 
 

@@ -18,8 +18,8 @@ from agebench.recipes import (
     Named,
     Network,
     NetworkRecipe,
-    mistake_of,
     mistaken,
+    mistakes_of,
     read_model_recipe,
     weights_path,
     wrong_changes,
@@ -76,7 +76,7 @@ def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[s
         settings = model.model_validate(given.settings).model_dump()
         whole = named.model_validate(given.model_dump() | settings)
     except ValidationError as error:
-        return None, [f"{table}.{mistake_of(one, model, given.settings)}" for one in error.errors()]
+        return None, [f"{table}.{mistake}" for mistake in mistakes_of(error, model, given.settings)]
     if table == "network":
         try:
             with torch.device("meta"):

@@ -23,15 +23,16 @@ def work(
 
 @pytest.fixture
 def onnx_file() -> Callable[..., Path]:
-    """Writes an ONNX file: (N, 3, size, size) → mean of each channel times `matrix` (3, D)."""
+    """Writes an ONNX file: (N, 3, size, size) → `operator` of the mean of each channel times `matrix` (3, D)."""
     onnx = pytest.importorskip("onnx")
     make = onnx.helper
 
-    def written(path: Path, size: int, matrix: np.ndarray, batch: str | int = "N", operator: str = "MatMul") -> Path:
+    def written(path: Path, size: int, matrix: np.ndarray, batch: str | int = "N", operator: str = "Identity") -> Path:
         nodes = [
             make.make_node("GlobalAveragePool", ["data"], ["pooled"]),
             make.make_node("Flatten", ["pooled"], ["flat"]),
-            make.make_node(operator, ["flat", "matrix"], ["out"], domain="" if operator == "MatMul" else "custom"),
+            make.make_node("MatMul", ["flat", "matrix"], ["product"]),
+            make.make_node(operator, ["product"], ["out"], domain="custom" if operator == "MyOwn" else ""),
         ]
         shapes = {"data": [batch, 3, size, size], "out": [batch, matrix.shape[1]]}
         data, out = (make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, s) for name, s in shapes.items())

@@ -58,6 +58,7 @@ def test_a_perfect_file_of_predictions_is_0_years_off_and_is_a_row(there: Path, 
     assert row.cells["FG-NET"] is not None
     assert row.cells["FG-NET"].value == 0.0
     assert not report.problems
+    assert evaluation.unsearched == []  # nothing was searched at all
     assert "not known" in dict(report.tables[0].footnotes)[row.marks[0]]
 
 
@@ -92,6 +93,8 @@ def test_another_file_of_the_same_name_is_another_estimator(there: Path, truth: 
         (lambda t: pl.concat([t, t.head(1)]), "more than once"),
         (lambda t: t.rename({"age": "years"}), "no column 'age'"),
         (lambda t: t.with_columns(age=pl.lit("thirty")), "'thirty'"),
+        (lambda t: t.with_columns(age=pl.lit(None)), "row 1: ''"),
+        (lambda t: t.head(0), "has no predictions"),
         (lambda t: t.with_columns(age=pl.lit("nan")), "'nan'"),
         (lambda t: t.with_columns(path=pl.lit("other/") + pl.col("path")), "None of the"),
     ],
@@ -136,10 +139,11 @@ def test_probabilities_are_decoded_and_kept(there: Path, onnx_file: Callable[...
 @pytest.mark.parametrize(
     ("recipe", "matrix", "options", "words"),
     [
-        (RECIPE.replace("size = 32", "size = 64"), np.ones((3, 1)), {}, "describes floats of shape"),
+        (RECIPE.replace("size = 32", "size = 64"), np.ones((3, 1)), {}, "describes one of shape"),
         (RECIPE, np.ones((3, 7)), {}, "expects"),
         (RECIPE.replace('"age"', '"expected"'), np.ones((3, 1)), {}, "expects"),
-        (RECIPE, np.ones((3, 1)), {"batch": 4}, "dynamic"),
+        (RECIPE.replace('"age"', '"expected"'), np.ones((3, 9)), {}, "no probabilities for .*logits"),
+        (RECIPE.replace('"age"', '"logits"') + "scale = 0\n", np.ones((3, 9)), {"operator": "Softmax"}, "'expected'"),
         (RECIPE, np.ones((3, 1)), {"operator": "MyOwn"}, "cannot be loaded"),
         (RECIPE, np.full((3, 1), np.nan), {}, "gave nan"),
         (RECIPE + 'output = "age"\n', np.ones((3, 1)), {}, "no output 'age'"),
@@ -153,6 +157,60 @@ def test_an_onnx_file_that_does_not_fit_is_one_sentence_and_keeps_nothing(
     with pytest.raises(EstimatorError, match=words):
         product.evaluate("mine.onnx", "fg-net")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_fixed_batch_gives_the_ages_of_a_free_one(there: Path, onnx_file: Callable[..., Path], batch: int) -> None:
+    Path("mine.toml").write_text(RECIPE)
+    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)))
+    (free,) = product.evaluate("mine.onnx", "fg-net")
+    expected = ages_of(free, only_folder())
+    shutil.rmtree("runs")
+    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)), batch=batch)
+    (fixed,) = product.evaluate("mine.onnx", "fg-net")
+    assert len(expected) % 5  # the last batch is not full
+    assert ages_of(fixed, only_folder()) == pytest.approx(expected)
+
+
+def test_weights_beside_an_onnx_file_are_part_of_what_it_is(there: Path, onnx_file: Callable[..., Path]) -> None:
+    Path("mine.toml").write_text(RECIPE)
+    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)))
+    ids = [find_estimator("mine.onnx").id]
+    for weights in (b"first", b"second"):
+        Path("mine.onnx.data").write_bytes(weights)
+        ids.append(find_estimator("mine.onnx").id)
+    assert len(set(ids)) == 3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (RECIPE + 'color = "bgr"\n', r"estimator\.color: unknown key\. .*'colour'"),
+        (RECIPE.replace('decoding = "age"\n', ""), r"estimator\.decoding: missing"),
+        (RECIPE.replace('kind = "onnx"\n', ""), r"estimator: the key `kind` is missing; expected 'onnx'"),
+        (RECIPE.replace('"onnx"', '"onxx"'), r"estimator: expected 'onnx'.*found 'onxx'"),
+        (RECIPE.partition("[")[0], r"1 mistake\(s\):\n  estimator: missing"),
+        (RECIPE + 'template = "dlib"\n', r"1 mistake\(s\):\n  estimator\.template: .*'arcface'"),
+    ],
+)
+def test_a_mistake_in_the_recipe_of_an_onnx_file_is_told_where_it_is_written(
+    there: Path, recipe: str, words: str
+) -> None:
+    Path("mine.toml").write_text(recipe)
+    Path("mine.onnx").write_bytes(b"x")
+    with pytest.raises(RecipeError, match=words):
+        find_estimator("mine.onnx")
+
+
+def test_the_recipe_of_an_onnx_file_has_its_name_in_small_letters_and_hyphens(
+    there: Path, onnx_file: Callable[..., Path]
+) -> None:
+    onnx_file(Path("My_Net.onnx"), 32, np.ones((3, 1)))
+    Path("My_Net.toml").write_text(RECIPE)
+    with pytest.raises(RecipeError, match=r"Rename My_Net\.toml to my-net\.toml"):
+        find_estimator("My_Net.onnx")
+    Path("my-net.toml").write_text(RECIPE.replace('"mine', '"my-net').replace("my-net.onnx", "My_Net.onnx"))
+    assert find_estimator("My_Net.onnx").recipe.name == "my-net"
 
 
 def test_an_onnx_file_without_a_recipe_is_told_what_to_write(there: Path) -> None:
@@ -174,6 +232,10 @@ def too_few(pictures):
     return [1.0] * (len(pictures) - 1)
 def nan(pictures):
     return [float("nan")] * len(pictures)
+def leaves(pictures):
+    raise SystemExit(0)
+def two_lines(pictures):
+    raise RuntimeError("one\\ntwo")
 not_a_function = 3
 """
 
@@ -188,13 +250,31 @@ def test_a_function_takes_faces_and_gives_ages(there: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("raises", "KeyError"), ("words", "else than numbers"), ("too_few", "shape"), ("nan", "gave nan")],
+    [
+        ("raises", "KeyError"),
+        ("words", "else than numbers"),
+        ("too_few", "shape"),
+        ("nan", "gave nan"),
+        ("leaves", "SystemExit"),
+        ("two_lines", r"RuntimeError: one\."),
+    ],
 )
 def test_a_function_that_fails_is_one_sentence_and_keeps_nothing(there: Path, name: str, words: str) -> None:
     Path("my_ages.py").write_text(FUNCTIONS)
     with pytest.raises(EstimatorError, match=words):
         product.evaluate(f"my_ages:{name}", "fg-net")
     assert not Path("runs").exists()
+
+
+def test_a_misspelt_function_is_told_the_nearest(there: Path) -> None:
+    Path("my_ages.py").write_text(FUNCTIONS)
+    with pytest.raises(Missing, match=r"no 'brightnes' in my_ages\. Did you mean 'brightness'"):
+        find_estimator("my_ages:brightnes")
+
+
+def test_a_file_of_predictions_that_is_not_there_is_missing(there: Path) -> None:
+    with pytest.raises(Missing, match=r"There is no file absent\.csv\.$"):
+        find_estimator("absent.csv")
 
 
 @pytest.mark.parametrize("name", ["my_ages:missing", "no_such_module:f", "my_ages:not_a_function"])
