@@ -113,7 +113,7 @@ def as_svg(figure: Figure) -> bytes:
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> str:
-    """A figure as an element for a page: letters are text in the page's font, colours are CSS variables (`--blue`).
+    """A figure as an element for a page: letters are text in the page's font, colours are CSS variables.
 
     name: unique on the page, prefixes the ids. label: what a screen reader says.
     """
