@@ -25,7 +25,7 @@ from agebench.errors import AgebenchError, Missing, RunError, StorageError, Usag
 from agebench.files import file_hash, read_file
 from agebench.training.log import METRICS
 from agebench.training.run_cards import RUNS
-from agebench.training.runs import CARD, COMMITTED, committed_hashes, list_evaluated
+from agebench.training.runs import CARD, COMMITTED, changed_in, list_evaluated
 
 SUMS, FACTS, TABLES = "SHA256SUMS", "bundle.json", "tables.json"
 PARTS = (CARD, COMMITTED, METRICS)
@@ -123,12 +123,7 @@ def verify_bundle(folder: Path) -> BundleCheck:
 def _numbers(folder: Path) -> Iterator[tuple[bool, str]]:
     """Whether each run's files, as far as they are in the bundle, and its numbers are what they were."""
     for listed in list_evaluated(folder / "runs"):
-        kept = {name: digest for name, digest in committed_hashes(listed.path).items() if name in PARTS}
-        changed = [
-            name for name, digest in kept.items()
-            if not (listed.path / name).is_file() or file_hash(listed.path / name) != digest
-        ]  # fmt: skip
-        if changed:
+        if changed := changed_in(listed.path, PARTS):
             yield False, f"{listed.id}: {', '.join(changed)} changed, or missing, since the run was completed"
         yield from verified_predictions(listed)
 

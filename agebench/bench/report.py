@@ -76,13 +76,11 @@ def report(
         if number not in known:
             raise UsageError(f"There is no table {number}.", f"Known: {', '.join(map(str, known))}.")
     complete = [listed for listed in list_evaluated(Path(runs)) if listed.complete]
-    evaluations: dict[str, list[Evaluation]] = {}
     summaries: list[RunSummary] = []
     left_out: list[str] = []
     for listed in complete:
         try:
-            evaluations[listed.id] = stored_evaluations(listed.path)
-            summaries.append(_summary(listed, evaluations[listed.id], without_leaks=without_leaks))
+            summaries.append(_summary(listed, stored_evaluations(listed.path), without_leaks=without_leaks))
         except AgebenchError as error:  # one damaged run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")
     built = build_tables(published, summaries, _columns(published), numbers=tables, waiting=list(_waiting()))

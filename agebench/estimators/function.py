@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -21,6 +20,7 @@ from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
 from agebench.estimators.reading import Box, checked_ages, prepared
 from agebench.faces.alignment import face_crop, whole_picture
+from agebench.files import file_hash
 from agebench.recipes import EstimatorRecipe, FunctionEstimator
 
 GROUP = "agebench.estimators"  # entry points; those that are functions are estimators, the others age models
@@ -45,7 +45,7 @@ class FromFunction(External):
         found = {}
         with suppress(TypeError, OSError):
             file = Path(inspect.getsourcefile(self.function) or "")
-            found[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[str(file)] = file_hash(file)
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from agebench.recipes import NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
-from agebench.training.networks import age_probabilities, make_network, normalise
+from agebench.training.networks import age_probabilities, normalise, trained_network
 from agebench.training.splits import fold_of, training_for
 
 IDENTITY = "crossfit.json"
@@ -136,9 +136,7 @@ def _one_fold(
         )
     except Interrupted as error:
         raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to continue.") from error
-    network = make_network(recipe.network)
-    network.load_state_dict(trained.weights)
-    network.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = trained_network(recipe.network, trained.weights, fabric.device)
     probabilities = _probabilities(network, data.pictures, data.rows[out], fabric.device)
     estimate = probabilities @ np.arange(probabilities.shape[1])
     claimed = probabilities[np.arange(len(probabilities)), data.ages[out]]

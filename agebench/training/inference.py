@@ -15,7 +15,7 @@ from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.data import Ints, Pictures, check_size, read
 from agebench.training.features import Faces
 from agebench.training.methods import make_method
-from agebench.training.networks import CLASSES, age_probabilities, expected_age, make_network, normalise
+from agebench.training.networks import CLASSES, age_probabilities, expected_age, normalise, trained_network
 from agebench.training.runs import Run, load_weights
 
 AT_ONCE = 1024  # faces that a method predicts between two reports of its progress
@@ -70,9 +70,7 @@ def _by_network(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if device is None:
         device = Fabric(accelerator="auto", devices=1).device
-    network = make_network(recipe.network)
-    network.load_state_dict(dict(weights))
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = trained_network(recipe.network, weights, device)
     ages = np.empty(len(faces), dtype=np.float32)
     probabilities = np.empty((len(faces), CLASSES), dtype=np.float32)
     for start in range(0, len(faces), batch):

@@ -121,6 +121,12 @@ def machine(parameters: Mapping[str, NDArray[Any]], points: NDArray[Any]) -> Dou
     return np.asarray(kernel @ parameters["dual"] + parameters["intercept"][0])
 
 
+def group_bounds(ages: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """The last age of each of at most so many groups but the last one, so that each has about as many of the ages."""
+    bounds = np.unique(np.quantile(ages, np.arange(1, groups) / groups).astype(np.int64))
+    return bounds[bounds < ages.max()]
+
+
 def under(name: str, parameters: Mapping[str, NDArray[Any]]) -> Parameters:
     """The arrays with `name.` before their names; `inside` takes them out again."""
     return {f"{name}.{key}": value for key, value in parameters.items()}

@@ -12,7 +12,7 @@ import io
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -278,15 +278,11 @@ def load_network(run: Run, device: torch.device | str = "cpu") -> nn.Module:
 
     Raises RunError if they were changed, or if the run is of a classical method.
     """
-    import torch
-
-    from agebench.training.networks import make_network
+    from agebench.training.networks import trained_network
 
     if not isinstance(run.recipe, NetworkRecipe):
         raise RunError(f"{run.id} is a run of {run.recipe.name}, which has no network.")
-    network = make_network(run.recipe.network)
-    network.load_state_dict(load_weights(run))
-    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return trained_network(run.recipe.network, load_weights(run), device)
 
 
 def changed_files(run: Run) -> list[str]:
@@ -294,9 +290,9 @@ def changed_files(run: Run) -> list[str]:
     return changed_in(run.path)
 
 
-def changed_in(folder: Path) -> list[str]:
-    """The files of a folder that are missing or differ from their hashes in its `COMMITTED`."""
-    sums = committed_hashes(folder)
+def changed_in(folder: Path, only: Collection[str] | None = None) -> list[str]:
+    """The files of a folder, or those of them in `only`, that are missing or differ from their hashes in `COMMITTED`."""
+    sums = {name: sha256 for name, sha256 in committed_hashes(folder).items() if only is None or name in only}
     return [name for name, sha256 in sums.items() if not (file := folder / name).exists() or file_hash(file) != sha256]
 
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from agebench.training.data import Ints
 from agebench.training.features import Advance, Faces, FeatureName
 from agebench.training.methods import Ages, Parameters
-from agebench.training.regression import fit_projection, inside, project, under
+from agebench.training.regression import fit_projection, group_bounds, inside, project, under
 
 RANKS = 99  # rank k = 1..99: the face is at least k years old
 OVERLAP = 5  # years beyond a group's bounds from which its ranker learns
@@ -70,8 +70,7 @@ class DeepRank:
         self, faces: Faces, ages: Ints, *, weights: NDArray[np.float64], seed: int, on_progress: Advance | None = None
     ) -> Parameters:
         projection, points = fit_projection(self.features, faces, self.components, seed, on_progress)
-        bounds = np.unique(np.quantile(ages, np.arange(1, self.groups) / self.groups).astype(np.int64))
-        bounds = bounds[bounds < ages.max()]
+        bounds = group_bounds(ages, self.groups)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             rankers = Rankers(points.shape[1], self.hidden, len(bounds) + 1, self.dropout)

@@ -27,6 +27,7 @@ from agebench.training.regression import (
     PCA_FACES,
     fit_svc,
     fit_svr,
+    group_bounds,
     inside,
     machine,
     sample,
@@ -85,8 +86,7 @@ class Dif:
         selection = {"chosen": chosen, "mean": mean[chosen], "scale": scale}
         whole = len(drawn) == len(faces)
         points = _select(selection, part) if whole else self._points(selection, faces, on_progress)
-        bounds = np.unique(np.quantile(ages, np.arange(1, self.groups) / self.groups).astype(np.int64))
-        bounds = bounds[(bounds >= ages.min()) & (bounds < ages.max())]
+        bounds = group_bounds(ages, self.groups)
         edges = np.concatenate([[-1], bounds, [99]])  # group g: edges[g] < age <= edges[g + 1]
         parameters = under("selection", selection) | {"bounds": bounds}
         for first, bound, last in hierarchy(len(bounds)):

@@ -6,6 +6,8 @@ also has the steps before and after a network: normalising pictures, the expecte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -40,3 +42,10 @@ def make_network(recipe: Named) -> nn.Module:
     """The network that a recipe names, with new weights."""
     made: nn.Module = registry.find("networks", recipe.name)(**recipe.settings)
     return made
+
+
+def trained_network(recipe: Named, weights: Mapping[str, Tensor], device: torch.device | str) -> nn.Module:
+    """The network that a recipe names with these weights, on a device and in evaluation mode."""
+    network = make_network(recipe)
+    network.load_state_dict(dict(weights))
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
