@@ -291,7 +291,7 @@ def changed_files(run: Run) -> list[str]:
 
 
 def changed_in(folder: Path, only: Collection[str] | None = None) -> list[str]:
-    """The files of a folder, or those of them in `only`, that are missing or differ from their hashes in `COMMITTED`."""
+    """The files of a folder, or those in `only`, that are missing or differ from their hashes in `COMMITTED`."""
     sums = {name: sha256 for name, sha256 in committed_hashes(folder).items() if only is None or name in only}
     return [name for name, sha256 in sums.items() if not (file := folder / name).exists() or file_hash(file) != sha256]
 
