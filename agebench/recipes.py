@@ -390,7 +390,7 @@ class TableRow(Strict):
     name: Name
     title: str
     label: str
-    tables: list[int] = [2, 3]
+    tables: list[Literal[2, 3]] = [2, 3]
     published_row: str | None = None
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from agebench.errors import EstimatorError
 from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
-from agebench.estimators.reading import checked_ages
+from agebench.estimators.reading import YEARS, checked_ages
 from agebench.files import file_hash
 from agebench.recipes import EstimatorRecipe, PredictionsEstimator
 
@@ -87,7 +87,7 @@ class FromFile(External):
             predicted=pl.col(self.how.age).cast(pl.Float64, strict=False),
         )  # fmt: skip
         wrong = table.with_row_index("row", offset=1).filter(
-            pl.col("predicted").is_null() | ~pl.col("predicted").is_finite() | pl.col("path").is_null()
+            ~pl.col("predicted").fill_null(float("nan")).is_between(*YEARS, closed="none") | pl.col("path").is_null()
         )
         if len(wrong):
             first = wrong.row(0, named=True)

@@ -20,6 +20,7 @@ from agebench.pictures import Locator, decode, read_bytes
 T = TypeVar("T")
 Box = tuple[float, float, float, float]
 AHEAD = 64  # pictures that are decoded before they are asked for
+YEARS = (-50.0, 200.0)  # an answer outside is no age in years: a regression may give -3, days and percentages give more
 
 # (picture (H, W, 3) uint8 RGB, the face's x, y, w, h or None, its landmarks (5, 2) or None, in the picture's pixels)
 Prepare = Callable[[NDArray[np.uint8], Box | None, NDArray[np.float64] | None], T]
@@ -81,7 +82,7 @@ def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], T], values: Itera
 def checked_ages(found: Any, expected: int, who: str, names: Sequence[str]) -> NDArray[np.float64]:
     """An estimator's answer as ages (N,) in years.
 
-    names: the pictures, for messages. Raises EstimatorError if it is not a finite number for each.
+    names: the pictures, for messages. Raises EstimatorError if it is not a number for each that can be years.
     """
     try:
         ages = np.asarray(found, dtype=np.float64)
@@ -94,7 +95,7 @@ def checked_ages(found: Any, expected: int, who: str, names: Sequence[str]) -> N
             f"{who} gave an array of shape {ages.shape} for {expected} pictures (the first is {names[0]}).",
             "Expected one age in years per picture.",
         )
-    wrong = np.flatnonzero(~np.isfinite(ages))
+    wrong = np.flatnonzero(~((ages > YEARS[0]) & (ages < YEARS[1])))
     if len(wrong):
         raise EstimatorError(
             f"{who} gave {ages[wrong[0]]} for {names[wrong[0]]} and for {len(wrong) - 1} more of {expected} pictures.",

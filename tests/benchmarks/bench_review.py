@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def main() -> None:
         error=pl.lit(None, pl.Utf8),
         group_id=pl.Series(rng.integers(0, 30_000, RECORDS)), label_suspicion=pl.Series(rng.random(RECORDS)),
         suggested_age=pl.lit(None, pl.Float64), in_class=5, largest_class=10, per_class=pl.lit(None, pl.Int32),
+        width=400, height=400, faces=1,
     )  # fmt: skip
     ordered, queue = timed(lambda: Queue(Path("m"), None, (), in_order(waiting)))
     answers = Answers(decisions)
@@ -53,7 +55,7 @@ def appending(folder: Path) -> None:
     ours, raw = [], []
     line = answer(0).line()
     for number in range(TIMES):
-        ours.append(timed(lambda n=number: append(folder / "a.jsonl", answer(n)))[0])
+        ours.append(timed(partial(append, folder / "a.jsonl", answer(number)))[0])
         raw.append(timed(lambda: append_raw(folder / "b.jsonl", line))[0])
     p95 = [float(np.quantile(times, 0.95)) * 1000 for times in (ours, raw)]
     print(f"an answer on disk: p95 {p95[0]:.2f} ms, a raw append and fsync {p95[1]:.2f} ms (bound: 5 ms more)")

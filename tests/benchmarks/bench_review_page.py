@@ -242,7 +242,7 @@ def draw_pictures(folder: Path, path: Path) -> list[int]:
     first = queue.rows.head(ANSWERS + LOOKED_AT + 20)
     noise = np.random.default_rng(0).integers(0, 255, (50, 60, 3), dtype=np.uint8)
     jpeg = cv2.imencode(".jpg", cv2.resize(noise, (600, 500), interpolation=cv2.INTER_CUBIC))[1].tobytes()
-    drawn = {"path": [], "digest": []}
+    drawn: dict[str, list[str]] = {"path": [], "digest": []}
     for name in queue.rows.filter(pl.col("subject_id").is_in(first["subject_id"].unique().to_list()))["path"]:
         file = folder / "pictures" / name
         file.parent.mkdir(parents=True, exist_ok=True)

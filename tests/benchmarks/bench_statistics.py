@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import polars as pl
 
 from agebench.bench.statistics.accuracy import accuracy
 
@@ -20,7 +21,7 @@ def main() -> None:
     age = rng.integers(16, 78, PREDICTIONS).astype(float)
     predicted = age + rng.normal(0, 5, PREDICTIONS)
     for pictures in (1, 4, 12):
-        subjects = np.arange(PREDICTIONS) // pictures
+        subjects = pl.Series(np.arange(PREDICTIONS) // pictures)
         seconds = []
         for _ in range(3):
             begin = time.perf_counter()

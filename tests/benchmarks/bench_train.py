@@ -23,7 +23,7 @@ import polars as pl
 import torch
 from lightning_fabric import Fabric
 
-from agebench.recipes import NetworkRecipe, load_network_recipe
+from agebench.recipes import NetworkRecipe, load_model_recipe
 from agebench.training.augment import augment
 from agebench.training.data import TrainingData
 from agebench.training.losses import make_loss
@@ -62,7 +62,7 @@ def loop_rate(recipe: NetworkRecipe, data: TrainingData, runs: Path) -> float:
 def bare_rate(recipe: NetworkRecipe, steps: int, changed: bool) -> float:
     """Pictures a second of the same network on one batch in memory; `changed`: augmented and averaged too."""
     device = Fabric(accelerator="auto", devices=1).device
-    network = make_network(recipe.network).to(device, memory_format=torch.channels_last)
+    network = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = MovingAverage(copy.deepcopy(network), network, 0.99)
     optimiser, loss_of = make_optimiser(network, recipe.train), make_loss(recipe.loss)
     size, batch = recipe.crop.size, recipe.train.batch
@@ -97,7 +97,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     changes = {"train.steps": asked.steps, "train.warmup": 0, "train.validation": 0.0, "train.checkpoint_every": 10**6}
-    recipe = load_network_recipe(asked.model, changes=changes)
+    recipe = load_model_recipe(asked.model, changes=changes)
+    assert isinstance(recipe, NetworkRecipe)
     with tempfile.TemporaryDirectory() as folder:
         count, size = 2000, recipe.crop.size
         faces = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)

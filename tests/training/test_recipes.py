@@ -84,7 +84,7 @@ def test_a_broken_recipe_is_told_all_its_mistakes_at_once(tmp_path):
 name = "broken"
 title = "…"
 label = "…"
-tables = [2]
+tables = [2, 4]
 [network]
 blocks = [2, 2]
 [crop]
@@ -100,7 +100,7 @@ rate = -1.0
     )
     with pytest.raises(RecipeError) as caught:
         resolve_recipe(str(path))
-    for told in ("network", "2 stages", "encodng", "encoding", "loss.name", "train.steps", "train.rate"):
+    for told in ("network", "2 stages", "encodng", "encoding", "loss.name", "tables", "train.steps", "train.rate"):
         assert told in str(caught.value)
 
 
