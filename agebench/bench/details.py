@@ -10,7 +10,7 @@ from rich.text import Text
 
 from agebench.bench.analysis import Analysis
 from agebench.bench.statistics.accuracy import Estimate
-from agebench.bench.statistics.comparison import Difference
+from agebench.bench.statistics.comparison import Difference, to_best
 from agebench.bench.statistics.groups import FEW_SUBJECTS
 from agebench.bench.statistics.nist import Rate
 
@@ -91,13 +91,12 @@ def _differences(measured: Sequence[Analysis], differences: Sequence[Difference]
     best = measured[0]
     labels = {one.id: one.label for one in measured}
     table = _table(f"MAE beyond that of {best.label}", "n", "years", "95 % interval", "p (Holm)")
-    for one in differences:
-        if best.id != one.first or one.difference is None:
+    for one in to_best(differences, best.id):
+        if one.difference is None:
             continue
-        low, high = one.interval or (None, None)
-        interval = EMPTY if low is None or high is None else f"{-high:+.2f} to {-low:+.2f}"
+        interval = "{:+.2f} to {:+.2f}".format(*one.interval) if one.interval else EMPTY
         p = EMPTY if one.p_holm is None else f"{one.p_holm:.3f}"
-        table.add_row(Text(labels[one.second]), f"{one.n:,}", f"{-one.difference:+.2f}", interval, p)
+        table.add_row(Text(labels[one.first]), f"{one.n:,}", f"{one.difference:+.2f}", interval, p)
     pairs = len(differences)
     note = f"Paired over pictures, subjects drawn anew; p corrected for all {pairs} pairs." if pairs > 1 else ""
     return [table, *([Text(note)] if note else [])]

@@ -18,7 +18,7 @@ from agebench.recipes import load_card
 from agebench.review import audit as audits
 from agebench.review.decisions import Answer, Box, Decision, Kind, Looks, append, decisions_file, new_decision
 from agebench.review.queue import OPEN, Answers, assigned, load_queue, second_looks
-from agebench.review.resolution import must_fit, resolve
+from agebench.review.resolution import misfits, resolve
 from agebench.review.rows import AnsweredRecord, answered_record, answered_records, lines_of
 
 
@@ -199,7 +199,8 @@ class _Asked:
             line = new_decision(after=after or Answers(self.mine).latest(name, by, kind), **about | said)
         except DecisionError as error:
             raise UsageError(error.message, error.next_step) from error
-        must_fit([line], self.records)
+        for message, next_step in misfits([line], self.records).values():
+            raise UsageError(message, next_step)
         self.notes += append(self.file, line)
         rows = resolve([*self.mine, line], self.records).to_dicts()
         counts = rows[0] if rows else None

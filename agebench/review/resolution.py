@@ -5,7 +5,8 @@ Pure functions of the set of lines: neither their order nor the order of merged 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -124,7 +125,7 @@ def compared(decisions: Sequence[Decision], records: pl.DataFrame) -> pl.DataFra
     another picture or claim) are left out.
     """
     once = _one_of_each_name(records).rename({"age": "claimed", "sha256": "present"})
-    rows = latest_answers(decisions).join(once, on=["part", "path"], how="inner")
+    rows = _with_misfits(latest_answers(decisions).join(once, on=["part", "path"], how="inner"))
     rows = rows.with_columns(
         outcome=pl.when(pl.col("answer") != "reject")
         .then(pl.concat_str(pl.lit("keep "), pl.coalesce("age", "claimed").cast(pl.Utf8).fill_null("?")))
@@ -162,32 +163,44 @@ def _trouble() -> pl.Expr:
     other_claim = _keeps_claim() & (pl.col("claimed_then") != pl.col("claimed")).fill_null(
         pl.col("claimed_then").is_not_null()
     )
-    return pl.when(~current).then(3).when(other_claim).then(2).when(_misfit().is_not_null()).then(1).otherwise(0)
+    return pl.when(~current).then(3).when(other_claim).then(2).when(pl.col("misfit").is_not_null()).then(1).otherwise(0)
 
 
 def _keeps_claim() -> pl.Expr:
     return pl.col("answer").is_in(["keep", "face"])
 
 
-def _misfit() -> pl.Expr:
-    """Why an answer does not fit its record: a key of `_MISFITS`; NULL if it fits.
+def _misfit(
+    answer: str,
+    box: Sequence[float] | None,
+    claimed: int | None,
+    error: str | None,
+    width: int | None,
+    height: int | None,
+    unchosen_faces: int | None,
+) -> str | None:
+    """Why an answer does not fit its record: a key of `_MISFITS`; None if it fits.
 
-    The page, the terminal, imports and folding all use this rule. Columns: answer, box, claimed (years), error (why the
-    picture cannot be read; NULL if it can), width, height (pixels; NULL: not known), unchosen_faces (the number of
-    faces if the answer had to choose one and did not; else NULL).
+    The page, the terminal, imports and folding all use this rule. claimed: years; error: why the picture cannot be
+    read, None if it can; width, height: pixels, None if not known; unchosen_faces: the number of faces if the answer
+    had to choose one and did not, else None.
     """
-    x, y, w, h = (pl.col("box").arr.get(i) for i in range(4))
-    middle = (x + w / 2).is_between(0, pl.col("width")) & (y + h / 2).is_between(0, pl.col("height"))
-    return (
-        pl.when(_keeps_claim() & ~pl.col("claimed").is_between(0, 99).fill_null(False))
-        .then(pl.lit("claim"))
-        .when((pl.col("answer") != "reject") & pl.col("error").is_not_null())
-        .then(pl.lit("picture"))
-        .when(~middle.fill_null(True))
-        .then(pl.lit("box"))
-        .when(pl.col("unchosen_faces") > 1)
-        .then(pl.lit("face"))
-    )
+    if answer in ("keep", "face") and not (claimed is not None and 0 <= claimed <= 99):
+        return "claim"
+    if answer != "reject" and error is not None:
+        return "picture"
+    if box is not None:
+        x, y, w, h = box
+        middles = ((x + w / 2, width), (y + h / 2, height))
+        if any(size is not None and not 0 <= middle <= size for middle, size in middles):
+            return "box"
+    return "face" if (unchosen_faces or 0) > 1 else None
+
+
+def _with_misfits(rows: pl.DataFrame) -> pl.DataFrame:
+    """With the column misfit (see `_misfit`)."""
+    values = rows.select("answer", "box", "claimed", "error", "width", "height", "unchosen_faces").iter_rows()
+    return rows.with_columns(misfit=pl.Series([_misfit(*row) for row in values], dtype=pl.Utf8))
 
 
 _MISFITS = {
@@ -220,20 +233,26 @@ def misfits(decisions: Sequence[Decision], records: pl.DataFrame) -> dict[str, t
     said = [d for d in decisions if d.kind == "decision"]
     columns = {name: [getattr(d, name) for d in said] for name in (*_LATEST, *_SAID)}
     rows = pl.DataFrame(columns, schema=_LATEST | _SAID).rename({"claimed": "claimed_then"})
-    rows = rows.join(once, on=["part", "path"], how="inner").filter(_trouble() == 1).with_columns(misfit=_misfit())
-    found = {}
-    for row in rows.iter_rows(named=True):
-        claims = "no age" if row["claimed"] is None else f"the age {row['claimed']}"
-        message, next_step = _MISFITS[row["misfit"]]
-        found[row["id"]] = message.format(name=f"{row['part']} {row['path']}", claims=claims, **row), next_step
-    return found
+    rows = _with_misfits(rows.join(once, on=["part", "path"], how="inner")).filter(_trouble() == 1)
+    return {row["id"]: _message(row["misfit"], row) for row in rows.iter_rows(named=True)}
 
 
-def must_fit(decisions: Sequence[Decision], records: pl.DataFrame) -> None:
-    """Raises UsageError for the first answer that does not fit its record (see `misfits`). Audit readings always fit:
-    they only say what is right."""
-    for message, next_step in misfits(decisions, records).values():
-        raise UsageError(message, next_step)
+def must_fit(decision: Decision, record: Mapping[str, Any]) -> None:
+    """Raises UsageError if an answer does not fit the record that it is about (see `_misfit`). Much cheaper for one
+    answer than `misfits`. Audit readings always fit: they only say what is right.
+
+    record: claimed, error, width, height and unchosen_faces, as in `_misfit`; part and path.
+    """
+    facts = [record[name] for name in ("claimed", "error", "width", "height", "unchosen_faces")]
+    if decision.kind == "decision" and decision.answer and (found := _misfit(decision.answer, decision.box, *facts)):
+        raise UsageError(*_message(found, record))
+
+
+def _message(misfit: str, record: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong with an answer, and what to do."""
+    claims = "no age" if record["claimed"] is None else f"the age {record['claimed']}"
+    message, next_step = _MISFITS[misfit]
+    return message.format(name=f"{record['part']} {record['path']}", claims=claims, **record), next_step
 
 
 def _one_of_each_name(records: pl.DataFrame) -> pl.DataFrame:

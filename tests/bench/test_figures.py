@@ -21,6 +21,7 @@ from agebench.bench.analysis import Analysis, compared
 from agebench.bench.figures import comparisons, drawings, errors, file_names, training, write_figures
 from agebench.bench.figures.style import DARK, LIGHT, SERIES, as_pdf, as_svg, inline_svg, series
 from agebench.bench.findings import Curation, Findings, MeasuredSet, Training
+from agebench.bench.statistics.comparison import to_best
 from agebench.errors import StorageError
 
 from .made_up import analysed
@@ -124,7 +125,7 @@ def test_differences_are_counted_from_the_best(measured: MeasuredSet) -> None:
     texts = " ".join(text.get_text() for text in axes.texts)
     for other in others:
         assert f"p {comparisons.p_text(holm[other.id] or 0)}" in texts
-    turned = comparisons.to_best(measured.differences, others[0].id)
+    turned = to_best(measured.differences, others[0].id)
     assert [pair.first for pair in turned] == [best.id, others[1].id]
     assert turned[0].difference == pytest.approx(best.accuracy.mae.value - others[0].accuracy.mae.value)
     assert turned[0].interval is not None

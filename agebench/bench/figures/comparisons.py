@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agebench.bench.analysis import Analysis
 from agebench.bench.figures.style import colour, new_figure, only_lines_across, series, short, styled
-from agebench.bench.statistics.comparison import Difference
+from agebench.bench.statistics.comparison import Difference, to_best
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,23 +33,6 @@ def cumulative_scores(measured: Sequence[Analysis]) -> Figure:
         handlelength=3.4, borderaxespad=0, labelspacing=0.3,
     )  # fmt: skip
     return figure
-
-
-def to_best(differences: Sequence[Difference], best: str) -> list[Difference]:
-    """The differences of all others from the best estimator (MAE of the other minus that of the best), in order."""
-    found = []
-    for pair in differences:
-        if pair.first == best:
-            found.append(_turned(pair))
-        elif pair.second == best:
-            found.append(pair)
-    return found
-
-
-def _turned(pair: Difference) -> Difference:
-    interval = (-pair.interval[1], -pair.interval[0]) if pair.interval else None
-    value = None if pair.difference is None else -pair.difference
-    return Difference(pair.second, pair.first, pair.n, pair.subjects, value, interval, pair.p, pair.p_holm)
 
 
 @styled

@@ -138,3 +138,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted.tolist()
+
+
+def to_best(differences: Sequence[Difference], best: str) -> list[Difference]:
+    """The differences of all others from the best estimator (MAE of the other minus that of the best), in order."""
+    found = []
+    for pair in differences:
+        if pair.first == best:
+            found.append(_turned(pair))
+        elif pair.second == best:
+            found.append(pair)
+    return found
+
+
+def _turned(pair: Difference) -> Difference:
+    interval = (-pair.interval[1], -pair.interval[0]) if pair.interval else None
+    value = None if pair.difference is None else -pair.difference
+    return Difference(pair.second, pair.first, pair.n, pair.subjects, value, interval, pair.p, pair.p_holm)

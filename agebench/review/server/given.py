@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-
-import polars as pl
+from typing import Any
 
 from agebench.errors import UsageError
 from agebench.manifest.record_view import RecordView
@@ -57,19 +56,12 @@ class ShownRecord:
     reasons: list[str]
     faces: int
 
-    def record(self, one: PageAnswer, mode: str) -> pl.DataFrame:
+    def facts(self, one: PageAnswer, mode: str) -> dict[str, Any]:
         """The record as `resolution.must_fit` takes it. In a grid, an answer must say which of several faces is
         meant."""
         unchosen = mode == "grid" and one.face_no is None and one.box is None
-        names = ("part", "path", "sha256", "error", "width", "height")
-        values = {name: getattr(self, name) for name in names} | {"record_id": one.record_id, "age": self.claimed}
-        values["unchosen_faces"] = self.faces if unchosen else None
-        schema = {
-            "record_id": pl.Int32, "part": pl.Utf8, "path": pl.Utf8, "age": pl.Int32, "sha256": pl.Utf8,
-            "error": pl.Utf8, "width": pl.Int32, "height": pl.Int32, "looked": pl.Boolean,
-            "unchosen_faces": pl.Int32,
-        }  # fmt: skip
-        return pl.DataFrame([values | {"looked": True}], schema=schema)
+        names = ("part", "path", "claimed", "error", "width", "height")
+        return {name: getattr(self, name) for name in names} | {"unchosen_faces": self.faces if unchosen else None}
 
 
 def seal_of(part: str, path: str, sha256: str | None) -> str:

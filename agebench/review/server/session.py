@@ -325,7 +325,7 @@ class ReviewSession:
                     claimed=subject.claimed, settles=[answer for answer in one.settles if answer in known], batch=batch,
                     shown={"mode": mode, "suggested_age": subject.suggested_age, "reasons": subject.reasons},
                 )  # fmt: skip
-                must_fit([line], subject.record(one, mode))
+                must_fit(line, subject.facts(one, mode))
                 made.append(line)
             self._write(made)
             for one, decision in zip(given, made, strict=True):
