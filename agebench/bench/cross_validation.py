@@ -14,6 +14,7 @@ import polars as pl
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.face_facts import FACE_COLUMNS
 from agebench.bench.leakage import find_leaks, with_all_columns
+from agebench.bench.matching_faces import with_vectors
 from agebench.bench.partitions import Fold, folds_of
 from agebench.bench.test_sets import ProtocolSet, keep_evaluation, predicted, read_test_set
 from agebench.errors import Interrupted, NothingCurated, RunError, UsageError
@@ -74,7 +75,7 @@ def cross_validate(
         asked.records, asked.folders, dataset=asked.dataset, detector=asked.detector, crop=recipe.crop,
         on_progress=on_crops,
     )  # fmt: skip
-    records = cropped.records
+    records, _ = with_vectors(cropped.records, test_set.path, cropped.records, [test_set.path])
     if records.is_empty():
         raise NothingCurated(f"No picture of {test_set.path} can be read.", "Restore the pictures.")
     folds = folds_of(records, test_set.partition, near=_release(test_set))
@@ -147,7 +148,7 @@ def _one_fold(
     found, shares = predict_faces(recipe, trained.weights, faces.take(test))
     spreads = np.full(len(found), np.nan) if shares is None else spread(shares).astype(np.float64)
     tested, known = records[test], with_all_columns(records[train])
-    leaks = find_leaks(tested, known, one_dataset=True)
+    leaks = find_leaks(with_all_columns(tested), known, one_dataset=True)
     table = predicted(tested.select("part", "path", "age"), found.astype(np.float64), spreads, shares)
     return table.with_columns(leaks, fold=pl.lit(fold.name))
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import find_leaks, unsearched_leaks, with_all_columns
+from agebench.bench.matching_faces import with_vectors
 from agebench.bench.protocols import first_draw
 from agebench.bench.test_sets import keep_evaluation, predicted, read_test_set
 from agebench.errors import Missing
@@ -69,9 +70,10 @@ def _evaluate(
     test_set = read_test_set(path)
     found = estimator.estimate(test_set.faces(), on_crops, on_predict)
     training = estimator.training()
-    trained = with_all_columns(pl.DataFrame() if training.records is None else training.records)
+    known = pl.DataFrame() if training.records is None else training.records
+    tested, trained = map(with_all_columns, with_vectors(found.records, path, known, training.manifests))
     one_dataset = training.dataset == test_set.card.name
-    leaks = find_leaks(found.records, trained, one_dataset=one_dataset)
+    leaks = find_leaks(tested, trained, one_dataset=one_dataset)
     return keep_evaluation(
         keep(estimator, runs_dir),
         test_set,
@@ -79,5 +81,5 @@ def _evaluate(
         unreadable=len(first_draw(test_set.rows)) - len(first_draw(found.records)),
         training_detector=training.detector if training.known and estimator.crops else test_set.detector,
         training_known=training.known,
-        unsearched=unsearched_leaks(found.records, trained, one_dataset=one_dataset) if training.known else [],
+        unsearched=unsearched_leaks(tested, trained, one_dataset=one_dataset) if training.known else [],
     )

@@ -19,7 +19,7 @@ from agebench.bench.protocols import first_draw
 from agebench.errors import RunError
 from agebench.files import read_file
 
-LEAK_COUNTS = ("overlap", "near_copies", "shared_subjects")
+LEAK_COUNTS = ("overlap", "near_copies", "shared_subjects", "matching_faces")
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,13 @@ class Evaluation:
         overlap: Pictures whose file the run was also trained on.
         near_copies: Other pictures that are near copies of training pictures.
         shared_subjects: Other pictures of people it was trained on.
+        matching_faces: Other pictures whose faces match training faces.
         detector: The detector whose faces were cropped.
         training_detector: The detector whose faces it was trained on; equal to `detector` if the estimator crops faces
             itself, or if its training data are not known.
         training_known: Whether it is known what it was trained on.
         unsearched: Kinds of leak that could not be looked for, as the training or the test records lack what shows
-            them: `same file`, `near copy`, `same subject`.
+            them: `same file`, `near copy`, `same subject` (neither names nor embedded faces).
         predictions_sha256: Hash of the predictions' file.
         draws: The MAE of each draw of the protocol's subset, years, of which the first is reported; empty for one draw.
         labels: Fingerprint of the paths and ages in the manifest; None in evaluations that have none.
@@ -81,6 +82,7 @@ class Evaluation:
     training_known: bool = True
     draws: list[float] = field(default_factory=list)
     labels: str | None = None
+    matching_faces: int = 0
 
 
 def measures(predictions: pl.DataFrame) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def draw_errors(predictions: pl.DataFrame) -> list[float]:
 
 def leaked(evaluation: Evaluation) -> int:
     """How many of the pictures leaked into training."""
-    return evaluation.overlap + evaluation.near_copies + evaluation.shared_subjects
+    return sum(getattr(evaluation, count) for count in LEAK_COUNTS)
 
 
 def leak_free(evaluation: Evaluation, predictions: pl.DataFrame) -> Evaluation:

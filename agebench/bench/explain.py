@@ -108,7 +108,7 @@ def _of_evaluation(evaluation: Evaluation, folder: Path) -> dict[str, str]:
 def _leaks(evaluation: Evaluation) -> str:
     if not evaluation.training_known:
         return "could not be looked for without a list of the training pictures"
-    found = leak_phrases(evaluation.overlap, evaluation.near_copies, evaluation.shared_subjects) or "none found"
+    found = leak_phrases(evaluation) or "none found"
     return "; ".join(filter(None, (found, unsearched_phrase(evaluation.unsearched))))
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from agebench.bench.matching_faces import matching_faces
 from agebench.curation.duplicates import HASHES, copies_among
 from agebench.datasets.records import folded
 
-Leak = Literal["same file", "near copy", "same subject"]
+Leak = Literal["same file", "near copy", "same subject", "matching face"]
 LEAKS: tuple[Leak, ...] = get_args(Leak)
 COLUMNS: dict[str, type[pl.DataType] | pl.DataType] = {
     "subject_id": pl.String, "name": pl.String, "sha256": pl.String, "phash": pl.UInt64,
-    "inset_phash": pl.List(pl.UInt64), "edges": pl.List(pl.UInt64),
+    "inset_phash": pl.List(pl.UInt64), "edges": pl.List(pl.UInt64), "vector": pl.List(pl.Float32),
 }  # fmt: skip
 
 
@@ -28,7 +31,8 @@ def with_all_columns(records: pl.DataFrame) -> pl.DataFrame:
 
 
 def unsearched_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) -> list[Leak]:
-    """The leaks that `find_leaks` cannot find at all, because all test or all training records lack what shows them."""
+    """The leaks that `find_leaks` cannot find at all, because all test or all training records lack what shows them.
+    People are sought if there are names or embedded faces."""
 
     def known(*columns: str) -> bool:
         return all(len(frame.drop_nulls(columns)) for frame in (test, trained))
@@ -36,17 +40,32 @@ def unsearched_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: 
     searched = {
         "same file": known("sha256"),
         "near copy": known(*HASHES),
-        "same subject": known("name") or (one_dataset and known("subject_id")),
+        "same subject": known("name") or (one_dataset and known("subject_id")) or known("vector"),
+        "matching face": True,  # its place is taken by "same subject"
     }
     return [leak for leak in LEAKS if not searched[leak]]
 
 
-def leak_phrases(overlap: int, near_copies: int, shared_subjects: int) -> str:
+class LeakCounts(Protocol):
+    """Test pictures that leak, each counted once, by the first of `LEAKS` that applies."""
+
+    @property
+    def overlap(self) -> int: ...
+    @property
+    def near_copies(self) -> int: ...
+    @property
+    def shared_subjects(self) -> int: ...
+    @property
+    def matching_faces(self) -> int: ...
+
+
+def leak_phrases(found: LeakCounts) -> str:
     """How many pictures leak, and how; empty if none."""
     counts = {
-        "were trained on": overlap,
-        "are near copies of pictures that were": near_copies,
-        "show people who were": shared_subjects,
+        "were trained on": found.overlap,
+        "are near copies of pictures that were": found.near_copies,
+        "show people who were": found.shared_subjects,
+        "show faces that match theirs": found.matching_faces,
     }
     return ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
 
@@ -56,7 +75,7 @@ def unsearched_phrase(leaks: Sequence[str]) -> str:
     lacking = {
         "same file": "copied files (no file hashes)",
         "near copy": "near copies (no picture hashes)",
-        "same subject": "shared people (no names)",
+        "same subject": "shared people (no names, no embedded faces)",
     }
     named = [lacking.get(leak, leak) for leak in leaks]
     return "not checked for " + " or ".join(filter(None, (", ".join(named[:-1]), named[-1]))) if named else ""
@@ -67,9 +86,10 @@ def find_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) 
 
     same file: its bytes were trained on. near copy: a training photograph, rescaled, recompressed or slightly cropped
     (see `curation.duplicates`). same subject: another picture of somebody in the training data, recognised by name or,
-    within one dataset, by subject. The first that applies is given.
+    within one dataset, by subject. matching face: somebody who by the embedding of the face is probably in the training
+    data (see `matching_faces`). The first that applies is given.
 
-    test, trained: subject_id, name, sha256, phash, inset_phash, edges; NULL if unknown.
+    test, trained: subject_id, name, sha256, phash, inset_phash, edges, vector (of one embedder); NULL if unknown.
     one_dataset: whether both are from one dataset, so that equal subject ids mean the same people.
     """
     people = set(folded(trained["name"]).drop_nulls())
@@ -79,8 +99,23 @@ def find_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) 
         "same file": test["sha256"].is_in(trained["sha256"].drop_nulls().unique().implode()),
         "near copy": copies_among(test, trained),
         "same subject": known,
+        "matching face": _matching(test["vector"], trained["vector"]),
     }
     found = pl.lit(None, dtype=pl.String)
     for leak in reversed(LEAKS):
         found = pl.when(pl.lit(held[leak].fill_null(False))).then(pl.lit(leak)).otherwise(found)
     return test.select(found.alias("leak")).to_series()
+
+
+def _matching(test: pl.Series, trained: pl.Series) -> pl.Series:
+    """Which test vectors match a training vector; False where there is none."""
+    found = np.zeros(len(test), bool)
+    known, cohort = test.drop_nulls(), trained.drop_nulls()
+    if len(known) and len(cohort):
+        found[test.is_not_null().to_numpy()] = matching_faces(_matrix(known), _matrix(cohort))
+    return pl.Series(found)
+
+
+def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
+    """(n, D) of a column of lists."""
+    return np.stack(vectors.to_list()).astype(np.float32)

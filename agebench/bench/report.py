@@ -181,6 +181,7 @@ def _result(evaluation: Evaluation, with_leaks: Evaluation | None = None) -> Res
         overlap=(with_leaks or evaluation).overlap,
         near_copies=(with_leaks or evaluation).near_copies,
         shared_subjects=(with_leaks or evaluation).shared_subjects,
+        matching_faces=(with_leaks or evaluation).matching_faces,
         with_leaks=(with_leaks.n, with_leaks.mae) if with_leaks and with_leaks.mae is not None else None,
         detector=evaluation.detector,
         training_detector=evaluation.training_detector,

@@ -45,8 +45,9 @@ class Waiting:
 class Result:
     """A run's result on one test set. mae and ci95 in years; cs5 a share 0..1.
 
-    records: in the manifest; expected: according to the card. overlap, near_copies and shared_subjects count test
-    pictures that leak (see `bench.leakage`). matches_card is None if the count agrees and the card has no fingerprint.
+    records: in the manifest; expected: according to the card. overlap, near_copies, shared_subjects and
+    matching_faces count test pictures that leak (see `bench.leakage`). matches_card is None if the count agrees and
+    the card has no fingerprint.
     """
 
     column: str
@@ -62,6 +63,7 @@ class Result:
     overlap: int = 0
     near_copies: int = 0
     shared_subjects: int = 0
+    matching_faces: int = 0
     with_leaks: tuple[int, float] | None = None  # n and mae with the pictures that leak, if they are left out
     detector: str | None = None
     training_detector: str | None = None
@@ -330,7 +332,7 @@ def remarks_on(result: Result, column: str, count: int) -> list[tuple[str, str]]
     if result.pictures_match is False:
         sentence = f"The pictures of {column} are not byte for byte those of its card."
         remarks.append((sentence, OTHER_PICTURES))
-    if leaks := leak_phrases(result.overlap, result.near_copies, result.shared_subjects):
+    if leaks := leak_phrases(result):
         if result.with_leaks is None:
             remarks.append((f"Of the {result.n:,} test pictures {leaks}.", LEAKED))
         else:

@@ -110,7 +110,7 @@ def render_evaluations(results: list[Evaluation], out: Console) -> None:
             remark += f" ({e.records:,} records, not {e.expected:,})"
         if e.pictures_match is False:
             remark += "; the pictures differ from the card's"
-        if leaks := leak_phrases(e.overlap, e.near_copies, e.shared_subjects):
+        if leaks := leak_phrases(e):
             remark += f"; {leaks}"
         if not e.training_known:
             remark += "; leaks could not be looked for without a list of the training pictures"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,12 +69,14 @@ class Training:
         dataset: Name of the training set's card.
         detector: The detector whose faces it was trained on.
         records: The records that it was trained on (see `bench.leakage`); None if unknown.
+        manifests: Where these were read from.
     """
 
     known: bool
     dataset: str | None = None
     detector: str | None = None
     records: pl.DataFrame | None = field(default=None, repr=False)
+    manifests: tuple[Path, ...] = ()
 
 
 class Estimator(Protocol):

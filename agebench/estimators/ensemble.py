@@ -47,6 +47,7 @@ class Mean:
             datasets.pop() if len(datasets) == 1 else None,
             detectors.pop() if len(detectors) == 1 else "several",
             records,
+            tuple(dict.fromkeys(path for one in each for path in one.manifests)),
         )
 
     def facts(self) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class RunEstimator:
                 f"{path} cannot be read: {str(error).splitlines()[0]}.", "Restore it, or train again."
             ) from error
         records = records.filter(pl.col("split") != LEFT_OUT)
-        return Training(True, provenance.get("dataset"), provenance.get("detector", UNKNOWN), records)
+        manifests = (Path(provenance["manifest"]),) if provenance.get("manifest") else ()
+        return Training(True, provenance.get("dataset"), provenance.get("detector", UNKNOWN), records, manifests)
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "run", "run": self.run.id, "files": committed_hashes(self.run.path)}

@@ -14,6 +14,7 @@ import polars as pl
 from agebench.bench.evaluate import evaluate, manifests_for_testing
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import find_leaks, with_all_columns
+from agebench.bench.matching_faces import with_vectors
 from agebench.bench.test_sets import read_test_set
 from agebench.errors import AgebenchError, Interrupted, NothingCurated
 from agebench.faces.crops import Advance, crop_records
@@ -170,7 +171,8 @@ class _Source:
         for name in test_sets:
             tested = read_test_set(find_manifest(name))
             one_dataset = tested.card.name == self.dataset
-            leaks = find_leaks(with_all_columns(source.rows), with_all_columns(tested.rows), one_dataset=one_dataset)
+            ours, theirs = with_vectors(source.rows, self.manifest, tested.rows, [tested.path])
+            leaks = find_leaks(with_all_columns(ours), with_all_columns(theirs), one_dataset=one_dataset)
             leaking = source.rows.filter(leaks.is_not_null())
             counts[tested.card.name] = len(leaking)
             source = source.without(leaking)

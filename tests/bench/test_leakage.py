@@ -30,7 +30,7 @@ def rows(*found: tuple[str, np.ndarray | None, str | None, str | None]) -> pl.Da
         records.append({"sha256": sha256, "subject_id": subject, "name": name, **hashes})
     schema = {"sha256": pl.String, "subject_id": pl.String, "name": pl.String, "phash": pl.UInt64,
               "inset_phash": pl.List(pl.UInt64), "edges": pl.List(pl.UInt64)}  # fmt: skip
-    return pl.DataFrame(records, schema=schema)
+    return with_all_columns(pl.DataFrame(records, schema=schema))
 
 
 A, B, C, D, E = (picture() for _ in range(5))
