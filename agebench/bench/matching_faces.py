@@ -13,7 +13,7 @@ from agebench.errors import ManifestError, ManifestNotFound
 from agebench.manifest.store import open_manifest, query
 
 CHANCE = 0.001  # probability that a face matches although nobody in the training data is its person
-TAIL = 0.01  # the quantile of a face's distances from which their spread is taken
+TAIL = 0.05  # the quantile of a face's distances from which their spread is taken
 COHORT = 200  # training faces, at least, that show how near strangers come
 DRAWN = 5000  # training faces, at most, that do
 BLOCK = 2**26  # distances that are in memory at once
@@ -27,7 +27,7 @@ def matching_faces(
     How near strangers come differs from face to face: children, and blurred faces, are near everybody. So each face's
     distances to the training faces are its own scale (the cohort normalisation of face verification, "Z-norm":
     R. Auckenthaler, M. Carey and H. Lloyd-Thomas, Digital Signal Processing 10, 2000). They are taken as normal, with
-    their median and their 1 % quantile, and a face matches if the nearest lies where that of as many strangers lies
+    their median and their 5 % quantile, and a face matches if the nearest lies where that of as many strangers lies
     with the probability `chance`. With fewer than 200 training faces, none matches.
 
     test: (n, D), trained: (m, D), vectors to be compared by Euclidean distance. Returns (n,).

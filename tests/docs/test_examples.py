@@ -24,7 +24,7 @@ from .blocks import PAGES, TOP, blocks, commands
 # Commands that take a moment on the drawn releases, and whose lines on the pages are whole.
 CHEAP = {"add", "status", "ls", "show", "cp", "export", "balance", "report", "evaluate", "predict", "review list"}
 # data, models and runs that the drawn releases do not have
-NOT_HERE = ("utkface", "morph", "utk-test", "years", "{age}", "mine.onnx", "--protocol", "my-table")
+NOT_HERE = ("utkface", "morph", "utk-test", "years", "{age}", "mine.onnx", "--protocol", "my-table", "genderage")
 
 
 def ids(pages: list[Path]) -> list[str]:

@@ -12,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agebench.faces.alignment import template
-from agebench.faces.embedders import Embedder, choose_embedder, load_embedder
+from agebench.faces.embedders import Embedder, EmbedderChoice, choose_embedder, load_embedder
 from agebench.training.features import Floats
 
+SHARED = 16  # faces, from which on processes share the work of dlib, which holds Python's lock
 _own = threading.local()  # an embedder for each thread: not all of them may be shared
 
 
-def _embedder() -> Embedder:
-    if not hasattr(_own, "embedder"):
-        _own.embedder = load_embedder(choose_embedder())
-    made: Embedder = _own.embedder
-    return made
+def _loaded() -> tuple[EmbedderChoice, Embedder]:
+    if not hasattr(_own, "loaded"):
+        choice = choose_embedder()
+        _own.loaded = choice, load_embedder(choice)
+    found: tuple[EmbedderChoice, Embedder] = _own.loaded
+    return found
 
 
 def feature(faces: NDArray[np.uint8]) -> Floats:
@@ -30,5 +32,14 @@ def feature(faces: NDArray[np.uint8]) -> Floats:
 
     Raises Missing where there is no embedder.
     """
-    landmarks = template(faces.shape[1])[None]
-    return np.concatenate([_embedder()(face, landmarks) for face in faces]).astype(np.float32)
+    if len(faces) < SHARED or _loaded()[0].kind != "dlib":
+        return _vectors(faces)
+    from joblib import Parallel, cpu_count, delayed
+
+    parts = np.array_split(faces, min(cpu_count(), len(faces)))
+    return np.concatenate(Parallel(n_jobs=len(parts))(delayed(_vectors)(part) for part in parts))
+
+
+def _vectors(faces: NDArray[np.uint8]) -> Floats:
+    landmarks, (_, embed) = template(faces.shape[1])[None], _loaded()
+    return np.concatenate([embed(face, landmarks) for face in faces]).astype(np.float32)
