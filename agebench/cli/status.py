@@ -50,13 +50,17 @@ def status(runs: RunsFolder = Path("runs"), json: Json = False) -> None:
                 out.print(f"{plain(m.path)}: {plain(problem)}", style="yellow")
     else:
         out.print("No manifest in manifests/.")
-    if found.runs:
+    if found.runs or found.estimators:
         table = Table(box=None, pad_edge=False)
         for name in ("run", "state", "evaluated on"):
             table.add_column(name, overflow="fold")
         for r in found.runs:
             state = "complete" if r.complete else "training" if r.training else "unfinished"
             table.add_row(plain(r.id), state, plain(", ".join(r.evaluated) or "-"))
+        for r in found.estimators:
+            table.add_row(
+                plain(r.id), "estimator" if r.complete else "unfinished", plain(", ".join(r.evaluated) or "-")
+            )
         out.print(table)
         for r in found.runs:
             if r.training:

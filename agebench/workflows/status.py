@@ -21,7 +21,7 @@ from agebench.review import folding
 from agebench.review.deciding import listing
 from agebench.training.run_cards import RUNS, TrainingProgress, resume_command, training_now
 from agebench.training.run_lock import Underway, trainings
-from agebench.training.runs import Listed, list_runs
+from agebench.training.runs import Listed, list_evaluated
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ManifestStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run, finished or not; training: its progress, if a process is training it."""
+    """One run or other estimator, finished or not; training: its progress, if a process is training it."""
 
     id: str
     path: Path
@@ -73,12 +73,13 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """Everything found, and the next command with its reason. trainings: those under way, from before their first crop
-    to their last measurement."""
+    """Everything found, and the next command with its reason. estimators: those that were measured but not trained to
+    a run; trainings: those under way, from before their first crop to their last measurement."""
 
     releases: dict[str, bool]
     manifests: list[ManifestStatus]
     runs: list[RunStatus]
+    estimators: list[RunStatus]
     trainings: list[Underway]
     next_command: str
     why: str
@@ -94,21 +95,23 @@ def status(runs_dir: Path) -> Status:
         except (AgebenchError, OSError):
             continue
     manifests = [_manifest(path) for path in sorted(MANIFESTS.glob("*.duckdb"))]
-    listed = list_runs(runs_dir)
-    runs = [
-        RunStatus(
-            run.id,
-            run.path,
-            str(run.card.get("model", "?")),
-            run.complete,
-            _evaluated(run.path) if run.complete else [],
-            None if run.complete or not run.card else training_now(run),
-        )
-        for run in listed
-    ]
+    everything = list_evaluated(runs_dir)
+    listed = [one for one in everything if one.trained]
+    runs, estimators = ([_run_status(one) for one in everything if one.trained is trained] for trained in (True, False))
     under_way = trainings(runs_dir)
     command, why = _next(releases, manifests, runs, under_way, {run.id: run for run in listed}, runs_dir)
-    return Status(releases, manifests, runs, under_way, command, why)
+    return Status(releases, manifests, runs, estimators, under_way, command, why)
+
+
+def _run_status(run: Listed) -> RunStatus:
+    return RunStatus(
+        run.id,
+        run.path,
+        str(run.card.get("model", "?")),
+        run.complete,
+        _evaluated(run.path) if run.complete else [],
+        training_now(run) if run.trained and run.card and not run.complete else None,
+    )
 
 
 def _evaluated(run: Path) -> list[str]:

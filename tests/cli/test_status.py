@@ -177,3 +177,16 @@ def test_a_long_next_command_is_one_line_to_copy(
     monkeypatch.setenv("COLUMNS", "40")
     shown = agebench("status", cwd=workshop).out
     assert f"Next: {found['next_command']}" in shown.splitlines()
+
+
+def test_an_estimator_that_was_not_trained_here_is_listed(workshop: Path, agebench: Callable[..., Any]) -> None:
+    (workshop / "my_ages.py").write_text("def thirty(faces):\n    return [30.0] * len(faces)\n")
+    done = agebench("evaluate", "my_ages:thirty", "--on", "fg-net", cwd=workshop)
+    assert done.status == 0, done.err
+    (found,) = json.loads(agebench("status", "--json", cwd=workshop).out)["estimators"]
+    assert found["complete"]
+    assert found["evaluated"] == ["fg-net"]
+    (line,) = [line for line in agebench("status", cwd=workshop).out.splitlines() if "thirty" in line]
+    assert line.split()[1:] == ["estimator", "fg-net"]
+    shutil.rmtree(next((workshop / "runs").glob("neighborhood-quick-*")))
+    assert "No run" not in agebench("status", cwd=workshop).out
