@@ -81,9 +81,8 @@ def measure(methods: list[str], manifest: Path, n_train: int, n_test: int) -> No
         if (feature, crop.size) not in plain:
             plain[feature, crop.size] = None
             x, y = extract(feature, train), extract(feature, test)
-            print(
-                f"{feature}: {x.shape[1]:,} numbers a face; median {np.abs(np.median(ages[:n_train]) - truth).mean():.2f}"
-            )
+            median = np.abs(np.median(ages[:n_train]) - truth).mean()
+            print(f"{feature}: {x.shape[1]:,} numbers a face; the training median is {median:.2f} years off")
             for title, fit in PLAIN.items():
                 began = time.perf_counter()
                 error = np.abs(fit(x, ages[:n_train]).predict(y) - truth).mean()
