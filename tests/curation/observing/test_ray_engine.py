@@ -226,9 +226,7 @@ def test_workers_without_the_weights_or_the_pictures_are_told_apart_from_broken_
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
     blind = Observers(DetectorChoice("insightface", "gone-1", "1", str(tmp_path / "gone.onnx")))
-    with pytest.raises(
-        Missing, match=r"Ray's workers cannot do the work: The detector's weights .*gone\.onnx are gone"
-    ):
+    with pytest.raises(Missing, match=r"cannot do the work: The detector's weights .*gone\.onnx are gone"):
         list(observe_on_ray(frame([("p", "a.png")]), {"p": tmp_path}, blind, 1))
     with pytest.raises(Missing, match=r"cannot do the work: .* has no picture b\.png there"):
         list(observe_on_ray(frame([("p", "b.png")]), {"p": tmp_path}, Observers(), 1))
