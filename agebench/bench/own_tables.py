@@ -29,7 +29,7 @@ from agebench.bench.evaluations import Evaluation, own_manifest_first, stored_ev
 from agebench.bench.published import Published, load_published
 from agebench.bench.report import summarised
 from agebench.bench.statistics.accuracy import Estimate
-from agebench.bench.tables import Cell, Footnotes, Metric, Result, Row, Table, origin, remarks_on
+from agebench.bench.tables import Cell, Footnotes, Metric, Result, Row, Table, remarks_on
 from agebench.errors import AgebenchError, Missing, RecipeError, UsageError, nearest
 from agebench.recipes import Strict, load_card, mistakes_of, read_declaration
 from agebench.training.run_cards import RUNS
@@ -185,7 +185,7 @@ def _measured_row(
 ) -> Row:
     """The row of runs, newest first: each cell is of the newest that was measured on its column."""
     cells: dict[str, Cell | None] = {}
-    used: list[str] = []
+    used: dict[str, str] = {}  # run → mark
     for column in declared.columns:
         cells[column] = None
         for listed, measured in members:
@@ -195,11 +195,9 @@ def _measured_row(
             summary, result = summarised(listed, evaluation, without_leaks=without_leaks)
             one = analysis_of(listed, evaluation, without_leaks=without_leaks)
             cells[column] = _cell(one, result, summary.id, column, declared.metric, counts, notes)
-            if origin(summary) not in used:
-                used.append(origin(summary))
+            used[summary.id] = notes.origin(summary)
             break
-    marks = tuple(notes.mark(sentence) for sentence in used)
-    return Row(label, "measured", members[0][0].id, cells, marks)
+    return Row(label, "measured", members[0][0].id, cells, tuple(dict.fromkeys(used.values())))
 
 
 def _cell(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
@@ -12,7 +13,7 @@ import rich.table
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from agebench.bench.tables import Table, tables_json
+from agebench.bench.tables import Row, Table, tables_json
 
 Escape = Callable[[str], str]
 Format = Literal["rich", "markdown", "latex", "html", "csv", "json"]
@@ -73,11 +74,9 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
         grid = rich.table.Table(title=Text(caption(table)), title_justify="left")
         for name in frame.columns:
             grid.add_column(Text(name), justify="left", overflow="fold")
-        sources = [row.source for row in table.rows]
-        for i, row in enumerate(frame.itertuples(index=False)):
-            grid.add_row(
-                *(Text(str(value)) for value in row), end_section=sources[i : i + 2] == ["published", "measured"]
-            )
+        lines = _lines(table.rows)
+        for line, row in zip(lines, frame.itertuples(index=False), strict=True):
+            grid.add_row(*(Text(str(value)) for value in row), end_section=line)
         parts += [
             grid,
             *(Text(f"{mark} {sentence}".strip()) for mark, sentence in table.footnotes),
@@ -85,6 +84,20 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
             Text(),
         ]
     return Group(*parts)
+
+
+def _lines(rows: Sequence[Row]) -> list[bool]:
+    """After which rows there is a line: around each published row with its measured ones, and around the others."""
+    published = {row.method for row in rows if row.source == "published"}
+    measured = {row.beneath for row in rows if row.source == "measured"}
+
+    def block(row: Row) -> str:
+        if row.source == "published":
+            return row.method if row.method in measured else "published"
+        return row.beneath if row.beneath in published else "measured"
+
+    blocks = [block(row) for row in rows]
+    return [one != other for one, other in pairwise(blocks)] + [False] * bool(rows)
 
 
 def caption(table: Table) -> str:

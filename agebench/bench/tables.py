@@ -144,7 +144,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method. cells: column → number, or None; blanks: column → the mark of a footnote on how to fill it."""
+    """A method. cells: column → number, or None; blanks: column → the mark of a footnote on how to fill it; beneath:
+    the published row that a measured row belongs to."""
 
     method: str
     source: Literal["published", "measured"]
@@ -152,6 +153,7 @@ class Row:
     cells: dict[str, Cell | None]
     marks: tuple[str, ...] = ()
     blanks: dict[str, str] = field(default_factory=dict)
+    beneath: str | None = None
 
     def text(self, column: str) -> str:
         cell = self.cells.get(column)
@@ -184,11 +186,13 @@ class Table:
 
 
 class Footnotes:
-    """Sentences with their marks: equal sentences share a mark."""
+    """Sentences with their marks. Equal sentences share one, and so do rows with the same training or the same gaps."""
 
     def __init__(self) -> None:
         self.marks: dict[str, str] = {}
         self.letters = 0
+        self._trained: dict[str, list[str]] = {}
+        self._missing: dict[str, tuple[list[str], list[Column]]] = {}
 
     def mark(self, sentence: str, sign: str = "") -> str:
         """The mark of a sentence: a letter in brackets, or the sign (numbered if it has several sentences)."""
@@ -201,8 +205,31 @@ class Footnotes:
                 self.letters += 1
         return self.marks[sentence]
 
+    def origin(self, run: RunSummary) -> str:
+        """The mark of a sentence about what a row's numbers come from: one for all runs that were trained on the same,
+        which it names."""
+        key = f"trained on {run.trained_on}"
+        named = _with_seed(run)
+        runs = self._trained.setdefault(key, [])
+        if named not in runs:
+            runs.append(named)
+        return self.mark(key)
+
+    def missing(self, run: RunSummary, columns: Sequence[Column]) -> str:
+        """The mark of the command that measures a run on `columns`: one for all rows that lack the same."""
+        key = f"missing {' '.join(column.name for column in columns)}"
+        self._missing.setdefault(key, ([], list(columns)))[0].append(run.evaluated_as or run.id)
+        return self.mark(key)
+
     def listed(self) -> list[tuple[str, str]]:
-        return [(mark, sentence) for sentence, mark in self.marks.items()]
+        return [(mark, self._sentence(key)) for key, mark in self.marks.items()]
+
+    def _sentence(self, key: str) -> str:
+        if key in self._trained:
+            return f"{key.removeprefix('trained on ').rstrip('.')}. {'; '.join(self._trained[key])}."
+        if key in self._missing:
+            return _how_to_fill(*self._missing[key])
+        return key
 
 
 def build_tables(
@@ -269,7 +296,7 @@ def _first_result(family: list[RunSummary], column: str) -> Result | None:
 def _measured(family: list[RunSummary], columns: Sequence[Column], counts: dict[str, int], notes: Footnotes) -> Row:
     """The row of one recipe and its settings; `family` holds its runs, newest first."""
     newest = family[0]
-    came_from = notes.mark(origin(newest))
+    came_from = notes.origin(newest)
     cells: dict[str, Cell | None] = {}
     for column in columns:
         with_result = [run for run in family if run.on(column.name) is not None]
@@ -280,9 +307,9 @@ def _measured(family: list[RunSummary], columns: Sequence[Column], counts: dict[
     empty = [column for column in columns if cells[column.name] is None]
     blanks: dict[str, str] = {}
     if newest.evaluated_as and empty:
-        blanks = dict.fromkeys((column.name for column in empty), notes.mark(_how_to_fill(newest, empty)))
+        blanks = dict.fromkeys((column.name for column in empty), notes.missing(newest, empty))
     method = newest.label + (f" ({newest.settings})" if newest.settings else "")
-    return Row(method, "measured", newest.id, cells, (came_from,), blanks)
+    return Row(method, "measured", newest.id, cells, (came_from,), blanks, newest.published_row)
 
 
 def _cell(runs: list[RunSummary], column: str, newest: RunSummary, count: int, notes: Footnotes) -> Cell:
@@ -357,15 +384,19 @@ def remarks_on(result: Result, column: str, count: int) -> list[tuple[str, str]]
 
 def origin(run: RunSummary) -> str:
     """A sentence about what a row's numbers come from."""
-    return f"{run.trained_on.rstrip('.')}. {run.id}{'' if run.seed is None else f', seed {run.seed}'}."
+    return f"{run.trained_on.rstrip('.')}. {_with_seed(run)}."
 
 
-def _how_to_fill(run: RunSummary, columns: Sequence[Column]) -> str:
+def _with_seed(run: RunSummary) -> str:
+    return run.id if run.seed is None else f"{run.id}, seed {run.seed}"
+
+
+def _how_to_fill(names: Sequence[str], columns: Sequence[Column]) -> str:
+    """names: of those that `agebench evaluate` has to measure."""
     sets = " ".join(f"--on {column.dataset}" for column in columns)
     first = [f"`agebench curate {column.dataset}`" for column in columns if not column.curated]
-    return f"`agebench evaluate {run.evaluated_as} {sets}` fills {'it' if len(columns) == 1 else 'them'}" + (
-        f", after {' and '.join(first)}." if first else "."
-    )
+    name, what = (names[0], "it" if len(columns) == 1 else "them") if len(names) == 1 else ("RUN", "the row of a RUN")
+    return f"`agebench evaluate {name} {sets}` fills {what}" + (f", after {' and '.join(first)}." if first else ".")
 
 
 def _is_number(value: float | None) -> bool:

@@ -80,6 +80,17 @@ def test_the_terminal_shows_all_of_it_at_any_width(published: Published) -> None
     assert "55,134" in terminal(tables, 40).replace("\n", " ")
 
 
+def test_lines_on_the_terminal_keep_a_published_row_and_its_measured_ones_together(published: Published) -> None:
+    runs = [summary("r1", label="Ours"), summary("r2", label="Theirs", model="svr", published_row="SVR", tables=[3])]
+    (table,) = build_tables(published, runs, COLUMNS, numbers=[3])
+    shown = terminal([table]).splitlines()
+    start = next(n for n, line in enumerate(shown) if "SVR[" in line and "published" in line and "CA-" not in line)
+    assert "Theirs" in shown[start + 1]
+    assert shown[start - 1].startswith("├")
+    assert shown[start + 2].startswith("├")
+    assert sum(line.startswith("├") for line in shown) == 3  # and before our own row
+
+
 def test_markdown_keeps_its_columns(published: Published) -> None:
     text = render(tables_with(NASTY, published), "markdown")
     rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -201,7 +201,7 @@ def test_test_pictures_that_were_trained_on_are_counted(published: Published) ->
         assert part in note
 
 
-@pytest.mark.parametrize("leak", ["overlap", "near_copies", "shared_subjects"])
+@pytest.mark.parametrize("leak", ["overlap", "near_copies", "shared_subjects", "matching_faces"])
 def test_each_way_of_leaking_alone_marks_the_cell_and_has_a_footnote(published: Published, leak: str) -> None:
     (table,) = build_tables(published, [summary("r", result(**{leak: 4}))], COLUMNS, numbers=[2])
     assert measured(table)[0].text("FG-NET").endswith("¶")
@@ -220,6 +220,19 @@ def test_an_empty_cell_says_which_command_fills_it(published: Published) -> None
     both = "`agebench evaluate r1 --on morph --on cacd` fills them, after `agebench curate cacd`."
     assert sentence(table, row.blanks["MORPH"]) == both
     assert row.text("CACD") == "–" + row.blanks["CACD"] == "–" + row.blanks["MORPH"]
+
+
+def test_rows_that_were_trained_alike_share_their_footnotes(published: Published) -> None:
+    rows = [summary(name, model=name, label=name.upper()) for name in ("r1", "r2", "r3")]
+    (table,) = build_tables(published, rows, COLUMNS, numbers=[2])
+    one, two, three = measured(table)
+    assert one.marks == two.marks == three.marks
+    assert sentence(table, one.marks[0]) == (
+        "Trained on 1,274 records of imdb-wiki. r1, seed 0; r2, seed 0; r3, seed 0."
+    )  # fmt: skip
+    assert one.blanks == two.blanks == three.blanks
+    expected = "`agebench evaluate RUN --on morph --on cacd` fills the row of a RUN, after `agebench curate cacd`."
+    assert sentence(table, one.blanks["CACD"]) == expected
 
 
 def test_a_result_without_a_number_leaves_the_cell_empty(published: Published) -> None:
