@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
     path = resources.find("pipelines", name)
     recipe, checks, mistakes = read_curation_recipe(path)
     for check in checks:
-        mistakes += _name_check(check, _compile(check, set())[1])
+        mistakes += _name_check(check, _compile(check)[1])
     if recipe is None or mistakes:
         raise mistaken(path, mistakes)
     return recipe, path
@@ -73,20 +74,22 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     compiled: list[CompiledCheck] = []
     mistakes: list[str] = []
     for check in recipe.check:
-        made, wrong = _compile(check, observed)
+        made, wrong = _compile(check)
         mistakes += _name_check(check, wrong)
-        compiled += [made] if made else []
+        compiled += [replace(made, runs=made.observers <= observed)] if made else []
     if mistakes:
         raise mistaken(Path(place), mistakes)
     return compiled
 
 
-def _name_check(check: Check, mistakes: list[str]) -> list[str]:
+def _name_check(check: Check, mistakes: Sequence[str]) -> list[str]:
     return [f"check '{check.name}': {mistake}" for mistake in mistakes]
 
 
-def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | None, list[str]]:
-    """The check, or every mistake in it: in its predicate, its value, its reason, and then in their types."""
+@lru_cache(1000)
+def _compile(check: Check) -> tuple[CompiledCheck | None, tuple[str, ...]]:
+    """The check as one that runs, or every mistake in it: in its predicate, its value, its reason, and then in their
+    types."""
     mistakes: list[str] = []
     columns: list[str] = []
     reason = ""
@@ -104,7 +107,7 @@ def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | Non
     except RecipeError as error:
         mistakes.append(error.message)
     if mistakes:
-        return None, mistakes
+        return None, tuple(mistakes)
     observers = frozenset(COLUMNS[c].observer for c in columns)
     compiled = CompiledCheck(
         name=check.name,
@@ -113,10 +116,10 @@ def _compile(check: Check, observed: set[Observer]) -> tuple[CompiledCheck | Non
         reason_sql=reason,
         value_sql=value,
         observers=observers,
-        runs=observers <= observed,
+        runs=True,
     )
     wrong = dry_run(compiled)
-    return (None, [f"{check.verdict} = {check.predicate!r}: {wrong}"]) if wrong else (compiled, [])
+    return (None, (f"{check.verdict} = {check.predicate!r}: {wrong}",)) if wrong else (compiled, ())
 
 
 def expression_columns(expression: str, key: str) -> list[str]:
