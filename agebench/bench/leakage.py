@@ -118,4 +118,4 @@ def _matching(test: pl.Series, trained: pl.Series) -> pl.Series:
 
 def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
     """(n, D) of a column of lists."""
-    return np.stack(vectors.to_list()).astype(np.float32)
+    return vectors.explode().to_numpy().astype(np.float32, copy=False).reshape(len(vectors), -1)

@@ -25,8 +25,8 @@ def matching_faces(
     """Which test faces are nearer to a training face than strangers come.
 
     How near strangers come differs from face to face: children, and blurred faces, are near everybody. So each face's
-    distances to the training faces are its own scale (the cohort normalisation of face verification, "Z-norm":
-    R. Auckenthaler, M. Carey and H. Lloyd-Thomas, Digital Signal Processing 10, 2000). They are taken as normal, with
+    distances to the training faces are its own scale (test normalisation, "T-norm": R. Auckenthaler, M. Carey and
+    H. Lloyd-Thomas, Digital Signal Processing 10, pp. 42-54, 2000). They are taken as normal, with
     their median and their 5 % quantile, and a face matches if the nearest lies where that of as many strangers lies
     with the probability `chance`. With fewer than 200 training faces, none matches.
 
