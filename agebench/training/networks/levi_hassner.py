@@ -6,8 +6,9 @@ local response normalisation; two layers of 512 with dropout 0.5; crops of 227 p
 standard deviation 0.01. Theirs has eight age groups as classes; here the classes are years, as for every network in the
 tables, and the estimate is the expected age.
 
-Left open there, and chosen here: `stride` of the first convolution, which small crops need at 1 or 2; He's
-initialisation, because the published one hardly starts at other sizes.
+Left open there, and chosen here: `stride` of the first convolution, which small crops need at 1 or 2; `width`, which
+scales the number of filters for small networks; He's initialisation, because the published one hardly starts at other
+sizes.
 """
 
 from __future__ import annotations
@@ -17,30 +18,32 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+FILTERS = (96, 256, 384)
 GRID = 6  # side of the last feature map at 227 pixels, averaged to this at others
 
 
 class LeviHassner(nn.Module):
     """(B, 3, S, S) normalised RGB → (B, classes) raw scores, class k = age k in years."""
 
-    def __init__(self, stride: int, dropout: float, classes: int) -> None:
+    def __init__(self, stride: int, width: float, dropout: float, classes: int) -> None:
         super().__init__()
+        first, second, third = (max(8, round(width * filters)) for filters in FILTERS)
         self.features = nn.Sequential(
-            nn.Conv2d(3, 96, 7, stride, padding=3),
+            nn.Conv2d(3, first, 7, stride, padding=3),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2, padding=1),
             nn.LocalResponseNorm(5, 1e-4, 0.75),
-            nn.Conv2d(96, 256, 5, padding=2),
+            nn.Conv2d(first, second, 5, padding=2),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2, padding=1),
             nn.LocalResponseNorm(5, 1e-4, 0.75),
-            nn.Conv2d(256, 384, 3, padding=1),
+            nn.Conv2d(second, third, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, 2, padding=1),
         )
         self.pool = nn.AdaptiveAvgPool2d(GRID)
         self.classifier = nn.Sequential(
-            nn.Linear(384 * GRID**2, 512),
+            nn.Linear(third * GRID**2, 512),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(512, 512),
@@ -61,8 +64,9 @@ class LeviHassner(nn.Module):
 def network(
     *,
     stride: Annotated[int, Field(ge=1, le=4)] = 4,
+    width: Annotated[float, Field(gt=0, le=1)] = 1.0,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     classes: Literal[100] = 100,
 ) -> LeviHassner:
-    """A `LeviHassner` with random weights. stride: of the first convolution."""
-    return LeviHassner(stride, dropout, classes)
+    """A `LeviHassner` with random weights. stride: of the first convolution; width: of its filters, as a share."""
+    return LeviHassner(stride, width, dropout, classes)
