@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from agebench.faces.alignment import template
-from agebench.training.networks import expected_age, normalise
-from agebench.training.networks.residual import ResidualNetwork, face_oval
+from agebench.training.networks import expected_age, face_oval, normalise
+from agebench.training.networks.residual import ResidualNetwork
 
 EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
 

@@ -26,6 +26,20 @@ def normalise(pictures: Tensor) -> Tensor:
     return (values - 127.5).div_(128)
 
 
+def face_oval(height: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """1 inside the oval from hairline to chin of an aligned crop (as `agebench.crops` aligns), 0 outside: (H, W)."""
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+    inside = ((x - 0.5) / 0.35) ** 2 + ((y.unsqueeze(1) - 0.565) / 0.385) ** 2 < 1
+    return inside.to(dtype)
+
+
+def only_oval(pictures: Tensor) -> Tensor:
+    """Normalised pictures (B, 3, H, W) with 0 outside of the face's oval. Networks that learn from tight chips, whose
+    surroundings are black, are misled by the hair and background of other photographs."""
+    return pictures * face_oval(pictures.shape[2], pictures.shape[3], pictures.device, pictures.dtype)
+
+
 def expected_age(logits: Tensor) -> Tensor:
     """The expected age `Σ k p_k` in years (eq. 6). logits: (B, K) raw scores. Returns (B,) float32."""
     years = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)

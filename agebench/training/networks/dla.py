@@ -3,8 +3,8 @@
 Source: Wang, Guo and Kambhamettu, "Deeply-learned feature for age estimation", WACV 2015: a network of three
 convolutions, two poolings and a fully connected layer, trained to tell the age.
 
-Left open here, and chosen: 32, 48 and 64 filters of 5×5, 3×3 and 3×3, batch normalisation, and a fully connected layer
-of 80.
+Left open here, and chosen: the network sees only the oval of the face (`networks.only_oval`); 32, 48 and 64 filters of
+5×5, 3×3 and 3×3, batch normalisation, and a fully connected layer of 80.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
+
+from agebench.training.networks import only_oval
 
 
 def _stage(inside: int, outside: int, size: int) -> nn.Sequential:
@@ -38,7 +40,7 @@ class DlaNetwork(nn.Module):
 
     def layers(self, x: Tensor) -> list[Tensor]:
         """The outputs of all layers but the last, in order: three of (B, C, H, W), one of (B, hidden)."""
-        found = []
+        found, x = [], only_oval(x)
         for stage in self.stages:
             x = stage(x)
             found.append(x)

@@ -18,6 +18,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from agebench.training.networks import only_oval
+
 FILTERS = (96, 256, 384)
 GRID = 6  # side of the last feature map at 227 pixels, averaged to this at others
 
@@ -25,8 +27,9 @@ GRID = 6  # side of the last feature map at 227 pixels, averaged to this at othe
 class LeviHassner(nn.Module):
     """(B, 3, S, S) normalised RGB → (B, classes) raw scores, class k = age k in years."""
 
-    def __init__(self, stride: int, width: float, dropout: float, classes: int) -> None:
+    def __init__(self, stride: int, width: float, dropout: float, classes: int, oval: bool) -> None:
         super().__init__()
+        self.oval = oval
         first, second, third = (max(8, round(width * filters)) for filters in FILTERS)
         self.features = nn.Sequential(
             nn.Conv2d(3, first, 7, stride, padding=3),
@@ -58,7 +61,7 @@ class LeviHassner(nn.Module):
         nn.init.normal_(self.classifier[-1].weight, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(x)).flatten(1))
+        return self.classifier(self.pool(self.features(only_oval(x) if self.oval else x)).flatten(1))
 
 
 def network(
@@ -66,7 +69,9 @@ def network(
     stride: Annotated[int, Field(ge=1, le=4)] = 4,
     width: Annotated[float, Field(gt=0, le=1)] = 1.0,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+    oval: bool = False,
     classes: Literal[100] = 100,
 ) -> LeviHassner:
-    """A `LeviHassner` with random weights. stride: of the first convolution; width: of its filters, as a share."""
-    return LeviHassner(stride, width, dropout, classes)
+    """A `LeviHassner` with random weights. stride: of the first convolution; width: the share of
+    the published filters; oval: see only the face's oval (`networks.only_oval`)."""
+    return LeviHassner(stride, width, dropout, classes, oval)

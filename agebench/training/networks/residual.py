@@ -9,6 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agebench.training.networks import only_oval
+
 Unit = Literal["post-activation", "pre-activation"]
 Count = Annotated[int, Field(ge=1)]
 
@@ -53,7 +55,7 @@ class ResidualNetwork(nn.Module):
 
     blocks, widths: blocks and filters of each stage; (3, 4, 6, 3) is the paper's 34-layer network, (2, 2, 2, 2) the
     18-layer one. dropout: the share that is dropped before the fully connected layer (the paper keeps 0.8).
-    oval: the network sees only the oval of the face (`face_oval`), not hair and background.
+    oval: the network sees only the oval of the face (`networks.only_oval`), not hair and background.
     The stem keeps the resolution (stride 1) and the pooling halves it: 224 → 112, then 56, 28, 14, 7 after the stages.
     """
 
@@ -90,19 +92,11 @@ class ResidualNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised RGB → (B, classes) raw scores, class k = age k in years."""
         if self.oval:
-            x = x * face_oval(x.shape[2], x.shape[3], x.device, x.dtype)
+            x = only_oval(x)
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
         return self.fc(self.dropout(self.final(x).mean((2, 3))))
-
-
-def face_oval(height: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """1 inside the oval from hairline to chin of an aligned crop (as `agebench.crops` aligns), 0 outside: (H, W)."""
-    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
-    inside = ((x - 0.5) / 0.35) ** 2 + ((y.unsqueeze(1) - 0.565) / 0.385) ** 2 < 1
-    return inside.to(dtype)
 
 
 def network(

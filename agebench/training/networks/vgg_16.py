@@ -17,6 +17,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from agebench.training.networks import only_oval
+
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # filters and convolutions; each ends in a pooling by 2
 HIDDEN = 4096
 
@@ -24,8 +26,9 @@ HIDDEN = 4096
 class Vgg16(nn.Module):
     """(B, 3, S, S) normalised RGB, S at least 32 → (B, classes) raw scores, class k = age k in years."""
 
-    def __init__(self, width: float, grid: int, normalised: bool, dropout: float, classes: int) -> None:
+    def __init__(self, width: float, grid: int, normalised: bool, dropout: float, classes: int, oval: bool) -> None:
         super().__init__()
+        self.oval = oval
         layers: list[nn.Module] = []
         inside = 3
         for filters, depth in STAGES:
@@ -56,7 +59,7 @@ class Vgg16(nn.Module):
         nn.init.normal_(self.classifier[-1].weight, std=0.01)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.pool(self.features(x)).flatten(1))
+        return self.classifier(self.pool(self.features(only_oval(x) if self.oval else x)).flatten(1))
 
 
 def network(
@@ -65,8 +68,9 @@ def network(
     grid: Annotated[int, Field(ge=1, le=7)] = 7,
     normalised: bool = False,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+    oval: bool = False,
     classes: Annotated[int, Field(ge=100, le=101)] = 101,
 ) -> Vgg16:
     """A `Vgg16` with random weights. width: the share of the published filters; grid: side of the feature map that the
-    fully connected layers read."""
-    return Vgg16(width, grid, normalised, dropout, classes)
+    fully connected layers read; oval: see only the face's oval (`networks.only_oval`)."""
+    return Vgg16(width, grid, normalised, dropout, classes, oval)
