@@ -118,11 +118,11 @@ def test_parquet_and_more_pictures_than_the_protocol_has_are_taken(there: Path, 
 def test_an_onnx_file_gets_the_input_that_its_recipe_describes(there: Path, onnx_file: Callable[..., Path]) -> None:
     recipe = RECIPE + "mean = [0, 0, 255]\nscale = [1, 2, 1]\ncolour = 'bgr'\n"
     Path("mine.toml").write_text(recipe)
-    onnx_file(Path("mine.onnx"), 32, np.array([[0.0], [0.0], [1.0]]))  # the third channel: red minus 255
+    onnx_file(Path("mine.onnx"), 32, np.array([[0.0], [0.0], [0.15]]))  # of the third channel: red minus 255
     (evaluation,) = product.evaluate("mine.onnx", "fg-net")
     red = np.array(ages_of(evaluation, only_folder()))
     assert (red < 0).all()
-    assert (red > -255).all()
+    assert (red > -0.15 * 255).all()
     (row,) = [row for row in product.report([3]).tables[0].rows if row.source == "measured"]
     assert row.method == "My model"
 
