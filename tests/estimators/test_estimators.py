@@ -163,11 +163,11 @@ def test_an_onnx_file_that_does_not_fit_is_one_sentence_and_keeps_nothing(
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_fixed_batch_gives_the_ages_of_a_free_one(there: Path, onnx_file: Callable[..., Path], batch: int) -> None:
     Path("mine.toml").write_text(RECIPE)
-    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)))
+    onnx_file(Path("mine.onnx"), 32, np.full((3, 1), 0.1))
     (free,) = product.evaluate("mine.onnx", "fg-net")
     expected = ages_of(free, only_folder())
     shutil.rmtree("runs")
-    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)), batch=batch)
+    onnx_file(Path("mine.onnx"), 32, np.full((3, 1), 0.1), batch=batch)
     (fixed,) = product.evaluate("mine.onnx", "fg-net")
     assert len(expected) % 5  # the last batch is not full
     assert ages_of(fixed, only_folder()) == pytest.approx(expected)
@@ -175,7 +175,7 @@ def test_a_fixed_batch_gives_the_ages_of_a_free_one(there: Path, onnx_file: Call
 
 def test_weights_beside_an_onnx_file_are_part_of_what_it_is(there: Path, onnx_file: Callable[..., Path]) -> None:
     Path("mine.toml").write_text(RECIPE)
-    onnx_file(Path("mine.onnx"), 32, np.ones((3, 1)))
+    onnx_file(Path("mine.onnx"), 32, np.full((3, 1), 0.1))
     ids = [find_estimator("mine.onnx").id]
     for weights in (b"first", b"second"):
         Path("mine.onnx.data").write_bytes(weights)
@@ -206,7 +206,7 @@ def test_a_mistake_in_the_recipe_of_an_onnx_file_is_told_where_it_is_written(
 def test_the_recipe_of_an_onnx_file_has_its_name_in_small_letters_and_hyphens(
     there: Path, onnx_file: Callable[..., Path]
 ) -> None:
-    onnx_file(Path("My_Net.onnx"), 32, np.ones((3, 1)))
+    onnx_file(Path("My_Net.onnx"), 32, np.full((3, 1), 0.1))
     Path("My_Net.toml").write_text(RECIPE)
     with pytest.raises(RecipeError, match=r"Rename My_Net\.toml to my-net\.toml"):
         find_estimator("My_Net.onnx")
