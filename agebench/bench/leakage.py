@@ -7,10 +7,10 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from agebench.bench.matching_faces import matching_faces
 from agebench.curation.duplicates import HASHES, copies_among
+from agebench.curation.identities import vector_matrix
 from agebench.datasets.records import folded
 
 Leak = Literal["same file", "near copy", "same subject", "matching face"]
@@ -32,18 +32,17 @@ def with_all_columns(records: pl.DataFrame) -> pl.DataFrame:
 
 def unsearched_leaks(test: pl.DataFrame, trained: pl.DataFrame, *, one_dataset: bool) -> list[Leak]:
     """The leaks that `find_leaks` cannot find at all, because all test or all training records lack what shows them.
-    People are sought if there are names or embedded faces."""
+    People are sought if there are names or embedded faces, so a matching face is not named on its own."""
 
     def known(*columns: str) -> bool:
         return all(len(frame.drop_nulls(columns)) for frame in (test, trained))
 
-    searched = {
+    searched: dict[Leak, bool] = {
         "same file": known("sha256"),
         "near copy": known(*HASHES),
         "same subject": known("name") or (one_dataset and known("subject_id")) or known("vector"),
-        "matching face": True,  # its place is taken by "same subject"
     }
-    return [leak for leak in LEAKS if not searched[leak]]
+    return [leak for leak, sought in searched.items() if not sought]
 
 
 class LeakCounts(Protocol):
@@ -112,10 +111,5 @@ def _matching(test: pl.Series, trained: pl.Series) -> pl.Series:
     found = np.zeros(len(test), bool)
     known, cohort = test.drop_nulls(), trained.drop_nulls()
     if len(known) and len(cohort):
-        found[test.is_not_null().to_numpy()] = matching_faces(_matrix(known), _matrix(cohort))
+        found[test.is_not_null().to_numpy()] = matching_faces(vector_matrix(known), vector_matrix(cohort))
     return pl.Series(found)
-
-
-def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
-    """(n, D) of a column of lists."""
-    return vectors.explode().to_numpy().astype(np.float32, copy=False).reshape(len(vectors), -1)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from agebench.curation.identities import pair_distances
 from agebench.errors import ManifestError, ManifestNotFound
 from agebench.manifest.store import open_manifest, query
 
@@ -38,12 +39,9 @@ def matching_faces(
     if len(trained) < COHORT:
         return found
     cohort = np.arange(len(trained))[:: -(-len(trained) // DRAWN)]
-    squares = np.einsum("nd,nd->n", trained, trained)
     step = max(1, BLOCK // len(trained))
     for start in range(0, len(test), step):
-        faces = test[start : start + step]
-        inner = faces @ trained.T
-        distances = np.sqrt(np.maximum(np.einsum("nd,nd->n", faces, faces)[:, None] + squares - 2 * inner, 0))
+        distances = pair_distances(test[start : start + step], trained)
         low, middle = np.quantile(distances[:, cohort], [TAIL, 0.5], axis=1)
         spread = (middle - low) / norm.isf(TAIL)
         found[start : start + step] = distances.min(axis=1) < middle - norm.isf(chance / len(trained)) * spread

@@ -69,7 +69,7 @@ def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: in
     if used.is_empty():
         return pl.DataFrame(schema=SCHEMA)
     once = used.unique(["subject_id", "sha256", "face_no"], keep="first", maintain_order=True)
-    vectors = _matrix(once["vector"])
+    vectors = vector_matrix(once["vector"])
     picture = once["sha256"].rank("dense").to_numpy().astype(np.int64)
     subject = once["subject_id"].rle_id().to_numpy()
     drawn = once.with_row_index().sort("sha256", "face_no", "subject_id").head(STRANGERS)["index"].to_numpy()
@@ -103,7 +103,7 @@ def find_identities(faces: pl.DataFrame, *, same_person: float, min_pictures: in
     )
 
 
-def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
+def vector_matrix(vectors: pl.Series) -> NDArray[np.float32]:
     """(n, D) of a column of lists or arrays."""
     width = len(vectors[0])
     return vectors.explode().to_numpy().astype(np.float32, copy=False).reshape(len(vectors), width)
@@ -121,7 +121,7 @@ def _subject(
     n = len(vectors)
     telling = np.ones(n, bool)
     if len(strangers):
-        telling = (_distances(vectors, strangers) < same_person).mean(axis=1) <= NOBODY
+        telling = (pair_distances(vectors, strangers) < same_person).mean(axis=1) <= NOBODY
     _, picture, shown = np.unique(picture, return_inverse=True, return_counts=True)
 
     def answer(
@@ -140,7 +140,7 @@ def _subject(
 
     if len(np.unique(picture[telling])) < min_pictures:
         return answer()
-    apart = _distances(vectors, vectors)
+    apart = pair_distances(vectors, vectors)
     shot = _shots(apart < SAME_SHOT * same_person, picture)
     faces = _Faces(vectors, apart, picture, shot, 1 / shown[picture], strangers, same_person)
     first = faces.cluster(telling)
@@ -179,7 +179,7 @@ class _Faces:
         members = self._nearest(np.where(allowed, self.apart[seed], np.inf), self.same_person)
         for _ in range(ROUNDS):
             middle = self.middle(members)
-            distance = _distances(self.vectors, middle[None])[:, 0]
+            distance = pair_distances(self.vectors, middle[None])[:, 0]
             found = self._nearest(np.where(allowed, distance, np.inf), self.reach(middle))
             if not found.any() or (found == members).all():
                 break
@@ -195,7 +195,7 @@ class _Faces:
         """The largest distance from a centre at which a face still counts as the person's."""
         if len(self.strangers) == 0:
             return self.same_person
-        return min(self.same_person, float(np.quantile(_distances(middle[None], self.strangers), TAKEN_FOR)))
+        return min(self.same_person, float(np.quantile(pair_distances(middle[None], self.strangers), TAKEN_FOR)))
 
     def support(self, members: NDArray[np.bool_]) -> float:
         """The number of photographs in a cluster, each weighted by one over the number of its faces."""
@@ -226,7 +226,7 @@ class _Faces:
         return total / np.maximum(count, 1)[:, None], np.minimum(count, 1)
 
 
-def _distances(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float32]:
+def pair_distances(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float32]:
     """Euclidean distances of all pairs: (N, M) from (N, D) and (M, D)."""
     squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)[None] - 2 * (one @ other.T)
     return np.sqrt(np.maximum(squares, 0)).astype(np.float32)
