@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from agebench.faces.alignment import template
 from agebench.training.networks import expected_age, face_oval, normalise
+from agebench.training.networks.dla import network as dla
+from agebench.training.networks.levi_hassner import network as levi_hassner
 from agebench.training.networks.residual import ResidualNetwork
+from agebench.training.networks.vgg_16 import network as vgg_16
 
 EIGHTEEN, THIRTY_FOUR = (2, 2, 2, 2), (3, 4, 6, 3)
 
@@ -106,9 +111,19 @@ def test_the_expected_age_weighs_every_age_by_its_probability():
     assert expected_age(logits).tolist() == pytest.approx([45.0, 99.0])
 
 
-def test_a_network_with_the_oval_does_not_see_what_lies_around_the_face() -> None:
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: ResidualNetwork((1, 1), (8, 8), oval=True),
+        lambda: vgg_16(width=0.1, grid=2, oval=True),
+        lambda: levi_hassner(stride=2, width=0.1, oval=True),
+        dla,
+    ],
+    ids=["residual", "vgg-16", "levi-hassner", "dla"],
+)
+def test_a_network_with_the_oval_does_not_see_what_lies_around_the_face(made: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    network = ResidualNetwork((1, 1), (8, 8), oval=True).eval()
+    network = made().eval()
     pictures = torch.randn(2, 3, 64, 64)
     oval = face_oval(64, 64, torch.device("cpu")).bool()
     changed = torch.where(oval, pictures, torch.randn_like(pictures))
