@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
-EXTRAS ?= dev,docs,age,identity,insightface,review
+EXTRAS ?= dev,docs,age,backbones,identity,insightface,review
 BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 

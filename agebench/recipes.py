@@ -324,16 +324,19 @@ class Network(Named):
     """A network by its name in the registry; see `agebench.training.networks`.
 
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
-    the recipe's folder; random weights by default.
+    the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
     """
 
     name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
     weights: str | None = None
 
 
+IMAGENET = "imagenet"  # instead of a file of weights
+
+
 def weights_path(weights: str, folder: Path) -> str:
-    """The file of a network's weights, relative to `folder` unless its path is absolute."""
-    return str(folder.resolve() / Path(weights).expanduser())
+    """The file of a network's weights, relative to `folder` unless its path is absolute; `imagenet` stays as it is."""
+    return weights if weights == IMAGENET else str(folder.resolve() / Path(weights).expanduser())
 
 
 class Crop(Strict):
@@ -366,6 +369,8 @@ class Training(Strict):
     batch: Annotated[int, Field(ge=1)]
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Field(gt=0)]
+    pretrained_rate: Annotated[float, Field(gt=0)] = 1.0  # of weights taken from a file, as a share of `rate`
+    clip: Annotated[float, Field(gt=0)] | None = None  # greatest norm of the gradient of all weights together
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["steps", "cosine", "one-cycle"] = "steps"

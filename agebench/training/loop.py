@@ -38,7 +38,7 @@ from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
 from agebench.training.networks import expected_age, make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
-from agebench.training.pretrained import load_pretrained
+from agebench.training.pretrained import start_from_weights
 
 # step, steps, loss (None where a method has none), the last validation MAE in years
 Progress = Callable[[int, int, float | None, float | None], None]
@@ -103,11 +103,10 @@ def fit(
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
     bare = make_network(recipe.network)
-    if recipe.network.weights:
-        load_pretrained(bare, Path(recipe.network.weights))
+    pretrained = start_from_weights(bare, recipe.network)
     bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(bare).eval() if how.average else None
-    network, optimiser = fabric.setup(bare, make_optimiser(bare, how))
+    network, optimiser = fabric.setup(bare, make_optimiser(bare, how, pretrained.taken if pretrained else ()))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
@@ -145,13 +144,15 @@ def fit(
             # step
             rate = rate_at(how, step - 1)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             generator.manual_seed(_mix(AUGMENTATION, seed, step, fabric.global_rank))
             torch.manual_seed(_mix(DROPOUT, seed, step, fabric.global_rank))
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
             loss = loss_of(network(normalise(augment(pictures, recipe.augment, generator))), ages)
             optimiser.zero_grad()
             fabric.backward(loss)
+            if how.clip:
+                fabric.clip_gradients(network, optimiser, max_norm=how.clip, error_if_nonfinite=False)
             optimiser.step()
             if follower:
                 follower.follow(step)

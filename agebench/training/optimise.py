@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -10,22 +11,27 @@ from torch import nn
 from agebench.recipes import Training
 
 
-def make_optimiser(network: nn.Module, how: Training) -> torch.optim.Optimizer:
-    """The recipe's optimiser over all parameters.
+def make_optimiser(network: nn.Module, how: Training, pretrained: Collection[str] = ()) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parameters; the `share` of each group is that of the rate which it trains at.
 
     `adam` has coupled weight decay on every parameter, as published; `adamw` and `sgd` leave biases and normalisation
-    without decay. `momentum` is Adam's first beta.
+    without decay. `momentum` is Adam's first beta. pretrained: names of the parameters that train at the share
+    `pretrained_rate`.
     """
-    if how.optimiser == "adam":
-        betas = (how.momentum, 0.999)
-        return torch.optim.Adam(network.parameters(), how.rate, betas=betas, weight_decay=how.weight_decay)
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": how.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        decay = how.weight_decay if parameter.ndim > 1 or how.optimiser == "adam" else 0.0
+        share = how.pretrained_rate if name in pretrained else 1.0
+        groups.setdefault((share, decay), []).append(parameter)
+    given = [
+        {"params": parameters, "weight_decay": decay, "share": share}
+        for (share, decay), parameters in sorted(groups.items(), key=lambda one: one[0], reverse=True)
     ]
+    if how.optimiser == "adam":
+        return torch.optim.Adam(given, how.rate, betas=(how.momentum, 0.999))
     if how.optimiser == "adamw":
-        return torch.optim.AdamW(groups, how.rate, betas=(how.momentum, 0.999))
-    return torch.optim.SGD(groups, how.rate, momentum=how.momentum, nesterov=how.momentum > 0)
+        return torch.optim.AdamW(given, how.rate, betas=(how.momentum, 0.999))
+    return torch.optim.SGD(given, how.rate, momentum=how.momentum, nesterov=how.momentum > 0)
 
 
 def rate_at(how: Training, step: int) -> float:

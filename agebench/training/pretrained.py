@@ -1,8 +1,11 @@
-"""Starting a network from weights that are in a file, as far as their names and shapes fit."""
+"""Starting a network from weights that are in a file, as far as their names and shapes fit.
+
+A network that has ImageNet weights names their file by a method `imagenet_weights() -> Path`."""
 
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 from agebench.errors import Missing, RecipeError
 from agebench.files import file_hash
-from agebench.recipes import NetworkRecipe
+from agebench.recipes import IMAGENET, Network, NetworkRecipe
 from agebench.training.networks import make_network
 
 
@@ -75,27 +78,46 @@ def load_pretrained(network: nn.Module, file: Path) -> Loaded:
     return Loaded(file, file_hash(file), list(taken), new, [name for name in found if name not in here])
 
 
-def pretrained_of(recipe: NetworkRecipe) -> Loaded | None:
-    """What a network of the recipe takes from the recipe's file of weights, None without one. Raises as
-    `load_pretrained` does."""
-    if recipe.network.weights is None:
+def start_from_weights(network: nn.Module, table: Network) -> Loaded | None:
+    """Put the weights that a recipe's table names into `network`, made by the same table; None if it names none.
+
+    Raises as `load_pretrained` does, RecipeError where the network has no ImageNet weights, and Missing where they are
+    not installed.
+    """
+    if table.weights is None:
         return None
-    return load_pretrained(make_network(recipe.network), Path(recipe.network.weights))
+    if table.weights != IMAGENET:
+        return load_pretrained(network, Path(table.weights))
+    file_of = getattr(network, "imagenet_weights", None)
+    if file_of is None:
+        raise RecipeError(
+            f"The network '{table.name}' comes without ImageNet weights.",
+            "Name a file of weights, or leave the key out.",
+        )
+    return load_pretrained(network, file_of())
+
+
+def pretrained_of(recipe: NetworkRecipe) -> Loaded | None:
+    """What a network of the recipe takes from the weights that the recipe names. See `start_from_weights`."""
+    return start_from_weights(make_network(recipe.network), recipe.network) if recipe.network.weights else None
 
 
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise Missing(f"There are no weights in {file}.", "Correct network.weights.")
     try:
-        if zipfile.is_zipfile(file):
-            found = torch.load(file, map_location="cpu", weights_only=True)
-        else:
+        with file.open("rb") as opened:
+            head = opened.read(9)
+        if head[8:] == b"{":  # safetensors: the length of a JSON header, then the header
             from safetensors.torch import load_file
 
             found = load_file(file)
+        else:  # weights_only: also in its older format, a state dict is data and must not run code
+            with warnings.catch_warnings(action="ignore"):
+                found = torch.load(file, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise RecipeError(
-            f"{file} cannot be read as weights: {str(error).splitlines()[0]}.",
+            f"{file} cannot be read as weights.",
             "Expected safetensors, or a state dict saved by torch.save.",
         ) from error
     found = found.get("state_dict", found) if isinstance(found, dict) else {}

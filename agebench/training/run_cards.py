@@ -12,7 +12,7 @@ from typing import Any
 from agebench import resources
 from agebench.errors import AgebenchError
 from agebench.manifest.places import manifest_of
-from agebench.recipes import Card, load_card, load_model_recipe, weights_path
+from agebench.recipes import IMAGENET, Card, load_card, load_model_recipe, weights_path
 from agebench.training.log import METRICS, read_log
 from agebench.training.run_lock import holder
 from agebench.training.runs import Listed
@@ -125,10 +125,11 @@ def trained_on(card: dict[str, Any]) -> str:
 
 def _start(card: dict[str, Any]) -> str:
     """What a network started from: a file of weights, or random ones where a cited method had others."""
+    recipe = card.get("recipe", {})
     if loaded := card.get("pretrained"):
         total = len(loaded["taken"]) + len(loaded["new"])
-        return f"; started from {loaded['file']} ({len(loaded['taken'])} of {total} tensors)"
-    recipe = card.get("recipe", {})
+        of = "ImageNet weights, " if recipe.get("network", {}).get("weights") == IMAGENET else ""
+        return f"; started from {of}{loaded['file']} ({len(loaded['taken'])} of {total} tensors)"
     return "; started from random weights" if recipe.get("published_row") and recipe.get("network") else ""
 
 
