@@ -323,11 +323,16 @@ class Named(BaseModel):
 class Network(Named):
     """A network by its name in the registry; see `agebench.training.networks`.
 
+    factory: `package.module:function` instead of a name, which gets the other keys as keyword arguments and returns a
+    `torch.nn.Module`. head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
+    CORAL does.
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
     the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
     """
 
     name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
+    factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | None = None
+    head: Literal["classes", "shared"] = "classes"
     weights: str | None = None
 
 
@@ -583,8 +588,11 @@ def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check]
 
 
 def digest(recipe: Strict) -> str:
-    """SHA-256 of a recipe's content, independent of its formatting and of where a release is downloaded from."""
-    content = recipe.model_dump(mode="json", exclude={"download", "by_hand"})
+    """SHA-256 of a recipe's content, independent of its formatting and of where a release is downloaded from.
+
+    Keys with their default value are left out, so that a version with more keys gives the same recipes the same digest.
+    """
+    content = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"download", "by_hand"})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -676,7 +684,7 @@ def _unknown_settings(data: dict[str, Any]) -> list[str]:
         if not isinstance(given, dict):
             continue
         settings = registry.setting_names(kind, str(given.get("name", default)))
-        if settings is None:
+        if settings is None or given.get("factory"):  # another's function, whose settings are not known here
             continue
         own = (Network if table == "network" else Named).model_fields
         unknown = [key for key in given if key not in own and key not in settings]

@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import inspect
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable
 from functools import cache
@@ -71,6 +72,33 @@ def find(kind: str, name: str) -> Any:
             f"The {place.what} '{name}' of {_package(point)} cannot be loaded: {type(error).__name__}: {error}.",
             "Fix or upgrade that package.",
         ) from error
+
+
+def function_at(place: str) -> Callable[..., Any]:
+    """The function `package.module:function`, looked for in the working directory too.
+
+    Raises Missing if there is none, or if its module cannot be imported.
+    """
+    module, _, attribute = place.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # somebody else's module may raise anything
+        first = (str(error).splitlines() or [""])[0].rstrip(". ")
+        raise Missing(
+            f"{place} cannot be imported: {type(error).__name__}: {first}.",
+            "Expected `package.module:function` without .py, installed or in this folder.",
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            others = [other for other in dir(found) if not other.startswith("_")]
+            raise Missing(f"There is no '{part}' in {module}. {nearest(part, others)}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise Missing(f"{place} is {type(found).__name__}, not a function.")
+    function: Callable[..., Any] = found
+    return function
 
 
 def first_available(kind: str, home: Path | None = None) -> str | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from agebench.errors import EstimatorError, Missing, nearest
+from agebench import registry
+from agebench.errors import EstimatorError, Missing
 from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
 from agebench.estimators.reading import Box, checked_ages, prepared
@@ -87,30 +86,15 @@ def find_function(name: str) -> Function:
 
     Raises Missing if there is none, or if its module cannot be imported.
     """
-    module, colon, attribute = name.partition(":")
-    here = str(Path.cwd())
+    if ":" in name:
+        return registry.function_at(name)
+    points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
+    if name not in points:
+        raise Missing(f"There is no entry point '{name}' in the group {GROUP}.", "Name `module:function`.")
     try:
-        if colon:
-            if here not in sys.path:
-                sys.path.insert(0, here)
-            found: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                if not hasattr(found, part):
-                    others = [other for other in dir(found) if not other.startswith("_")]
-                    raise Missing(f"There is no '{part}' in {module}. {nearest(part, others)}")
-                found = getattr(found, part)
-        else:
-            points = {point.name: point for point in importlib.metadata.entry_points(group=GROUP)}
-            found = points[name].load()
-    except KeyError as error:
-        raise Missing(f"There is no entry point '{name}' in the group {GROUP}.", "Name `module:function`.") from error
-    except Missing:
-        raise
+        found: Any = points[name].load()
     except (Exception, SystemExit) as error:  # somebody else's module may raise anything
-        raise Missing(
-            f"{name} cannot be imported: {_told(error)}.",
-            "Expected `package.module:function` without .py, installed or in this folder.",
-        ) from error
+        raise Missing(f"{name} cannot be imported: {_told(error)}.", "Fix or upgrade its package.") from error
     if not callable(found):
         raise Missing(f"{name} is {type(found).__name__}, not a function.")
     function: Function = found

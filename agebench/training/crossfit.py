@@ -20,13 +20,14 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import nn
 
-from agebench.errors import Interrupted, NothingCurated
+from agebench.errors import Interrupted, NothingCurated, RecipeError
 from agebench.files import DECLARATION, read_file, write_whole
-from agebench.recipes import NetworkRecipe, digest
+from agebench.recipes import Loss, NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
+from agebench.training.decoding import decoding_of
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
-from agebench.training.networks import age_probabilities, normalise, trained_network
+from agebench.training.networks import normalise, trained_network
 from agebench.training.splits import fold_of, training_for
 
 IDENTITY = "crossfit.json"
@@ -56,14 +57,19 @@ def crossfit(
     folder: keeps finished folds and the checkpoint of the current one, so the same call continues where an interrupted
     one stopped; folds of another recipe, seed, number of folds or other records are deleted. The network sees
     `recipe.train.steps` batches per fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds.
-    Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size, RunError if
-    training diverges, Interrupted at Ctrl-C.
+    Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size or the loss
+    trains no probabilities, RunError if training diverges, Interrupted at Ctrl-C.
     """
     place = fold_of(data.records, folds, seed)
     held_out = np.unique(place)
     if len(held_out) < 2:
         raise NothingCurated("Cross-fitting needs records of at least two groups, found one.", "Curate more records.")
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
+    if decoding_of(recipe.loss).probabilities is None:
+        raise RecipeError(
+            f"Cross-fitting needs probabilities of the ages, and the loss '{recipe.loss.name}' gives none.",
+            "Name another loss, such as neighborhood.",
+        )
     fabric = fabric or start_fabric(recipe)
     identity = {"recipe": digest(recipe), "seed": seed, "folds": folds, "data": data.fingerprint}
     _begin(folder, identity)
@@ -137,7 +143,7 @@ def _one_fold(
     except Interrupted as error:
         raise Interrupted(f"{error.message} Finished folds are in {folder}.", "Run it again to continue.") from error
     network = trained_network(recipe.network, trained.weights, fabric.device)
-    probabilities = _probabilities(network, data.pictures, data.rows[out], fabric.device)
+    probabilities = _probabilities(network, recipe.loss, data.pictures, data.rows[out], fabric.device)
     estimate = probabilities @ np.arange(probabilities.shape[1])
     claimed = probabilities[np.arange(len(probabilities)), data.ages[out]]
     return data.records.filter(pl.Series(out)).select(
@@ -151,11 +157,15 @@ def _one_fold(
 
 
 @torch.inference_mode()
-def _probabilities(network: nn.Module, pictures: Pictures, rows: Ints, device: torch.device) -> NDArray[np.float64]:
+def _probabilities(
+    network: nn.Module, loss: Loss, pictures: Pictures, rows: Ints, device: torch.device
+) -> NDArray[np.float64]:
     """(N, 100): probabilities of the ages, the mean over each face at `rows` and its mirror image."""
+    probabilities = decoding_of(loss).probabilities
+    assert probabilities is not None
     found = []
     for start in range(0, len(rows), BATCH):
         batch = normalise(torch.from_numpy(read(pictures, rows[start : start + BATCH])).to(device))
-        both = age_probabilities(network(batch).double()) + age_probabilities(network(batch.flip(3)).double())
+        both = probabilities(network(batch).double()) + probabilities(network(batch.flip(3)).double())
         found.append(both.cpu().numpy() / 2)
     return np.concatenate(found)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.data import Ints, Pictures, check_size, read
+from agebench.training.decoding import CLASSES, decoding_of
 from agebench.training.features import Faces
 from agebench.training.methods import make_method
-from agebench.training.networks import CLASSES, age_probabilities, expected_age, normalise, trained_network
+from agebench.training.networks import normalise, trained_network
 from agebench.training.runs import Run, load_weights
 
 AT_ONCE = 1024  # faces that a method predicts between two reports of its progress
@@ -67,17 +68,19 @@ def _by_network(
     batch: int,
     device: torch.device | str | None,
     on_progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     if device is None:
         device = Fabric(accelerator="auto", devices=1).device
     network = trained_network(recipe.network, weights, device)
     ages = np.empty(len(faces), dtype=np.float32)
-    probabilities = np.empty((len(faces), CLASSES), dtype=np.float32)
+    decoding = decoding_of(recipe.loss)
+    probabilities = np.empty((len(faces), CLASSES), dtype=np.float32) if decoding.probabilities else None
     for start in range(0, len(faces), batch):
         part = slice(start, start + batch)
         logits = network(normalise(torch.from_numpy(read(faces.pictures, faces.rows[part])).to(device)))
-        ages[part] = expected_age(logits).cpu().numpy()
-        probabilities[part] = age_probabilities(logits.float()).cpu().numpy()
+        ages[part] = decoding.ages(logits).cpu().numpy()
+        if decoding.probabilities and probabilities is not None:
+            probabilities[part] = decoding.probabilities(logits.float()).cpu().numpy()
         if on_progress:
             on_progress(min(start + batch, len(faces)), len(faces))
     return ages, probabilities

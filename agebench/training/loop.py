@@ -34,9 +34,10 @@ from agebench.files import write_whole
 from agebench.recipes import NetworkRecipe
 from agebench.training.augment import augment
 from agebench.training.data import Batches, Ints, Pictures, TrainingData, loader, read
+from agebench.training.decoding import Decoding, decoding_of
 from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
-from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.training.pretrained import start_from_weights
 
@@ -108,6 +109,7 @@ def fit(
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how, pretrained.taken if pretrained else ()))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
+    decoding = decoding_of(recipe.loss)
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
@@ -177,7 +179,7 @@ def fit(
                 line = {"step": step, "loss": torch.stack(losses).mean().item(), "rate": rate}
                 line["pictures_per_second"] = round((step - logged) * how.batch / (time.perf_counter() - clock), 1)
                 if validating:
-                    val_mae = mean_absolute_error(average or bare, validation, how.batch, fabric)
+                    val_mae = mean_absolute_error(average or bare, validation, how.batch, fabric, decoding)
                 write(line | ({"val_mae": val_mae} if validating else {}))
                 clock, logged, losses = time.perf_counter(), step, []
 
@@ -194,8 +196,10 @@ def fit(
 
 
 @torch.inference_mode()
-def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabric: Fabric) -> float:
-    """The MAE in years of the expected age over all examples, each once, shared among the processes."""
+def mean_absolute_error(
+    network: nn.Module, examples: Examples, batch: int, fabric: Fabric, decoding: Decoding
+) -> float:
+    """The MAE in years over all examples, each once, shared among the processes."""
     training = network.training
     network.eval()
     error = torch.zeros((), device=fabric.device)
@@ -204,7 +208,7 @@ def mean_absolute_error(network: nn.Module, examples: Examples, batch: int, fabr
         pictures = torch.from_numpy(read(examples.pictures, examples.rows[part])).to(fabric.device)
         with fabric.autocast():
             logits = network(normalise(pictures))
-        error += (expected_age(logits) - torch.from_numpy(examples.ages[part]).to(fabric.device)).abs().sum()
+        error += (decoding.ages(logits) - torch.from_numpy(examples.ages[part]).to(fabric.device)).abs().sum()
     network.train(training)
     error = cast(Tensor, fabric.all_reduce(error, reduce_op="sum"))
     return error.item() / len(examples.rows)

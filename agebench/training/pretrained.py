@@ -103,6 +103,7 @@ def pretrained_of(recipe: NetworkRecipe) -> Loaded | None:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    found: Any
     if not file.is_file():
         raise Missing(f"There are no weights in {file}.", "Correct network.weights.")
     try:

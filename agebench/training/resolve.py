@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from agebench import registry, resources
-from agebench.errors import UsageError
+from agebench.errors import RecipeError, UsageError
 from agebench.recipes import (
     Loss,
     Method,
@@ -24,6 +24,7 @@ from agebench.recipes import (
     weights_path,
     wrong_changes,
 )
+from agebench.training.decoding import CLASSES
 from agebench.training.networks import make_network
 
 TABLES: dict[str, tuple[str, type[Named]]] = {
@@ -51,7 +52,10 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
             resolve_recipe(name)  # raises where the file itself is at fault
             raise wrong_changes(path, mistakes)
         raise mistaken(path, mistakes)
-    return _with_weights(recipe.model_copy(update=whole), path, changes)
+    recipe = _with_weights(recipe.model_copy(update=whole), path, changes)
+    if isinstance(recipe, NetworkRecipe) and recipe.network.factory:
+        _check_scores(recipe)
+    return recipe
 
 
 def _with_weights(recipe: ModelRecipe, path: Path, changes: dict[str, Any] | None) -> ModelRecipe:
@@ -64,11 +68,33 @@ def _with_weights(recipe: ModelRecipe, path: Path, changes: dict[str, Any] | Non
     return recipe.model_copy(update={"network": recipe.network.model_copy(update={"weights": weights})})
 
 
+@torch.inference_mode()
+def _check_scores(recipe: NetworkRecipe) -> None:
+    """Raises RecipeError unless the network of somebody's factory takes the recipe's crops and gives 100 scores."""
+    network, size = make_network(recipe.network).eval(), recipe.crop.size
+    try:
+        scores = network(torch.zeros(2, 3, size, size))
+    except Exception as error:  # somebody else's code
+        first = (str(error).splitlines() or [""])[0]
+        raise RecipeError(
+            f"The network of {recipe.network.factory} fails on pictures of 3×{size}×{size}: "
+            f"{type(error).__name__}: {first}."
+        ) from error
+    shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[0] != 2 or scores.shape[1] < CLASSES:
+        raise RecipeError(
+            f"The network of {recipe.network.factory} gives {shape} for two pictures.",
+            "Expected scores of shape (2, 100): one for each age from 0 to 99.",
+        )
+
+
 def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[str]]:
     """The table with every setting, or its mistakes; a wrong name is already reported by `read_model_recipe`."""
     kind, named = TABLES[table]
     try:
         given = named.model_validate(values)
+        if isinstance(given, Network) and given.factory:  # its settings are its own affair
+            return given, []
         model = registry.settings_of(registry.find(kind, given.name))
     except (ValidationError, UsageError):
         return None, []
@@ -77,7 +103,7 @@ def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[s
         whole = named.model_validate(given.model_dump() | settings)
     except ValidationError as error:
         return None, [f"{table}.{mistake}" for mistake in mistakes_of(error, model, given.settings)]
-    if table == "network":
+    if isinstance(whole, Network):
         try:
             with torch.device("meta"):
                 make_network(whole)

@@ -25,7 +25,8 @@ from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
 from agebench.training.data import TrainingData
-from agebench.training.networks import expected_age, make_network, normalise
+from agebench.training.decoding import expected_age
+from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.training.runs import list_runs, load_network, train_run
 

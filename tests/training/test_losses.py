@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agebench.recipes import Loss
+from agebench.training.decoding import decoding_of
 from agebench.training.losses import make_loss
 from agebench.training.losses.cross_entropy import cross_entropy_loss
 from agebench.training.losses.neighborhood import neighborhood_loss, neighborhood_target
@@ -95,3 +96,102 @@ def test_a_recipe_chooses_the_loss_and_its_options():
     expected = neighborhood_loss(logits, ages, sigma=3, normalised=True, two_sigma_squared=True, reduction="sum")
     assert chosen(logits, ages) == expected
     assert make_loss(Loss(name="cross-entropy"))(logits, ages) == cross_entropy_loss(logits, ages)
+
+
+# Three rows of scores and their ages, and what the code of Paplhám and Franc's benchmark (CVPR 2024) gives for them;
+# for OR-CNN in double precision.
+SCORES = torch.stack([torch.sin(0.37 * torch.arange(100) + i) * (2 + i) for i in range(3)])
+AGES = torch.tensor([0, 37, 99])
+BENCHMARK = [
+    ("cross-entropy", {}, 4.279545),
+    ("dldl", {"sigma": 2.0}, 4.748892),
+    ("dldl-v2", {"sigma": 2.0, "expectation": 1.0}, 39.865856),
+    ("mean-variance", {"mean": 0.2, "variance": 0.05}, 204.790527),
+    ("sord", {"squared": False}, 4.479126),
+    ("sord", {"squared": True}, 4.344660),
+    ("unimodal-concentrated", {"unimodal": 1000.0}, 232.477951),
+    ("unimodal-concentrated", {"unimodal": 0.0}, 4.361678),
+    ("or-cnn", {}, 113.887137),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "value"), BENCHMARK)
+def test_a_rival_loss_gives_the_benchmarks_value(name, options, value):
+    assert make_loss(Loss(name=name, **options))(SCORES, AGES).item() == pytest.approx(value, rel=1e-5)
+
+
+# The examples of the authors' package coral-pytorch, of five classes: shown to the losses as ages that answer only the
+# first four thresholds, the others being certain.
+FIVE = torch.tensor([[2.1, 1.8, -2.1, -1.8], [1.9, -1.0, -1.5, -1.3], [1.9, 1.8, 1.7, 1.6]])
+
+
+def with_certain_thresholds(scores):
+    return torch.cat([scores, torch.full((len(scores), 96), -50.0)], 1)
+
+
+def test_the_authors_example_of_coral():
+    """Levels 1100, 1000, 1111 are the ages 2, 1, 4; the authors give 0.6920 for the mean of the sums."""
+    loss = make_loss(Loss(name="or-cnn"))(with_certain_thresholds(FIVE), torch.tensor([2, 1, 4]))
+    assert loss.item() == pytest.approx(0.6920, abs=1e-4)
+
+
+def test_the_authors_example_of_corn():
+    """They give 0.9657 for the sum over the batch, divided by 5 classes; here it is by 100 classes and 3 rows."""
+    loss = make_loss(Loss(name="corn"))(with_certain_thresholds(FIVE), torch.tensor([0, 1, 2]))
+    assert loss.item() * 100 * 3 / 5 == pytest.approx(0.9657, abs=1e-4)
+
+
+def test_regression_by_hand():
+    """Scores of -0.6, 0 and 0.2 are 20, 50 and 60 years: 3 too young, 10 too old, right."""
+    scores, ages = torch.zeros(3, 100), torch.tensor([23, 40, 60])
+    scores[:, 0] = torch.tensor([-0.6, 0.0, 0.2])
+    given = {norm: make_loss(Loss(name="regression", norm=norm))(scores, ages).item() for norm in ("l1", "l2", "huber")}
+    assert given["l1"] == pytest.approx(13 / 3, rel=1e-5)
+    assert given["l2"] == pytest.approx((9 + 100) / 2 / 3, rel=1e-5)
+    assert given["huber"] == pytest.approx((9 / 2 + 5 * (10 - 2.5)) / 3, rel=1e-5)
+
+
+DECODED = ["cross-entropy", "neighborhood", "dldl", "mean-variance", "sord", "unimodal-concentrated", "or-cnn", "corn"]
+
+
+@pytest.mark.parametrize("name", [*DECODED, "regression", "dldl-v2"])
+def test_scores_trained_by_a_loss_are_decoded_to_the_ages(name):
+    """Free scores, moved by plain Adam until they cost least, say the ages that they were trained on."""
+    ages, loss_of = torch.tensor([0, 3, 40, 99]), make_loss(Loss(name=name))
+    scores = torch.zeros(4, 100, requires_grad=True)
+    optimiser = torch.optim.Adam([scores], 0.3)
+    for step in range(1500):
+        for group in optimiser.param_groups:
+            group["lr"] = 0.3 * (1 - step / 1500) / (30 if name == "regression" else 1)
+        optimiser.zero_grad()
+        loss_of(scores, ages).backward()
+        optimiser.step()
+    decoding = decoding_of(Loss(name=name))
+    found = decoding.ages(scores.detach())
+    cut_off = {"neighborhood": 3.5, "dldl": 1.5}  # the mean of a Gaussian around 0 that has no negative years
+    assert (found - ages).abs().max() < cut_off.get(name, 1.2)
+    if decoding.probabilities is None:
+        assert name == "regression"
+        return
+    shares = decoding.probabilities(scores.detach())
+    assert shares.shape == (4, 100)
+    torch.testing.assert_close(shares.sum(1), torch.ones(4))
+    assert (shares >= 0).all()
+    torch.testing.assert_close(shares @ torch.arange(100.0), found, atol=0.05, rtol=0)
+
+
+def test_thresholds_by_hand():
+    """Older than 0 with 0.9, than 1 with 0.6 (given that, for CORN), than 2 with 0.2: the ages and their shares."""
+    odds = torch.tensor([[0.9, 0.6, 0.2]]).logit()
+    scores = torch.cat([odds, torch.full((1, 97), -80.0)], 1)
+    plain, in_turn = decoding_of(Loss(name="or-cnn")), decoding_of(Loss(name="corn"))
+    assert plain.ages(scores).item() == pytest.approx(1.7, rel=1e-5)
+    assert plain.probabilities(scores)[0, :4].tolist() == pytest.approx([0.1, 0.3, 0.4, 0.2], rel=1e-5)
+    assert in_turn.ages(scores).item() == pytest.approx(0.9 + 0.54 + 0.108, rel=1e-5)
+    assert in_turn.probabilities(scores)[0, :4].tolist() == pytest.approx([0.1, 0.36, 0.432, 0.108], rel=1e-5)
+
+
+def test_thresholds_that_contradict_each_other_give_no_negative_probability():
+    odds = torch.tensor([[0.5, 0.8, 0.2]]).logit()
+    shares = decoding_of(Loss(name="or-cnn")).probabilities(torch.cat([odds, torch.full((1, 97), -80.0)], 1))[0, :4]
+    assert shares.tolist() == pytest.approx([0.5 / 1.3, 0, 0.6 / 1.3, 0.2 / 1.3], rel=1e-5)

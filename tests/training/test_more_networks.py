@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from agebench.training.networks import age_probabilities, expected_age
+from agebench.training.decoding import age_probabilities, expected_age
 from agebench.training.networks.dla import network as dla
 from agebench.training.networks.levi_hassner import network as levi_hassner
 from agebench.training.networks.vgg_16 import network as vgg_16

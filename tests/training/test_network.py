@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from agebench.faces.alignment import template
-from agebench.training.networks import expected_age, face_oval, normalise
+from agebench.training.decoding import expected_age
+from agebench.training.networks import face_oval, normalise
 from agebench.training.networks.dla import network as dla
 from agebench.training.networks.levi_hassner import network as levi_hassner
 from agebench.training.networks.residual import ResidualNetwork

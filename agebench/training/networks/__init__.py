@@ -1,20 +1,20 @@
 """Networks by name: one function `network(*, …settings)` per file, or an entry point of the group `agebench.networks`.
 
 A network is a module that takes normalised pictures (B, 3, S, S) and gives raw scores (B, K), class k = age k in years,
-K at least 100; its keyword-only parameters are the settings that a recipe's table `[network]` may give. This module
-also has the steps before and after a network: normalising pictures, the expected age, probabilities."""
+K at least 100; its keyword-only parameters are the settings that a recipe's table `[network]` may give. What the scores
+mean is up to the loss (`agebench.training.decoding`). This module also normalises pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from agebench import registry
-from agebench.recipes import Named
-
-CLASSES = 100  # the ages 0 to 99
+from agebench.errors import RecipeError
+from agebench.recipes import Network
 
 
 def normalise(pictures: Tensor) -> Tensor:
@@ -40,25 +40,57 @@ def only_oval(pictures: Tensor) -> Tensor:
     return pictures * face_oval(pictures.shape[2], pictures.shape[3], pictures.device, pictures.dtype)
 
 
-def expected_age(logits: Tensor) -> Tensor:
-    """The expected age `Σ k p_k` in years (eq. 6). logits: (B, K) raw scores. Returns (B,) float32."""
-    years = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
-    return logits.float().softmax(1) @ years
+class SharedWeights(nn.Module):
+    """A last layer whose outputs have the same weights, and each its own bias: features (B, D) → (B, K). The biases
+    start descending from 1 to 0 (Cao, Mirjalili and Raschka, Pattern Recognition Letters 2020)."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(features, 1, bias=False)
+        self.bias = nn.Parameter(torch.linspace(1, 0, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(x) + self.bias
 
 
-def age_probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (B, 100) of the ages 0..99 from raw scores (B, K); ages beyond 99 are counted as 99."""
-    shares = logits.softmax(1)
-    return torch.cat([shares[:, : CLASSES - 1], shares[:, CLASSES - 1 :].sum(1, keepdim=True)], 1)
-
-
-def make_network(recipe: Named) -> nn.Module:
-    """The network that a recipe names, with new weights."""
-    made: nn.Module = registry.find("networks", recipe.name)(**recipe.settings)
+def make_network(recipe: Network) -> nn.Module:
+    """The network that a recipe's table describes, with new weights. Raises Missing where a factory cannot be imported,
+    RecipeError where it fails or the head does not fit."""
+    if recipe.factory is None:
+        made: nn.Module = registry.find("networks", recipe.name)(**recipe.settings)
+    else:
+        made = _from_factory(recipe.factory, recipe.settings)
+    if recipe.head == "shared":
+        _share_weights(made)
     return made
 
 
-def trained_network(recipe: Named, weights: Mapping[str, Tensor], device: torch.device | str) -> nn.Module:
+def _from_factory(place: str, settings: Mapping[str, Any]) -> nn.Module:
+    function = registry.function_at(place)
+    try:
+        made = function(**settings)
+    except Exception as error:  # somebody else's code
+        raise RecipeError(
+            f"network.factory: {place} failed: {type(error).__name__}: {error}.",
+            "It is called with the other keys of [network] as keyword arguments.",
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise RecipeError(f"network.factory: {place} returned {type(made).__name__}, not a torch.nn.Module.")
+    return made
+
+
+def _share_weights(network: nn.Module) -> None:
+    """Replace the last fully connected layer by one of `SharedWeights`."""
+    layers = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and name]
+    if not layers:
+        raise RecipeError("network.head: the network has no fully connected layer whose weights could be shared.")
+    parent, _, name = layers[-1].rpartition(".")
+    last = network.get_submodule(layers[-1])
+    assert isinstance(last, nn.Linear)
+    setattr(network.get_submodule(parent), name, SharedWeights(last.in_features, last.out_features))
+
+
+def trained_network(recipe: Network, weights: Mapping[str, Tensor], device: torch.device | str) -> nn.Module:
     """The network that a recipe names with these weights, on a device and in evaluation mode."""
     network = make_network(recipe)
     network.load_state_dict(dict(weights))

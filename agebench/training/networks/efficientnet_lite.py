@@ -22,7 +22,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agebench.errors import Missing
-from agebench.training.networks import CLASSES, only_oval
+from agebench.training.decoding import CLASSES
+from agebench.training.networks import only_oval
 
 # repeats, kernel, stride, expansion, output filters of each stage of variant 0
 STAGES = (
