@@ -365,6 +365,9 @@ class Augment(Strict):
     rotate: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
     gray: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of draws without colours
+    coarsen: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half of the draws are seen at 1 − coarsen to 1 of their pixels
+    grain: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # noise of a deviation up to this
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0  # a gray rectangle in half of the draws, its sides up to this
 
 
 class Training(Strict):

@@ -18,7 +18,10 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
     picture's, its centre up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
     brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the
-    tint of faded prints. how.gray: the share of draws that lose their colours.
+    tint of faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are reduced
+    to between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain: noise
+    whose deviation is drawn up to `grain` of 255, the same in all channels. how.erase: in half of the draws a gray
+    rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
@@ -35,6 +38,9 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     brightness, contrast, saturation = draw(1 - how.colour, 1 + how.colour, 3).unbind(1)
     tint = draw(1 - how.colour / 2, 1 + how.colour / 2, 3)
     saturation = torch.where(draw(0, 1) < how.gray, 0.0, saturation)
+    kept = torch.where(draw(0, 1) < 0.5, draw(1 - how.coarsen, 1), 1.0)
+    deviation = draw(0, 255 * how.grain)
+    middle, sides = draw(0, 1, 2), torch.where(draw(0, 1).unsqueeze(1) < 0.5, draw(0, how.erase, 2), 0.0)
 
     # one plane per colour: resampling and matrix products are several times faster on a CPU
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
@@ -47,6 +53,13 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
         values = torch.where(mirrored.view(-1, 1, 1, 1), values.flip(3), values)
     if how.colour or how.gray:
         values = _recolour(values, brightness, contrast, saturation, tint)
+    if how.coarsen:
+        values = _coarsen(values, kept)
+    if how.grain:
+        noise = torch.randn(batch, 1, *values.shape[2:], generator=generator, device=device)
+        values = (values + deviation.view(-1, 1, 1, 1) * noise).clamp_(0, 255)
+    if how.erase:
+        values = values.masked_fill_(_rectangles(middle, sides, values.shape[2]), 127.5)
     return values.permute(0, 2, 3, 1)
 
 
@@ -71,3 +84,24 @@ def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: 
     black = values.amax(1, keepdim=True) < 1  # what lies outside of the picture stays black
     changed = torch.baddbmm(offset, gain * contrast.view(-1, 1, 1) * matrix, values.flatten(2)).view_as(values)
     return changed.clamp_(0, 255).masked_fill_(black, 0)
+
+
+SIZES = 16  # to which a picture is reduced are multiples of its side through this, so that each needs one call
+
+
+def _coarsen(values: Tensor, kept: Tensor) -> Tensor:
+    """`values` (B, 3, S, S), each reduced to `kept` (B,) of its side by averaging and enlarged again."""
+    sixteenths = (kept * SIZES).ceil()
+    for size in sixteenths.unique().tolist():
+        if size < SIZES:
+            rows = sixteenths == size
+            small = F.interpolate(values[rows], scale_factor=size / SIZES, mode="bilinear", antialias=True)
+            values[rows] = F.interpolate(small, size=values.shape[2:], mode="bilinear")
+    return values
+
+
+def _rectangles(middle: Tensor, sides: Tensor, size: int) -> Tensor:
+    """(B, 1, S, S) bool: a rectangle in each, by its middle and sides, (B, 2) y and x as shares of the side."""
+    place = (torch.arange(size, device=middle.device) + 0.5) / size
+    inside = (place - middle.unsqueeze(2)).abs() < sides.unsqueeze(2) / 2  # (B, 2, S)
+    return (inside[:, 0].unsqueeze(2) & inside[:, 1].unsqueeze(1)).unsqueeze(1)

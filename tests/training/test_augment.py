@@ -85,3 +85,43 @@ def test_what_lies_outside_of_a_picture_stays_black():
     framed[:, :8] = 0
     changed = augment(framed, Augment(flip=False, colour=0.5), generator())
     assert (changed[:, :8] == 0).all()
+
+
+def test_half_of_the_draws_are_coarser_and_none_is_another_picture():
+    sharp = torch.randint(0, 2, (200, 32, 32, 1), dtype=torch.uint8, generator=generator()).expand(-1, -1, -1, 3) * 255
+    changed = augment(sharp, Augment(flip=False, coarsen=0.75), generator())
+    detail = (changed - sharp.float()).abs().mean((1, 2, 3))
+    assert 0.35 < (detail > 1).float().mean() < 0.65
+    assert detail[detail > 1].min() > 10
+    means = sharp.float().mean((1, 2, 3)) - changed.mean((1, 2, 3))
+    assert means.abs().max() < 3
+    least = augment(sharp, Augment(flip=False, coarsen=0.9), generator())
+    assert (least - sharp.float()).abs().mean() > (changed - sharp.float()).abs().mean()
+
+
+def test_grain_is_the_same_in_all_channels_and_up_to_its_deviation():
+    gray = torch.full((200, 16, 16, 3), 128, dtype=torch.uint8)
+    changed = augment(gray, Augment(flip=False, grain=0.1), generator()) - 128
+    assert (changed[..., 0] - changed[..., 2]).abs().max() < 1e-4
+    deviations = changed[..., 0].std((1, 2))
+    assert deviations.max() < 25.5 * 1.15
+    assert deviations.mean() == pytest.approx(25.5 / 2, rel=0.15)
+
+
+def test_a_rectangle_is_erased_in_half_of_the_draws():
+    white = torch.full((400, 20, 20, 3), 255, dtype=torch.uint8)
+    changed = augment(white, Augment(flip=False, erase=0.5), generator())
+    gone = changed == 127.5
+    assert ((changed == 255) | gone).all()
+    share = gone[..., 0].float().mean((1, 2))
+    assert 0.3 < (share > 0).float().mean() < 0.55  # some are too thin to hold a pixel, or lie outside
+    assert share.max() <= 0.31
+    one = gone[share.argmax(), ..., 0]
+    assert torch.equal(one, one.any(1, keepdim=True) & one.any(0, keepdim=True))
+
+
+def test_degrading_leaves_the_draws_of_the_other_changes_as_they_were():
+    """A recipe that adds grain sees the same crops and colours as one without."""
+    plain = augment(PICTURES, ALL, generator())
+    barely = augment(PICTURES, ALL.model_copy(update={"grain": 1e-7, "coarsen": 1e-7}), generator())
+    assert (plain - barely).abs().max() < 0.01
