@@ -18,10 +18,10 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
     picture's, its centre up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
     brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the
-    tint of faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are reduced
-    to between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain: noise
-    whose deviation is drawn up to `grain` of 255, the same in all channels. how.erase: in half of the draws a gray
-    rectangle, each side up to `erase` of the picture's.
+    tint of faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are
+    reduced to between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain:
+    noise whose deviation is drawn up to `grain` of 255, the same in all channels. how.erase: in half of the draws a
+    gray rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
