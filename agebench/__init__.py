@@ -30,6 +30,8 @@ _PLACES = {
     "Table": "agebench.bench.tables",
     "predict": "agebench.training.predict",
     "FaceAge": "agebench.training.predict",
+    "export_model": "agebench.training.export_model",
+    "ExportedModel": "agebench.training.export_model",
     "fetch": "agebench.datasets.fetch",
     "FetchReport": "agebench.datasets.fetch",
     "Manifest": "agebench.manifest.manifest",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from agebench.datasets.fetch import FetchReport as FetchReport
     from agebench.datasets.fetch import fetch as fetch
     from agebench.manifest.manifest import Manifest as Manifest
+    from agebench.training.export_model import ExportedModel as ExportedModel
+    from agebench.training.export_model import export_model as export_model
     from agebench.training.predict import FaceAge as FaceAge
     from agebench.training.predict import predict as predict
     from agebench.training.runs import Run as Run

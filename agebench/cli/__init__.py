@@ -86,6 +86,7 @@ def _register() -> None:
         evaluate,
         explain,
         export,
+        export_model,
         fetch,
         ls,
         predict,
@@ -97,8 +98,8 @@ def _register() -> None:
     )
 
     for module in (
-        curate, review, balance, train, evaluate, report, predict, explain, export, fetch, add, status, ls, show, cp,
-        demo, doctor,
+        curate, review, balance, train, evaluate, report, predict, export_model, explain, export, fetch, add, status,
+        ls, show, cp, demo, doctor,
     ):  # fmt: skip
         module.register(app)
 
