@@ -553,14 +553,14 @@ def load_model_recipe(name: str, cwd: Path | None = None, changes: dict[str, Any
     Raises UsageError or RecipeError (exit 2).
     """
     path = resources.find("models", name, cwd)
-    return _load(path, model_recipe_kind(path, _toml(path)), changes)
+    return _load(path, model_recipe_kind(path, model_keys(path)), changes)
 
 
 def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
     """Any recipe in `models/`, by name or file: something to train, or an estimator. Raises UsageError or RecipeError
     (exit 2)."""
     path = resources.find("models", name, cwd)
-    data = _toml(path)
+    data = model_keys(path)
     return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(path, data))
 
 
@@ -579,7 +579,7 @@ def read_curation_recipe(path: Path) -> tuple[CurationRecipe | None, list[Check]
 
     Raises RecipeError if the file is not TOML.
     """
-    data = _toml(path)
+    data = read_toml(path)
     recipe, mistakes = _validated(path, data, CurationRecipe)
     if recipe is not None:
         return recipe, recipe.check, []
@@ -604,13 +604,14 @@ def read_model_recipe(
 ) -> tuple[ModelRecipe | None, dict[str, Any], list[str]]:
     """(recipe, its keys and values, mistakes); the recipe is None if there are mistakes. Raises RecipeError if the file
     is not TOML, or a change names a key inside something that is not a table."""
-    data = _changed(path, changes)
+    data = _changed(path, model_keys(path), changes)
     recipe, mistakes = _validated(path, data, model_recipe_kind(path, data))
     return recipe, data, mistakes
 
 
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
-    recipe, mistakes = _validated(path, _changed(path, changes), kind)
+    data = model_keys(path) if issubclass(kind, TableRow) else read_toml(path)
+    recipe, mistakes = _validated(path, _changed(path, data, changes), kind)
     if recipe is None:
         if changes:
             _load(path, kind)  # raises if the file itself has mistakes
@@ -619,9 +620,49 @@ def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T
     return recipe
 
 
-def _changed(path: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
+def model_keys(path: Path) -> dict[str, Any]:
+    """The keys and values of a file in `models/`, with those that it takes from its `base`.
+
+    A recipe that names another as its `base` takes every key which it does not give itself, but for name, title, label
+    and published_row, which are its own. A table that names another network, loss or method takes nothing from that of
+    the base. Raises RecipeError if there is no such base, or a recipe is its own base.
+    """
+    return _based(path, (path.resolve(),))
+
+
+OWN_KEYS = ("name", "title", "label", "published_row")
+
+
+def _based(path: Path, taken: tuple[Path, ...]) -> dict[str, Any]:
+    data = read_toml(path)
+    if "base" not in data:
+        return data
+    base = data.pop("base")
+    beside = path.parent / f"{base}.toml"
+    try:
+        source = beside if beside.is_file() else resources.find("models", str(base))
+    except UsageError as error:
+        raise RecipeError(f"{path}: base: {error.message}", error.next_step) from error
+    if source.resolve() in taken:
+        raise RecipeError(f"{path}: base: '{base}' is built on {path.stem} itself.", "Name another recipe.")
+    under = _based(source, (*taken, source.resolve()))
+    network = under.get("network")
+    if isinstance(network, dict) and isinstance(network.get("weights"), str):
+        network["weights"] = weights_path(network["weights"], source.parent)
+    for key, value in under.items():
+        if key in OWN_KEYS:
+            continue
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            named = {what: data[key].get(what, value.get(what)) for what in ("name", "factory", "kind")}
+            same = all(value.get(what) == said for what, said in named.items())
+            data[key] = value | data[key] if same else data[key]
+        else:
+            data.setdefault(key, value)
+    return data
+
+
+def _changed(path: Path, data: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
     """A file's keys and values with some dotted keys changed."""
-    data = _toml(path)
     for key, value in (changes or {}).items():
         *tables, last = key.split(".")
         place = data
@@ -657,7 +698,8 @@ def read_declaration(path: Path) -> str:
         ) from error
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys and values of a card or recipe as they are in its file. Raises RecipeError if it is not TOML."""
     try:
         return tomllib.loads(read_declaration(path))
     except tomllib.TOMLDecodeError as error:

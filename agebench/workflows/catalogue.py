@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,18 @@ from agebench.curation.checks import expression_columns
 from agebench.errors import Missing, RecipeError, UsageError, nearest
 from agebench.faces.estimators import choose_estimator
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS
-from agebench.recipes import NAME, Check, load_card, load_curation_recipe, load_table_row, read_declaration
+from agebench.recipes import (
+    NAME,
+    Check,
+    load_card,
+    load_curation_recipe,
+    load_table_row,
+    model_keys,
+    read_declaration,
+    read_toml,
+)
 from agebench.resources import KINDS, Kind
-from agebench.training.run_cards import RUNS
+from agebench.training.run_cards import RUNS, flat
 from agebench.training.runs import list_runs
 
 LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_table_row}
@@ -108,6 +118,14 @@ def find_declaration(name: str) -> tuple[Kind, Path]:
             return kind, found[name]
         names |= set(found)
     raise UsageError(f"No card or recipe is named '{name}'. {nearest(name, names)}", "`agebench ls` lists them all.")
+
+
+def resolved(kind: Kind, path: Path) -> dict[str, str] | None:
+    """Dotted keys and TOML values of a model recipe that is built on another, with what it takes from it; None of any
+    other file. Raises RecipeError."""
+    if kind != "models" or path.stem in resources.NOT_RECIPES or "base" not in read_toml(path):
+        return None
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in flat(model_keys(path))}
 
 
 def copy_declaration(name: str, new_name: str | None = None) -> Path:
