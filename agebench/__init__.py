@@ -23,6 +23,8 @@ _PLACES = {
     "BalanceReport": "agebench.balancing",
     "train": "agebench.workflows.train",
     "TrainReport": "agebench.workflows.train",
+    "study": "agebench.workflows.study",
+    "StudyReport": "agebench.workflows.study",
     "evaluate": "agebench.bench.evaluate",
     "Evaluation": "agebench.bench.evaluations",
     "report": "agebench.bench.report",
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from agebench.training.torch_dataset import torch_dataset as torch_dataset
     from agebench.workflows.curate import CurateReport as CurateReport
     from agebench.workflows.curate import curate as curate
+    from agebench.workflows.study import StudyReport as StudyReport
+    from agebench.workflows.study import study as study
     from agebench.workflows.train import TrainReport as TrainReport
     from agebench.workflows.train import train as train
 

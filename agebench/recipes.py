@@ -517,9 +517,39 @@ class EstimatorRecipe(TableRow):
     ]
 
 
+class Arm(Strict):
+    """One of the trainings that a study compares: the model with some dotted keys set."""
+
+    label: str
+    set: dict[str, Any] = {}
+
+
+class StudyRecipe(Strict):
+    """Trainings that differ in a few keys, compared on equal terms: `agebench study`.
+
+    model: the model recipe that every arm changes. seeds: how many trainings each arm has, with the seeds 0, 1, …. arm:
+    the first is what the others are compared with.
+    """
+
+    name: Name
+    title: str
+    model: Name
+    seeds: Annotated[int, Field(ge=1)] = 3
+    arm: Annotated[list[Arm], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def labels_are_unique(self) -> StudyRecipe:
+        labels = [arm.label for arm in self.arm]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"two arms have the label '{twice[0]}'")
+        return self
+
+
 def model_recipe_kind(path: Path, data: dict[str, Any]) -> type[ModelRecipe]:
     """Which kind of model recipe a file's keys make. Raises UsageError if they are an estimator's, which is not
     trained."""
+    if "arm" in data:
+        raise UsageError(f"{path.stem} is a study of several trainings.", f"`agebench study {path.stem}` runs it.")
     if "estimator" in data:
         raise UsageError(
             f"{path.stem} is not trained: its recipe has an [estimator] table.",
@@ -562,6 +592,20 @@ def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
     path = resources.find("models", name, cwd)
     data = model_keys(path)
     return _load(path, EstimatorRecipe if "estimator" in data else model_recipe_kind(path, data))
+
+
+def load_study(name: str, cwd: Path | None = None) -> StudyRecipe:
+    """A study, by name or file. Raises UsageError or RecipeError (exit 2)."""
+    path = resources.find("models", name, cwd)
+    if "arm" not in read_toml(path):
+        raise UsageError(f"{path.stem} is not a study: it has no [[arm]].", f"`agebench train {path.stem}` trains it.")
+    return _load(path, StudyRecipe)
+
+
+def load_from_models(name: str, cwd: Path | None = None) -> TableRow | StudyRecipe:
+    """Whatever a file in `models/` declares. Raises UsageError or RecipeError (exit 2)."""
+    is_study = "arm" in read_toml(resources.find("models", name, cwd))
+    return load_study(name, cwd) if is_study else load_table_row(name, cwd)
 
 
 def load_estimator_recipe(path: Path) -> EstimatorRecipe:
@@ -662,7 +706,14 @@ def _based(path: Path, taken: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _changed(path: Path, data: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
-    """A file's keys and values with some dotted keys changed."""
+    """A file's keys and values with some dotted keys changed. Another network, loss or method takes nothing of the
+    settings that the file gives its own."""
+    for table, _, default in NAMED_TABLES:
+        given = data.get(table)
+        if isinstance(given, dict) and (changes or {}).get(f"{table}.name", given.get("name", default)) != given.get(
+            "name", default
+        ):
+            data[table] = {}
     for key, value in (changes or {}).items():
         *tables, last = key.split(".")
         place = data

@@ -20,7 +20,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
@@ -60,7 +60,7 @@ class OwnTable(Strict):
     """The file's keys."""
 
     title: str
-    metric: Metric = "mae"
+    metric: Literal["mae", "rmse", "bias", "balanced_mae", "cs5"] = "mae"
     columns: Annotated[list[str], Field(min_length=1), AfterValidator(_without_doubles)]
     trained_on: bool = False
     row: Annotated[list[OwnRow], Field(default_factory=list)]

@@ -31,6 +31,7 @@ p { margin: .25rem 0; font-size: .85rem; color: #444; }
 METRICS = {
     "mae": "MAE in years",
     "rmse": "RMSE in years",
+    "difference": "Difference of MAE in years",
     "bias": "Bias (estimate minus age) in years",
     "balanced_mae": "MAE in years, each age group alike",
     "cs5": "CS(5): per cent of the pictures at most 5 years off",

@@ -19,7 +19,7 @@ NO_PROOF = "‡"
 OTHER_PICTURES = "§"
 LEAKED = "¶"
 EMPTY = "–"
-Metric = Literal["mae", "rmse", "bias", "balanced_mae", "cs5"]
+Metric = Literal["mae", "rmse", "bias", "balanced_mae", "cs5", "difference"]
 
 
 @dataclass(frozen=True)

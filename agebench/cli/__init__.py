@@ -94,12 +94,13 @@ def _register() -> None:
         review,
         show,
         status,
+        study,
         train,
     )
 
     for module in (
-        curate, review, balance, train, evaluate, report, predict, export_model, explain, export, fetch, add, status,
-        ls, show, cp, demo, doctor,
+        curate, review, balance, train, study, evaluate, report, predict, export_model, explain, export, fetch, add,
+        status, ls, show, cp, demo, doctor,
     ):  # fmt: skip
         module.register(app)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,7 +67,7 @@ def train(
 
     It is measured on every test manifest in manifests/.
     """
-    changes = dict(_change(text) for text in change or [])
+    changes = changed_keys(change)
     if dry_run and resume:
         raise typer.BadParameter("it cannot be combined with --resume.", param_hint="--dry-run")
     if dry_run:
@@ -164,6 +164,11 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
                 "draws": found.draws, **dataclasses.asdict(cost), "test_sets": found.test_sets,
             }
         )  # fmt: skip
+
+
+def changed_keys(given: Sequence[str] | None) -> dict[str, Any]:
+    """The dotted keys of `--set KEY=VALUE` with their values."""
+    return dict(_change(text) for text in given or [])
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -122,8 +122,7 @@ def train_run(
     """
     from safetensors.torch import save
 
-    from agebench.manifest.fingerprints import frame_digest
-    from agebench.training.data import COLUMNS, check_size
+    from agebench.training.data import check_size
     from agebench.training.fitting import fit_recipe, start_fabric
     from agebench.training.loop import Examples
     from agebench.training.pretrained import pretrained_of
@@ -136,12 +135,7 @@ def train_run(
     validation = Examples.of(data, data.on_side(VALIDATION))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
-    identity = {
-        "recipe_digest": digest(recipe),
-        "seed": seed,
-        "data_fingerprint": data.fingerprint,
-        "records_digest": frame_digest(data.records.select(COLUMNS)),
-    }
+    identity = _identity(recipe, data, seed)
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
@@ -308,6 +302,27 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
             attempt += 1
         else:
             return folder
+
+
+def same_training(recipe: ModelRecipe, data: TrainingData, runs_dir: Path, seed: int) -> Listed | None:
+    """The newest run of this recipe, seed and records, the complete ones first; None if there is none."""
+    identity = _identity(recipe, data, seed)
+    listed = [run for run in list_runs(runs_dir) if run.card.get("model") == recipe.name]
+    same = [run for run in listed if all(run.card.get(key) == value for key, value in identity.items())]
+    return max(reversed(same), key=lambda run: run.complete, default=None)
+
+
+def _identity(recipe: ModelRecipe, data: TrainingData, seed: int) -> dict[str, Any]:
+    """What two trainings have in common if one can take the place of the other."""
+    from agebench.manifest.fingerprints import frame_digest
+    from agebench.training.data import COLUMNS
+
+    return {
+        "recipe_digest": digest(recipe),
+        "seed": seed,
+        "data_fingerprint": data.fingerprint,
+        "records_digest": frame_digest(data.records.select(COLUMNS)),
+    }
 
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:

@@ -18,7 +18,7 @@ from agebench.recipes import (
     Check,
     load_card,
     load_curation_recipe,
-    load_table_row,
+    load_from_models,
     model_keys,
     read_declaration,
     read_toml,
@@ -27,7 +27,7 @@ from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS, flat
 from agebench.training.runs import list_runs
 
-LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_table_row}
+LOADERS = {"manifests": load_card, "pipelines": load_curation_recipe, "models": load_from_models}
 
 
 def list_declarations() -> dict[str, list[dict[str, Any]]]:

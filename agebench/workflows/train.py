@@ -32,7 +32,7 @@ from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
 from agebench.training.run_lock import marked
-from agebench.training.runs import Run, train_run
+from agebench.training.runs import Run, load_run, same_training, train_run
 from agebench.training.splits import LEFT_OUT, TRAIN
 
 
@@ -84,6 +84,8 @@ def train(
     without_leaks: Sequence[str | Path] = (),
     seed: int = 0,
     resume: bool = False,
+    reuse: bool = False,
+    measure: bool = True,
     on_setting: Callable[[TrainSetting], None] | None = None,
     on_crops: Advance | None = None,
     on_step: Callable[[int, int, float | None, float | None], None] | None = None,
@@ -102,6 +104,8 @@ def train(
             them do not train.
         seed: Seed of weights, order, augmentation and validation split.
         resume: Continue the newest unfinished run of this recipe, seed and records.
+        reuse: Take a complete run of this recipe, seed and records if there is one, or continue an unfinished one.
+        measure: Evaluate the run on every test manifest that exists.
         on_setting: Called with the recipe, manifest and plan before training.
         on_crops: Called with the progress of cropping.
         on_step: Called with step, steps, loss and the last validation MAE in years; for a classical method with the
@@ -127,12 +131,16 @@ def train(
     with marked(Path(runs), recipe.name, source.manifest) as tell:
         data, notes = _crop(source, recipe, seed, on_crops)
         tell("training")
-        run = train_run(
-            recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance, resume=resume,
-            on_progress=on_step,
-        )  # fmt: skip
+        same = same_training(recipe, data, Path(runs), seed) if reuse else None
+        if same and same.complete:
+            run = load_run(same.path)
+        else:
+            run = train_run(
+                recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance,
+                resume=resume or same is not None, on_progress=on_step,
+            )  # fmt: skip
         tell("measuring")
-        evaluated = _measure(run, source.dataset, notes, on_crops, on_predict)
+        evaluated = _measure(run, source.dataset, notes, on_crops, on_predict) if measure else []
     return TrainReport(
         run,
         setting,

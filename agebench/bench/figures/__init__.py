@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from agebench.bench.analysis import Analysis
 from agebench.bench.figures import comparisons, errors, training
 from agebench.bench.figures.style import as_pdf, as_svg
 from agebench.bench.findings import Curation, Findings, MeasuredSet, Training, calibration_of
+from agebench.bench.studies import StudySet
 from agebench.files import write_whole
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ def of_training(run: Training) -> Drawing:
     )
 
 
+def of_study(found: StudySet) -> Drawing:
+    return Drawing(
+        f"{slug(found.column)}-study",
+        f"MAE on {found.column} of the arms of a study, with 95 % intervals over subjects and seeds; by age group.",
+        lambda: comparisons.study(found),
+    )
+
+
 def of_curation(found: Curation) -> Iterator[Drawing]:
     yield Drawing(
         f"{found.dataset}-curation-funnel",
@@ -135,7 +144,13 @@ def write_figures(found: Findings, folder: Path, on_progress: Callable[[int, int
 
     Raises StorageError.
     """
-    wanted = list(drawings(found))
+    return write_drawings(list(drawings(found)), folder, on_progress)
+
+
+def write_drawings(
+    wanted: Sequence[Drawing], folder: Path, on_progress: Callable[[int, int], None] | None = None
+) -> list[Path]:
+    """As `write_figures`, of these figures."""
     contents: dict[Path, bytes] = {}
     for number, drawing in enumerate(wanted, start=1):
         figure = drawing.draw()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from agebench.bench.analysis import Analysis
 from agebench.bench.figures.style import colour, new_figure, only_lines_across, series, short, styled
 from agebench.bench.statistics.comparison import Difference, to_best
+from agebench.bench.statistics.groups import UNKNOWN
+from agebench.bench.studies import StudySet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,3 +77,31 @@ def differences_from_best(differences: Sequence[Difference], labels: Mapping[str
 def p_text(p: float) -> str:
     """`= 0.03`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+
+
+@styled
+def study(found: StudySet) -> Figure:
+    """The arms of a study on one test set: MAE over all pictures with its 95 % interval, small marks for the seeds, and
+    beneath it the MAE by age group."""
+    arms = found.arms
+    figure = new_figure(3.6 + 0.34 * len(arms))
+    axes, below = figure.subplots(2, height_ratios=[0.55 + 0.34 * len(arms), 3.05])
+    for place, arm in enumerate(arms):
+        style = series(place)
+        if arm.interval:
+            axes.plot(arm.interval, [place, place], color=style["color"], linewidth=1.8, alpha=0.6)
+        axes.plot(arm.seeds, [place] * len(arm.seeds), marker="|", markersize=8, linestyle="", color=style["color"])
+        axes.plot(arm.mae, place, marker="o", markersize=5.5, color=style["color"])
+        rows = arm.groups.filter(pl.col("group") != UNKNOWN)
+        below.plot(rows["group"].to_list(), rows["mae"].to_list(), label=short(arm.label), **style)
+    axes.set_yticks(range(len(arms)), [short(arm.label, 26) for arm in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"MAE on {short(found.column)}, years; bars: seeds")
+    only_lines_across(axes, "x")
+    below.set(xlabel="True age, years", ylabel="MAE, years")
+    below.set_ylim(0)
+    below.tick_params(axis="x", labelrotation=30)
+    only_lines_across(below)
+    below.legend(loc="upper left", fontsize=8, handlelength=2.6, labelspacing=0.3)
+    return figure

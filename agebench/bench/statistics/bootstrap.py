@@ -105,6 +105,34 @@ def cluster_bootstrap(
         return Bootstrap(statistics(terms.sum(axis=0)), statistics(drawn), clusters)
 
 
+def crossed_bootstrap(
+    errors: Floats, codes: NDArray[np.intp], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Bootstrap:
+    """Means over seeds and pictures, with subjects and seeds drawn independently of each other (Owen, "The pigeonhole
+    bootstrap", 2007): what another training and other people would have given.
+
+    errors: (A, S, N) of A models, each trained with the same S seeds, on the same N pictures. codes: (N,) subjects as
+    `subject_codes` numbers them. One seed less than there are is drawn, so that the variance between few seeds is not
+    underestimated (Rao and Wu, 1988); a single seed is always drawn. values and samples are of the A means, from the
+    same draws, so differences of the columns are paired.
+    """
+    models, seeds, _ = errors.shape
+    clusters = int(codes.max()) + 1 if len(codes) else 0
+    sums = np.stack([np.bincount(codes, weights=one, minlength=clusters) for one in errors.reshape(models * seeds, -1)])
+    sizes = np.bincount(codes, minlength=clusters).astype(np.float64)
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((resamples if clusters > 1 else 0, models))
+    rows = max(1, BATCH // max(1, clusters))
+    for begin in range(0, len(drawn), rows):
+        size = min(rows, len(drawn) - begin)
+        draws = rng.integers(0, clusters, (size, clusters)) + np.arange(size)[:, None] * clusters
+        counts = np.bincount(draws.ravel(), minlength=size * clusters).reshape(size, clusters).astype(np.float64)
+        means = (counts @ sums.T).reshape(size, models, seeds) / (counts @ sizes)[:, None, None]
+        weights = rng.multinomial(max(1, seeds - 1), np.full(seeds, 1 / seeds), size) / max(1, seeds - 1)
+        drawn[begin : begin + size] = (means * weights[:, None, :]).sum(axis=2)
+    return Bootstrap(errors.mean(axis=(1, 2)), drawn, clusters)
+
+
 def share_interval(bootstrap: Bootstrap, index: int, level: float = 0.95) -> Interval | None:
     """Interval of a share. A share of 0 or 1 is the same in every resample, yet not certain: it gets the exact binomial
     interval (Clopper and Pearson, 1934) with the subjects as the trials."""

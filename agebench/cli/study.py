@@ -1,0 +1,116 @@
+"""agebench study"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agebench.cli.render import (
+    Json,
+    ManifestName,
+    RunsFolder,
+    console,
+    duration,
+    ending,
+    must_be_one_of,
+    must_end_in_a_format,
+    notes,
+    plain,
+    print_json,
+    progress,
+)
+from agebench.cli.report import ENDINGS, FORMATS
+from agebench.cli.train import changed_keys, training_progress
+
+if TYPE_CHECKING:
+    from agebench.workflows.study import StudyTraining
+    from agebench.workflows.train import TrainSetting
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: agebench study losses-quick --seeds 1 --set train.steps=20")(study)
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="Study: a recipe with [[arm]] tables, as losses-quick.")],
+    manifest: ManifestName = None,
+    plan: Annotated[str | None, typer.Option(help="Balance plan [the newest; each record once without one].")] = None,
+    on: Annotated[list[str] | None, typer.Option(metavar="SET", help="Test set or manifest file [all].")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each arm [as the study says].")] = None,
+    runs: RunsFolder = Path("runs"),
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key for all arms: train.steps=500."),
+    ] = None,
+    format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else rich].")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the tables to [standard output].")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder: write a figure of each test set there.")] = None,
+    json: Json = False,
+) -> None:
+    """Train several models that differ in a few keys, with several seeds, and compare them.
+
+    Complete runs are taken as they are: the same command goes on where an interrupted one stopped.
+    """
+    kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
+    must_be_one_of(kind, FORMATS, "format", "--format")
+    if out is not None:
+        must_end_in_a_format(out, format, ENDINGS)
+    if kind == "rich" and out is not None:
+        raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    if json and format is not None and out is None:
+        raise typer.BadParameter("--json already writes to standard output: name a file with --out.")
+    import agebench
+    from agebench.bench.figures import of_study, write_drawings
+    from agebench.bench.render import as_rich, render
+    from agebench.bench.studies import study_tables
+    from agebench.bench.tables import tables_json
+    from agebench.files import write_whole
+
+    talk = console(json, stderr=out is None and kind != "rich")
+
+    def say(place: StudyTraining, setting: TrainSetting) -> None:
+        if place.number == 1 and setting.pretrained:
+            talk.print(plain(f"Of the network's weights, {setting.pretrained}"))
+        talk.print(f"Training {place.number} of {place.total}: {plain(place.label)}, seed {place.seed}")
+
+    with (
+        progress("cropping", "faces", quiet=json) as crops,
+        training_progress(json) as steps,
+        progress("predicting", "faces", quiet=json) as predictions,
+    ):
+        found = agebench.study(
+            name, manifest=manifest, plan=plan, on=on or (), seeds=seeds, runs=runs, changes=changed_keys(change),
+            on_training=say, on_crops=crops, on_step=steps, on_predict=predictions,
+        )  # fmt: skip
+    tables = study_tables(found.study.title, found.seeds, found.sets)
+    talk.print(f"{sum(map(len, found.runs.values()))} runs, {duration(found.seconds)} of training")
+    if figures is not None:
+        drawn = write_drawings([of_study(one) for one in found.sets], figures)
+        talk.print(f"Figures written: {', '.join(map(plain, drawn))}")
+    if out is not None:
+        write_whole(out, render(tables, kind).encode(), "Name another file with `--out`.")  # type: ignore[arg-type]
+        talk.print(f"Tables written to {plain(out)}")
+    elif kind == "rich":
+        talk.print(as_rich(tables))
+    elif not json:
+        print(render(tables, kind), end="")  # type: ignore[arg-type]
+    notes(found.notes, talk)
+    if json:
+        sets = [
+            {
+                "dataset": one.dataset, "column": one.column, "n": one.n,
+                "arms": [dataclasses.asdict(arm) | {"groups": arm.groups.to_dicts()} for arm in one.arms],
+            }
+            for one in found.sets
+        ]  # fmt: skip
+        print_json(
+            {
+                **tables_json(tables), "command": "study", "study": found.study.name,
+                "model": found.study.model, "seeds": found.seeds,
+                "runs": {label: [run.id for run in each] for label, each in found.runs.items()}, "sets": sets,
+                "seconds": found.seconds, "notes": found.notes,
+            }
+        )  # fmt: skip
