@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from agebench import recipes, registry
 from agebench.bench.own_tables import OwnTable
 from agebench.cli import app
+from agebench.training.resolve import resolve_recipe
 
 from ..plugins.plugin import install
 from .blocks import PAGES, TOP, blocks, commands
@@ -89,6 +90,10 @@ def validate(data: dict[str, Any]) -> None:
         recipes.CurationRecipe.model_validate(data)
     elif "estimator" in data:
         recipes.EstimatorRecipe.model_validate(data)
+    elif "arm" in data:
+        study = recipes.StudyRecipe.model_validate(data)
+        for arm in study.arm:
+            resolve_recipe(study.model, arm.set)
     elif "name" in data:
         recipes.model_recipe_kind(Path(), data).model_validate(data)
         resolve(data)
