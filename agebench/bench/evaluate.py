@@ -10,12 +10,14 @@ import polars as pl
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import find_leaks, unsearched_leaks, with_all_columns
 from agebench.bench.matching_faces import with_vectors
+from agebench.bench.model_card import write_model_card
 from agebench.bench.protocols import first_draw
 from agebench.bench.test_sets import keep_evaluation, predicted, read_test_set
 from agebench.errors import Missing
 from agebench.estimators import Advance, Estimator
 from agebench.estimators.finding import find_estimator
 from agebench.estimators.keeping import keep
+from agebench.estimators.run import RunEstimator
 from agebench.manifest.places import existing_manifests, find_manifest
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run
@@ -35,7 +37,7 @@ def evaluate(
     on_predict: Advance | None = None,
 ) -> list[Evaluation]:
     """Predict every record of each test set's protocol, and keep the predictions in the run's folder, or in one of the
-    estimator's own beside the runs.
+    estimator's own beside the runs. The model card of a run is written anew (see `bench.model_card`).
 
     Args:
         estimator: A finished run, or its id, the start of its id, its model's name, or its folder; or any other
@@ -61,7 +63,10 @@ def evaluate(
     manifests = [find_manifest(name) for name in named] or manifests_for_testing()
     if not manifests:
         raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
-    return [_evaluate(found, path, Path(runs), on_crops, on_predict) for path in manifests]
+    measured = [_evaluate(found, path, Path(runs), on_crops, on_predict) for path in manifests]
+    if isinstance(found, RunEstimator):
+        write_model_card(found.run)
+    return measured
 
 
 def _evaluate(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
+from agebench.training.calibrate import tempered
 from agebench.training.data import Ints, Pictures, check_size, read
 from agebench.training.decoding import CLASSES, decoding_of
 from agebench.training.features import Faces
@@ -33,7 +34,8 @@ def predict_ages(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """The ages (N,) in years of the faces at `rows` and their probabilities (N, 100), None for a method without any.
 
-    A network's age is the expected one (eq. 6). device: the best one by default.
+    A network's age is that which its loss decodes to, for most the expected one (eq. 6); its probabilities are
+    calibrated on the run's validation records (see `training.calibrate`). device: the best one by default.
     `on_progress(done, total)` is called after every batch.
     Raises RunError if the run's weights were changed, RecipeError if the pictures have another size.
     """
@@ -41,7 +43,10 @@ def predict_ages(
     if len(where):
         check_size(pictures, int(where[0]), run.recipe.crop.size)
     faces = Faces(pictures, where)
-    return predict_faces(run.recipe, load_weights(run), faces, batch=batch, device=device, on_progress=on_progress)
+    weights = load_weights(run)
+    ages, shares = predict_faces(run.recipe, weights, faces, batch=batch, device=device, on_progress=on_progress)
+    known = run.card.get("calibration")
+    return ages, tempered(shares, known["temperature"]) if known and shares is not None else shares
 
 
 def predict_faces(

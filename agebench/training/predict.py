@@ -14,11 +14,13 @@ from agebench.errors import Missing, UsageError
 from agebench.faces.alignment import face_crop, whole_picture
 from agebench.faces.detectors import Detector, DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
+from agebench.training.calibrate import central_interval
 from agebench.training.inference import predict_ages, spread
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_runs
 
 NO_FACE: NDArray[np.float32] = np.zeros((0, 15), dtype=np.float32)
+LEVEL = 0.9  # of the intervals
 AT_ONCE = 256  # pictures whose crops are in memory
 
 
@@ -32,6 +34,8 @@ class FaceAge:
         box: x, y, width, height in pixels; None without a face.
         age: Expected age, years; None where the picture cannot be read.
         spread: Standard deviation of the predicted distribution, years; None where the run predicts none.
+        interval: The first and last year of the distribution's central 90 % interval; None likewise.
+        probabilities: Of the ages 0 to 99; None likewise.
         fault: Why there is no age.
         note: Why the whole picture was used although there is a detector: it found no face, or it failed.
     """
@@ -43,6 +47,8 @@ class FaceAge:
     spread: float | None
     fault: str | None
     note: str | None = None
+    interval: tuple[int, int] | None = None
+    probabilities: tuple[float, ...] | None = None
 
 
 class _Stack:
@@ -89,7 +95,7 @@ def detector_of(run: Run) -> DetectorChoice | None:
 
 def predict(
     pictures: Sequence[str | Path] | str | Path,
-    run: str | Path | Run | None = None,
+    run: str | Path | Run | Sequence[str | Path | Run] | None = None,
     *,
     runs: str | Path = RUNS,
     detector: DetectorChoice | str | None = None,
@@ -98,25 +104,40 @@ def predict(
 
     Args:
         pictures: Files, or folders, which stand for every picture below them.
-        run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default.
+        run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default. Of
+            several runs the mean of their ages and of their distributions is given; their crops must be alike.
         runs: Folder of runs.
         detector: A detector by name (`auto`: the best available); by default that of the run's training, or none if it
             was trained on whole pictures. A picture on which it fails counts as one without a face.
 
     Raises:
         Missing: There is no such run, or its detector is not available.
-        UsageError: Several runs match, or a folder holds no picture.
+        UsageError: Several runs match, a folder holds no picture, or runs were trained on other crops.
         RunError: The run is damaged or unfinished.
     """
-    if run is None:
-        run = newest_run(Path(runs))
-    elif not isinstance(run, Run):
-        run = find_run(str(run), Path(runs))
+    members = members_of(run, Path(runs))
     files = picture_files([pictures] if isinstance(pictures, str | Path) else pictures)
-    choice = choose_detector(detector) if isinstance(detector, str) else detector or detector_of(run)
+    choice = choose_detector(detector) if isinstance(detector, str) else detector or detector_of(members[0])
     detect = load_detector(choice) if choice else None
     batches = (files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE))
-    return [face for batch in batches for face in _predict(batch, run, detect)]
+    return [face for batch in batches for face in _predict(batch, members, detect)]
+
+
+def members_of(run: str | Path | Run | Sequence[str | Path | Run] | None, runs_dir: Path) -> list[Run]:
+    """The runs that predict together (see `predict`). Raises UsageError where their crops or detectors differ."""
+    if run is None:
+        return [newest_run(runs_dir)]
+    named = [run] if isinstance(run, str | Path | Run) else run
+    members = [one if isinstance(one, Run) else find_run(str(one), runs_dir) for one in named]
+    first = members[0]
+    for other in members[1:]:
+        seen = [one.card.get("provenance", {}).get("detector_choice") for one in (first, other)]
+        if other.recipe.crop.size != first.recipe.crop.size or seen[0] != seen[1]:
+            raise UsageError(
+                f"{first.id} and {other.id} were trained on crops of another size or detector.",
+                "Runs that predict together see the same crops; `agebench evaluate A+B` measures any mean.",
+            )
+    return members
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:
@@ -133,9 +154,9 @@ def picture_files(pictures: Sequence[str | Path]) -> list[str]:
     return files
 
 
-def _predict(pictures: Sequence[str], run: Run, detect: Detector | None) -> list[FaceAge]:
+def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector | None) -> list[FaceAge]:
     """The ages for some pictures, whose crops are held in memory together."""
-    size = run.recipe.crop.size
+    size = members[0].recipe.crop.size
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
     for path in pictures:
@@ -152,13 +173,23 @@ def _predict(pictures: Sequence[str], run: Run, detect: Detector | None) -> list
         if len(found) == 0:
             crops.append(whole_picture(picture.rgb, size))
             faces.append(FaceAge(path, None, None, None, None, None, note))
-    ages, probabilities = predict_ages(run, _Stack(crops), range(len(crops)))
-    spreads = [None] * len(ages) if probabilities is None else spread(probabilities).tolist()
-    estimates = iter(zip(ages.tolist(), spreads, strict=True))
+    each = [predict_ages(run, _Stack(crops), range(len(crops))) for run in members]
+    ages = np.mean([found for found, _ in each], axis=0)
+    with_shares = [shares for _, shares in each if shares is not None]
+    probabilities = np.mean(with_shares, axis=0) if len(with_shares) == len(each) else None
+    row = 0
     for n, face in enumerate(faces):
-        if not face.fault:
-            age, deviation = next(estimates)
-            faces[n] = replace(face, age=age, spread=deviation)
+        if face.fault:
+            continue
+        faces[n] = replace(face, age=float(ages[row]))
+        if probabilities is not None:
+            shares = probabilities[row : row + 1]
+            low, high = central_interval(shares, LEVEL)
+            faces[n] = replace(
+                faces[n], spread=float(spread(shares)[0]), interval=(int(low[0]), int(high[0])),
+                probabilities=tuple(shares[0].tolist()),
+            )  # fmt: skip
+        row += 1
     return faces
 
 

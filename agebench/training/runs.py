@@ -170,6 +170,7 @@ def train_run(
             )
             if fabric.is_global_zero:
                 write_whole(folder / WEIGHTS, save(trained.weights))
+                card["calibration"] = _calibration(recipe, trained.weights, validation, fabric)
                 card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
@@ -179,6 +180,23 @@ def train_run(
                 write_whole(folder / COMMITTED, sums.encode())
         fabric.barrier()
     return load_run(folder)
+
+
+def _calibration(
+    recipe: ModelRecipe, weights: dict[str, torch.Tensor], validation: Examples, fabric: Fabric
+) -> dict[str, Any] | None:
+    """The temperature of the network's probabilities, and the validation records that it was found on; None without
+    probabilities or records."""
+    from agebench.training.calibrate import find_temperature
+    from agebench.training.features import Faces
+    from agebench.training.inference import predict_faces
+
+    if not isinstance(recipe, NetworkRecipe) or not len(validation.rows):
+        return None
+    _, shares = predict_faces(recipe, weights, Faces(validation.pictures, validation.rows), device=fabric.device)
+    if shares is None:
+        return None
+    return {"temperature": round(find_temperature(shares, validation.ages), 4), "records": len(validation.rows)}
 
 
 def _classes(train: Examples) -> dict[str, list[int]]:
