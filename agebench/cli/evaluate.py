@@ -40,7 +40,7 @@ def evaluate(
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Measure a finished run, or any other estimator, on test sets.
+    """Measure a run, or any other estimator, on test sets.
 
     The predictions are kept in the run's folder, or in one of the estimator's own beside the runs.
     """

@@ -23,9 +23,9 @@ def export_model(
     runs: RunsFolder = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Write a run's network as ONNX or TorchScript, for use without agebench.
+    """Write a run's network as ONNX or TorchScript.
 
-    A TOML file beside it says what the network takes and gives.
+    It can be used without agebench: a TOML file beside it says what it takes and gives.
     """
     if format is not None:
         must_be_one_of(format, FORMATS, "format", "--format")

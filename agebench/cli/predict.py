@@ -39,9 +39,9 @@ def predict(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Estimate the age of every face in some pictures, with its 90 % interval.
+    """Estimate the age of every face in some pictures.
 
-    A folder stands for all pictures in it and its subfolders.
+    Each age has its 90 % interval. A folder stands for all pictures in it and its subfolders.
     """
     if out is not None:
         must_end_in_a_format(out, None, FORMATS)

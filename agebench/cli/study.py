@@ -50,7 +50,7 @@ def study(
     figures: Annotated[Path | None, typer.Option(help="Folder: write a figure of each test set there.")] = None,
     json: Json = False,
 ) -> None:
-    """Train several models that differ in a few keys, with several seeds, and compare them.
+    """Train variants of a recipe with several seeds, and compare.
 
     Complete runs are taken as they are: the same command goes on where an interrupted one stopped.
     """

@@ -118,7 +118,7 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
 def test_the_root_help_says_whole_sentences_at_eighty_columns(agebench: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     listed = agebench("--help").out.partition("Commands:")[2].strip().splitlines()
-    assert len(listed) == 17
+    assert len(listed) == 19
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from agebench import registry
 from agebench.errors import RecipeError
-from agebench.recipes import NetworkRecipe, load_model_recipe, load_table_row
+from agebench.recipes import NetworkRecipe, load_model_recipe, load_study, load_table_row
 from agebench.resources import shipped_folder
 from agebench.training.augment import augment
 from agebench.training.losses import make_loss
@@ -19,7 +19,9 @@ from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import make_optimiser, rate_at
 from agebench.training.resolve import resolve_recipe
 
-NAMES = sorted(p.stem for p in shipped_folder("models").glob("*.toml") if p.stem != "published")
+FILES = [path for path in sorted(shipped_folder("models").glob("*.toml")) if path.stem != "published"]
+STUDIES = [path.stem for path in FILES if "[[arm]]" in path.read_text()]
+NAMES = [path.stem for path in FILES if path.stem not in STUDIES]
 NETWORKS = [name for name in NAMES if isinstance(load_table_row(name), NetworkRecipe)]
 
 
@@ -152,3 +154,10 @@ def test_a_setting_can_be_changed_by_its_key():
 def test_the_34_layer_network_of_its_recipe_has_the_papers_shape():
     network = make_network(load_model_recipe("neighborhood-34").network)
     assert sum(np.prod(p.shape) for p in network.parameters()) == 21_332_516
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_arm_of_a_shipped_study_resolves_and_differs_from_the_others(name):
+    study = load_study(name)
+    arms = [resolve_recipe(study.model, arm.set).model_dump_json() for arm in study.arm]
+    assert len(set(arms)) == len(arms)

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
     review = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None,
-        help="Answer what curation could not settle, and audit what it keeps.",
+        help="Answer what curation left open, and audit what it keeps.",
     )  # fmt: skip
     for module in (serve, list_, decide, export, load, agreement, audit):
         module.register(review)
