@@ -37,6 +37,13 @@ def known(kind: str, name: str, *more: str) -> str:
 
 NAME = "[a-z0-9][a-z0-9-]*"
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+
+
+def name_from(stem: str) -> str:
+    """A file's name without its ending as the name of a recipe: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "estimator"
+
+
 CheckName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -697,8 +704,7 @@ def _based(path: Path, taken: tuple[Path, ...]) -> dict[str, Any]:
         if key in OWN_KEYS:
             continue
         if isinstance(value, dict) and isinstance(data.get(key), dict):
-            named = {what: data[key].get(what, value.get(what)) for what in ("name", "factory", "kind")}
-            same = all(value.get(what) == said for what, said in named.items())
+            same = all(data[key].get(what, value.get(what)) == value.get(what) for what in ("name", "factory", "kind"))
             data[key] = value | data[key] if same else data[key]
         else:
             data.setdefault(key, value)
@@ -709,10 +715,8 @@ def _changed(path: Path, data: dict[str, Any], changes: dict[str, Any] | None) -
     """A file's keys and values with some dotted keys changed. Another network, loss or method takes nothing of the
     settings that the file gives its own."""
     for table, _, default in NAMED_TABLES:
-        given = data.get(table)
-        if isinstance(given, dict) and (changes or {}).get(f"{table}.name", given.get("name", default)) != given.get(
-            "name", default
-        ):
+        given, wanted = data.get(table), (changes or {}).get(f"{table}.name")
+        if isinstance(given, dict) and wanted is not None and wanted != given.get("name", default):
             data[table] = {}
     for key, value in (changes or {}).items():
         *tables, last = key.split(".")

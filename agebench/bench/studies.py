@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from agebench.bench.statistics.bootstrap import RESAMPLES, Bootstrap, Floats, Interval, crossed_bootstrap, subject_codes
-from agebench.bench.statistics.comparison import holm
+from agebench.bench.statistics.comparison import holm_where_known
 from agebench.bench.statistics.groups import group_labels
 from agebench.bench.tables import Cell, Row, Table
 from agebench.errors import RunError
@@ -82,13 +82,11 @@ def compare_arms(
         group: crossed_bootstrap(errors[..., mask], _packed(codes[mask]), resamples=resamples, seed=seed)
         for group, mask in parts.items()
     }
-    apart = [_minus_first(whole, arm) for arm in range(1, len(arms))]
-    p_values = [one.p_value(0) for one in apart]
-    corrected = iter(holm([p for p in p_values if p is not None]))
-    adjusted = [None, *(None if p is None else next(corrected) for p in p_values)]
+    apart = [None, *(whole.difference(arm, 0) for arm in range(1, len(arms)))]
+    adjusted = holm_where_known([one.p_value(0) if one else None for one in apart])
     found = []
     for number, label in enumerate(arms):
-        difference = apart[number - 1] if number else None
+        difference = apart[number]
         found.append(
             ArmErrors(
                 label,
@@ -116,12 +114,6 @@ def _errors(frame: pl.DataFrame, pictures: pl.DataFrame, column: str) -> Floats:
 def _packed(codes: np.ndarray) -> np.ndarray:
     """The same clusters, numbered from 0 without gaps."""
     return np.unique(codes, return_inverse=True)[1]
-
-
-def _minus_first(boot: Bootstrap, arm: int) -> Bootstrap:
-    return Bootstrap(
-        boot.values[[arm]] - boot.values[[0]], boot.samples[:, [arm]] - boot.samples[:, [0]], boot.subjects
-    )
 
 
 def _groups(by_group: Mapping[str, Bootstrap], counts: Mapping[str, int], arm: int) -> pl.DataFrame:

@@ -96,12 +96,7 @@ def report(
         _statistics(on, runs, protocol, without_leaks, json)
         return
     numbers = _numbers(tables) if tables else None
-    kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
-    must_be_one_of(kind, FORMATS, "format", "--format")
-    if out is not None:
-        must_end_in_a_format(out, format, ENDINGS)
-    if kind == "rich" and out is not None:
-        raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    kind = tables_format(format, out)
     published = figures is not None or html is not None
     if json and format is not None and out is None:
         raise typer.BadParameter(
@@ -148,6 +143,17 @@ def report(
         print_json(document | ({"verified": found.verified, "problems": found.problems} if verify else {}))
     if found.problems:
         raise typer.Exit(1)
+
+
+def tables_format(format: str | None, out: Path | None) -> str:
+    """The format of tables that `--format` and the ending of `--out` ask for. Raises BadParameter if they disagree."""
+    kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
+    must_be_one_of(kind, FORMATS, "format", "--format")
+    if out is not None:
+        must_end_in_a_format(out, format, ENDINGS)
+    if kind == "rich" and out is not None:
+        raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    return kind
 
 
 def _must_go_together(given: set[str]) -> None:

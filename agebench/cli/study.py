@@ -14,15 +14,12 @@ from agebench.cli.render import (
     RunsFolder,
     console,
     duration,
-    ending,
-    must_be_one_of,
-    must_end_in_a_format,
     notes,
     plain,
     print_json,
     progress,
 )
-from agebench.cli.report import ENDINGS, FORMATS
+from agebench.cli.report import FORMATS, tables_format
 from agebench.cli.train import changed_keys, training_progress
 
 if TYPE_CHECKING:
@@ -54,12 +51,7 @@ def study(
 
     Complete runs are taken as they are: the same command goes on where an interrupted one stopped.
     """
-    kind = format or (ENDINGS.get(ending(out), "markdown") if out else "rich")
-    must_be_one_of(kind, FORMATS, "format", "--format")
-    if out is not None:
-        must_end_in_a_format(out, format, ENDINGS)
-    if kind == "rich" and out is not None:
-        raise typer.BadParameter("rich is for terminals; --out takes markdown, latex, html, csv or json.")
+    kind = tables_format(format, out)
     if json and format is not None and out is None:
         raise typer.BadParameter("--json already writes to standard output: name a file with --out.")
     import agebench

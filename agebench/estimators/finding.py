@@ -26,6 +26,7 @@ from agebench.recipes import (
     ReadyEstimator,
     load_estimator_recipe,
     load_table_row,
+    name_from,
 )
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_evaluated
@@ -92,7 +93,7 @@ def _estimator_recipes() -> list[str]:
 
 
 def _onnx(path: Path) -> Estimator:
-    beside = path.with_name(f"{_name_of(path.stem)}.toml")
+    beside = path.with_name(f"{name_from(path.stem)}.toml")
     if not path.is_file():
         raise Missing(f"There is no file {path}.")
     if not beside.is_file():
@@ -149,15 +150,10 @@ def _mean(names: list[str], runs_dir: Path) -> Estimator:
 
 def _recipe(stem: str, *, label: str | None = None, **estimator: Any) -> EstimatorRecipe:
     """The recipe of an estimator that has none, with a name made from `stem`."""
-    name = _name_of(stem)
+    name = name_from(stem)
     try:
         return EstimatorRecipe.model_validate(
             {"name": name, "title": label or stem, "label": label or stem, "estimator": estimator}
         )
     except ValidationError as error:
         raise RunError(f"'{stem}' cannot be used as an estimator: {error.errors()[0]['msg']}.") from error
-
-
-def _name_of(stem: str) -> str:
-    """A file's name without its ending as the name of a recipe: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "estimator"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 LEVELS = (0.8, 0.9, 0.95)
 TEMPERATURES = np.geomspace(0.1, 10, 201)
+ROUNDING = 1e-12  # sums of probabilities are off by so much
 FEWEST = 50  # validation records; with fewer, a coverage of 90 % is uncertain by more than 8 %
 
 Shares = NDArray[np.floating[Any]]
@@ -30,10 +31,15 @@ def tempered(probabilities: Shares, temperature: float) -> NDArray[np.float32]:
 def central_interval(probabilities: Shares, level: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first and last whole year (N,) of the central interval of each distribution (N, K) over the ages 0, 1, …:
     from the (1 - level) / 2 quantile to the (1 + level) / 2 quantile, both included."""
-    cumulative = np.cumsum(probabilities, axis=1, dtype=np.float64)
-    low = (cumulative < (1 - level) / 2).sum(axis=1)
-    high = (cumulative < (1 + level) / 2).sum(axis=1)
-    last = probabilities.shape[1] - 1
+    return interval_between_quantiles(np.cumsum(probabilities, axis=1, dtype=np.float64), level)
+
+
+def interval_between_quantiles(
+    cumulative: NDArray[np.float64], level: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `central_interval`, of distribution functions (N, K)."""
+    last = cumulative.shape[1] - 1
+    low, high = ((cumulative < (1 + sign * level) / 2 - ROUNDING).sum(axis=1) for sign in (-1, 1))
     return np.minimum(low, last), np.minimum(high, last)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import re
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from agebench.errors import Missing, RunError, UsageError
 from agebench.faces.alignment import template
 from agebench.files import write_whole
-from agebench.recipes import NetworkRecipe
+from agebench.recipes import NetworkRecipe, name_from
 from agebench.training.decoding import CLASS_SCORES, Decoding, decoding_of
 from agebench.training.networks import normalise
 from agebench.training.run_cards import trained_on
@@ -103,7 +102,7 @@ def export_model(run: Run, out: str | Path | None = None, format: Format | None 
             "written.",
             "A network of your own may use operations that the format does not hold.",
         )
-    beside = file.with_name(_name(file) + ".toml")
+    beside = file.with_name(name_from(file.stem) + ".toml")
     write_whole(file, content, "Name another file with `--out`.")
     write_whole(beside, _toml(run, recipe, file, kind, decoding).encode(), "Name another file with `--out`.")
     return ExportedModel(file, beside, kind, difference)
@@ -186,11 +185,6 @@ def _output(decoding: Decoding) -> str:
     return "probabilities" if decoding is CLASS_SCORES else "age"
 
 
-def _name(file: Path) -> str:
-    """A file's name as the name of a recipe: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-") or "model"
-
-
 RECIPE = """\
 # Made by `agebench export-model` from the run {run}. Input: (batch, 3, {size}, {size}) 32-bit floats,
 # (pixel - mean) * scale of RGB pixels from 0 to 255. Output: {output}. A face is
@@ -219,7 +213,7 @@ decoding = "{decoding}"
 def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: Decoding) -> str:
     """The recipe beside the file. A JSON string is a TOML string too."""
     classes = decoding is CLASS_SCORES
-    text = {"name": _name(file), "title": recipe.title, "label": recipe.label, "file": file.name}
+    text = {"name": name_from(file.stem), "title": recipe.title, "label": recipe.label, "file": file.name}
     text["trained_on"] = trained_on(run.card)
     return RECIPE.format(
         **{key: json.dumps(value, ensure_ascii=False) for key, value in text.items()},

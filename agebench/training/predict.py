@@ -177,19 +177,14 @@ def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector |
     ages = np.mean([found for found, _ in each], axis=0)
     with_shares = [shares for _, shares in each if shares is not None]
     probabilities = np.mean(with_shares, axis=0) if len(with_shares) == len(each) else None
-    row = 0
-    for n, face in enumerate(faces):
-        if face.fault:
-            continue
-        faces[n] = replace(face, age=float(ages[row]))
-        if probabilities is not None:
-            shares = probabilities[row : row + 1]
-            low, high = central_interval(shares, LEVEL)
-            faces[n] = replace(
-                faces[n], spread=float(spread(shares)[0]), interval=(int(low[0]), int(high[0])),
-                probabilities=tuple(shares[0].tolist()),
-            )  # fmt: skip
-        row += 1
+    readable = [n for n, face in enumerate(faces) if not face.fault]
+    for n, age in zip(readable, ages.tolist(), strict=True):
+        faces[n] = replace(faces[n], age=age)
+    if probabilities is not None:
+        low, high = central_interval(probabilities, LEVEL)
+        known = zip(readable, spread(probabilities).tolist(), low.tolist(), high.tolist(), probabilities, strict=True)
+        for n, deviation, first, last, shares in known:
+            faces[n] = replace(faces[n], spread=deviation, interval=(first, last), probabilities=tuple(shares.tolist()))
     return faces
 
 

@@ -40,6 +40,11 @@ class Bootstrap:
     samples: Floats
     subjects: int
 
+    def difference(self, first: int, second: int) -> Bootstrap:
+        """One statistic minus another, from the same draws."""
+        apart = self.samples[:, [first]] - self.samples[:, [second]]
+        return Bootstrap(self.values[[first]] - self.values[[second]], apart, self.subjects)
+
     def interval(self, index: int, level: float = 0.95) -> Interval | None:
         """Expanded percentile interval of one statistic; None with fewer than two subjects."""
         return percentile_interval(self.samples[:, index], self.subjects, level)

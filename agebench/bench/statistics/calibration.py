@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agebench.bench.statistics.bootstrap import Floats
+from agebench.training.calibrate import interval_between_quantiles
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 PIT_BINS = 10
@@ -75,9 +76,7 @@ def central_coverage(cumulative: Floats, years: np.ndarray, level: float) -> flo
     cumulative: (N, K). Ages are whole years, so an interval holds at least its level, and a calibrated estimator covers
     somewhat more; the PIT has no such excess.
     """
-    rounding = 1e-12
-    low = (cumulative < (1 - level) / 2 - rounding).sum(axis=1)
-    high = (cumulative < (1 + level) / 2 - rounding).sum(axis=1)
+    low, high = interval_between_quantiles(cumulative, level)
     return float(((low <= years) & (years <= high)).mean())
 
 

@@ -11,7 +11,6 @@ import polars as pl
 
 from agebench.bench.statistics.bootstrap import (
     RESAMPLES,
-    Bootstrap,
     Floats,
     Interval,
     cluster_bootstrap,
@@ -91,8 +90,8 @@ def all_differences(
             )
             for first, second in combinations(estimators, 2)
         ]
-    adjusted = iter(holm([pair.p for pair in pairs if pair.p is not None]))
-    return [pair if pair.p is None else replace(pair, p_holm=next(adjusted)) for pair in pairs]
+    adjusted = holm_where_known([pair.p for pair in pairs])
+    return [replace(pair, p_holm=p) for pair, p in zip(pairs, adjusted, strict=True)]
 
 
 def _same_pictures(estimators: Mapping[str, pl.DataFrame], *, key: str, resamples: int, seed: int) -> list[Difference]:
@@ -119,9 +118,7 @@ def _same_pictures(estimators: Mapping[str, pl.DataFrame], *, key: str, resample
     boot = cluster_bootstrap(terms, subject_codes(first["subject_id"]), means, resamples=resamples, seed=seed)
     found = []
     for (i, one), (j, other) in combinations(enumerate(estimators), 2):
-        difference = Bootstrap(
-            boot.values[[i]] - boot.values[[j]], boot.samples[:, [i]] - boot.samples[:, [j]], boot.subjects
-        )
+        difference = boot.difference(i, j)
         value, interval, p = float(difference.values[0]), difference.interval(0), difference.p_value(0)
         found.append(Difference(one, other, len(first), boot.subjects, value, interval, p, None))
     return found
@@ -138,6 +135,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted.tolist()
+
+
+def holm_where_known(p_values: Sequence[float | None]) -> list[float | None]:
+    """As `holm`, of those that are known; the others stay None."""
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def to_best(differences: Sequence[Difference], best: str) -> list[Difference]:
