@@ -49,8 +49,7 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
     """
     path = resources.find("pipelines", name)
     recipe, checks, mistakes = read_curation_recipe(path)
-    for check in checks:
-        mistakes += _name_check(check, _compile(check)[1])
+    mistakes += _compile(checks)[1]
     if recipe is None or mistakes:
         raise mistaken(path, mistakes)
     return recipe, path
@@ -71,25 +70,31 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     observed: the observers that have run; a check that needs another one is compiled as not running.
     Raises RecipeError that lists all mistakes.
     """
-    compiled: list[CompiledCheck] = []
-    mistakes: list[str] = []
-    for check in recipe.check:
-        made, wrong = _compile(check)
-        mistakes += _name_check(check, wrong)
-        compiled += [replace(made, runs=made.observers <= observed)] if made else []
+    compiled, mistakes = _compile(recipe.check)
     if mistakes:
         raise mistaken(Path(place), mistakes)
-    return compiled
+    return [replace(check, runs=check.observers <= observed) for check in compiled]
 
 
-def _name_check(check: Check, mistakes: Sequence[str]) -> list[str]:
-    return [f"check '{check.name}': {mistake}" for mistake in mistakes]
+def _compile(checks: Sequence[Check]) -> tuple[list[CompiledCheck], list[str]]:
+    """The checks that can run, and every mistake in the others: in their predicate, value and reason, and where these
+    are right, in their types."""
+    found = [(check, *_validated(check)) for check in checks]
+    errors = iter(dry_run([made for _, made, _ in found if made]))
+    compiled = []
+    mistakes: list[str] = []
+    for check, made, wrong in found:
+        if made and (error := next(errors)):
+            wrong = (f"{check.verdict} = {check.predicate!r}: {error}",)
+        elif made:
+            compiled.append(made)
+        mistakes += [f"check '{check.name}': {mistake}" for mistake in wrong]
+    return compiled, mistakes
 
 
 @lru_cache(1000)
-def _compile(check: Check) -> tuple[CompiledCheck | None, tuple[str, ...]]:
-    """The check as one that runs, or every mistake in it: in its predicate, its value, its reason, and then in their
-    types."""
+def _validated(check: Check) -> tuple[CompiledCheck | None, tuple[str, ...]]:
+    """The check as one that can run, or every mistake in its predicate, its value and its reason."""
     mistakes: list[str] = []
     columns: list[str] = []
     reason = ""
@@ -108,18 +113,16 @@ def _compile(check: Check) -> tuple[CompiledCheck | None, tuple[str, ...]]:
         mistakes.append(error.message)
     if mistakes:
         return None, tuple(mistakes)
-    observers = frozenset(COLUMNS[c].observer for c in columns)
     compiled = CompiledCheck(
         name=check.name,
         verdict=check.verdict,
         predicate=check.predicate,
         reason_sql=reason,
         value_sql=value,
-        observers=observers,
+        observers=frozenset(COLUMNS[c].observer for c in columns),
         runs=True,
     )
-    wrong = dry_run(compiled)
-    return (None, (f"{check.verdict} = {check.predicate!r}: {wrong}",)) if wrong else (compiled, ())
+    return compiled, ()
 
 
 def expression_columns(expression: str, key: str) -> list[str]:

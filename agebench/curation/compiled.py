@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -32,16 +33,26 @@ class CompiledCheck:
         return f"try_cast(({self.value_sql}\n) AS DOUBLE)"
 
 
-def dry_run(check: CompiledCheck) -> str | None:
-    """The error that DuckDB finds in a check whose names are valid, such as the square root of a word; else None."""
-    sql = f"EXPLAIN SELECT {check.reason_sql}, {check.number_sql} FROM no_evidence WHERE {check.condition_sql}"
+def dry_run(checks: Sequence[CompiledCheck]) -> list[str | None]:
+    """For each check the error that DuckDB finds in it although its names are valid, such as the square root of a word;
+    else None."""
+    if not checks or _error_in(checks) is None:  # all at once: ten times faster than one by one
+        return [None] * len(checks)
+    return [_error_in([check]) for check in checks]
+
+
+def _error_in(checks: Sequence[CompiledCheck]) -> str | None:
+    """The first error in these checks; else None."""
+    conditions = ", ".join(check.condition_sql for check in checks)
+    told = ", ".join(f"{check.reason_sql}, {check.number_sql}" for check in checks)
     try:
-        _no_evidence().execute(sql)
-        kind = _no_evidence().sql(f"SELECT {check.condition_sql} FROM no_evidence").types[0]
+        _no_evidence().execute(f"EXPLAIN SELECT {conditions}, {told} FROM no_evidence")
+        kinds = {str(kind) for kind in _no_evidence().sql(f"SELECT {conditions} FROM no_evidence").types}
     except duckdb.Error as error:
         return str(error).splitlines()[0]
     # NULL, such as a comparison with NULL, is a condition that is never true
-    return None if str(kind) in ("BOOLEAN", "NULL", '"NULL"') else f"it is not a condition but a value of type {kind}."
+    others = sorted(kinds - {"BOOLEAN", "NULL", '"NULL"'})
+    return f"it is not a condition but a value of type {others[0]}." if others else None
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +69,8 @@ def face_crop(
 
 def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The whole picture in the middle of a black square: (size, size, 3) uint8."""
+    import cv2  # 0.1 s that a curation with nothing new to observe does not need
+
     height, width = rgb.shape[:2]
     scale = size / max(height, width)
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -85,6 +86,8 @@ def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDAr
 
     If it shrinks to less than half, the picture is first reduced by area averaging, so that no pixel is skipped.
     """
+    import cv2
+
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(matrix).all() or scale < 1e-4:
         return np.zeros((size, size, 3), np.uint8)

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import pyarrow as pa
 from filelock import FileLock
@@ -37,6 +36,8 @@ def crops_folder(base: Path, dataset: str, size: int, detector: str) -> Path:
 
 def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:
     """A crop (S, S, 3) RGB as raw bytes or as JPEG of quality 95."""
+    import cv2  # 0.1 s that a curation with nothing new to observe does not need
+
     if encoding == "raw":
         return crop.tobytes()
     done, data = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -47,6 +48,8 @@ def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:
 
 def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
     """The inverse of `encode`: (size, size, 3) RGB."""
+    import cv2
+
     flat = np.frombuffer(data, dtype=np.uint8)
     if encoding == "raw":
         return flat.reshape(size, size, 3)

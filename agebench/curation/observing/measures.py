@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,6 +29,8 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool | list[int]]
     the long side. brightness, contrast: mean and standard deviation of the gray picture, 0..255. grayscale: whether
     the picture shows no colour.
     """
+    import cv2  # 0.1 s that a curation with nothing new to observe does not need
+
     small = _reduce(rgb, SHARPNESS_SIDE)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8)
     red, green, blue = cv2.split(small)
@@ -52,6 +53,8 @@ def face_sharpness(rgb: NDArray[np.uint8], x: float, y: float, w: float, h: floa
 
     None if the box lies outside the picture.
     """
+    import cv2
+
     height, width = rgb.shape[:2]
     left, top = max(0, round(x)), max(0, round(y))
     right, bottom = min(width, round(x + w)), min(height, round(y + h))
@@ -64,6 +67,8 @@ def face_sharpness(rgb: NDArray[np.uint8], x: float, y: float, w: float, h: floa
 
 
 def _laplacian_variance(gray: NDArray[Any]) -> float:
+    import cv2
+
     return float(cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1][0, 0] ** 2)
 
 
@@ -115,6 +120,8 @@ def _areas(n: int, parts: int) -> NDArray[np.float32]:
 
 
 def _reduce(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    import cv2
+
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:

@@ -234,6 +234,14 @@ class ReviewSession:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def press_at_once(self, *keys: str) -> None:
+        """Press keys before the page can show anything new, however slow the machine is."""
+        self.page.evaluate(
+            "(keys) => { for (const key of keys) document.activeElement.dispatchEvent("
+            "new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true})) }",
+            list(keys),
+        )
+
     def answer(self, *keys: str) -> int:
         """Answer what is shown by keys and wait until it is acknowledged and the next shows; the record_id."""
         record = self.ready()

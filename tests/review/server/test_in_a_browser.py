@@ -90,7 +90,7 @@ def test_fifty_answers_by_keys_alone_outlive_a_killed_server(serve: Any, sit: An
 def test_keys_typed_in_a_row_answer_only_what_was_seen(server: Any, sit: Any) -> None:
     desk = sit(server)
     first = desk.ready()
-    desk.press(*"rrrrrrrr")
+    desk.press_at_once(*"rrrrrrrr")
     desk.page.wait_for_function("(id) => !working && now.id !== id", arg=first)
     where = names(server)
     assert [(line["part"], line["path"]) for line in server.lines()] == [where[first]]
@@ -101,7 +101,7 @@ def test_keys_typed_in_a_row_answer_only_what_was_seen(server: Any, sit: Any) ->
     )
     desk.page.wait_for_timeout(100)
     assert len(server.lines()) == 1
-    desk.press("4", "1", "4", "2")  # a second age before the next picture is no age of it
+    desk.press_at_once("4", "1", "4", "2")  # a second age before the next picture is no age of it
     desk.page.wait_for_function("(id) => !working && now.id !== id", arg=second)
     third = desk.ready()
     assert [line["age"] for line in server.lines()] == [None, 41]
@@ -110,7 +110,7 @@ def test_keys_typed_in_a_row_answer_only_what_was_seen(server: Any, sit: Any) ->
     desk.page.wait_for_function("(id) => !working && now.id !== id", arg=third)
     desk.ready()
     assert [(line["part"], line["path"]) for line in server.lines()] == [where[first], where[second], where[third]]
-    desk.press("r", "u")  # an undo waits for its turn
+    desk.press_at_once("r", "u")  # an undo waits for its turn
     desk.ready()
     assert [line["kind"] for line in server.lines()[-2:]] == ["decision", "undo"]
 
@@ -260,7 +260,7 @@ def test_thirty_in_one_go_are_one_write_and_one_undo(server: Any, sit: Any) -> N
     desk.page.keyboard.press("Space")  # this one: keep
     kept = desk.page.evaluate("() => document.activeElement.dataset.id")
     with desk.page.expect_response("**/api/answer") as told:
-        desk.press("Enter", "Enter")
+        desk.press_at_once("Enter", "Enter")
     assert len(told.value.json()["recorded"]) == 30
     desk.page.wait_for_function("() => byId('banner').textContent.includes('30 answered')")
     lines = server.lines()

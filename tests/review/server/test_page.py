@@ -300,7 +300,7 @@ def test_zoom_shows_the_face_that_is_meant_larger(server: Any, sit: Any) -> None
 def test_a_key_that_came_too_early_is_told_as_ignored(server: Any, sit: Any) -> None:
     desk = sit(server)
     first = desk.ready()
-    desk.press("r", "k")
+    desk.press_at_once("r", "k")
     desk.page.wait_for_function("(id) => !working && now.id !== id", arg=first)
     assert re.match("K came too early", desk.page.locator("#flash").text_content())
     desk.ready()
