@@ -331,7 +331,8 @@ class Network(Named):
     """A network by its name in the registry; see `agebench.training.networks`.
 
     factory: `package.module:function` instead of a name, which gets the other keys as keyword arguments and returns a
-    `torch.nn.Module`. head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
+    `torch.nn.Module`. mirror: outside of training, the scores are the mean of the picture's and of its mirror image's.
+    head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
     CORAL does.
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
     the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
@@ -340,6 +341,7 @@ class Network(Named):
     name: Annotated[str, AfterValidator(partial(known, "networks"))] = "residual"
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | None = None
     head: Literal["classes", "shared"] = "classes"
+    mirror: bool = False
     weights: str | None = None
 
 
@@ -352,9 +354,14 @@ def weights_path(weights: str, folder: Path) -> str:
 
 
 class Crop(Strict):
-    """How a face becomes the network's input: `size` pixels square, `encoding` on disk."""
+    """How a face becomes the network's input: `size` pixels square, `encoding` on disk.
+
+    zoom: how much larger the face is than in a crop from hairline to chin, which is 1; at 1.5 little is left but
+    eyebrows, cheeks and chin.
+    """
 
     size: Annotated[int, Field(ge=16, le=1024)]
+    zoom: Annotated[float, Field(ge=1, le=3)] = 1.0
     encoding: Literal["raw", "jpeg"] = "jpeg"
 
 
@@ -382,6 +389,7 @@ class Training(Strict):
 
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
+    accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Field(gt=0)]
     pretrained_rate: Annotated[float, Field(gt=0)] = 1.0  # of weights taken from a file, as a share of `rate`
@@ -395,6 +403,7 @@ class Training(Strict):
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average; 0 is off
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the records
     validate_every: Annotated[int, Field(ge=1)] = 1000
+    patience: Annotated[int, Field(ge=1)] | None = None  # stop after so many validations without a lower MAE
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: Annotated[int, Field(ge=0)] = 0  # reader processes
@@ -448,6 +457,12 @@ class MethodRecipe(ModelRecipe):
     """A classical method, fitted to all records at once."""
 
     method: Method
+
+    @model_validator(mode="after")
+    def features_know_the_crop(self) -> MethodRecipe:
+        if self.crop.zoom != 1:
+            raise ValueError("crop.zoom must be 1: the features of a classical method are taken from whole crops")
+        return self
 
 
 FivePoints = Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)]

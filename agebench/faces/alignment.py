@@ -31,9 +31,16 @@ WHOLE_PICTURE = -1  # the face_no for a picture in which no face was found
 SHRINK = 0.85  # ArcFace cuts off hairline and chin, which show age: scaled by this factor, both are inside
 
 
-def template(size: int) -> NDArray[np.float64]:
-    """The positions of the five landmarks in a crop of `size` pixels: (5, 2) x, y."""
-    return ((ARCFACE - 0.5) * SHRINK + 0.5) * size
+ZOOM_CENTRE = (0.5, 0.65)  # between nose and mouth: what stays in place when a crop is cut closer to the face
+
+
+def template(size: int, zoom: float = 1.0) -> NDArray[np.float64]:
+    """The positions of the five landmarks in a crop of `size` pixels: (5, 2) x, y.
+
+    zoom: how much larger the face is than in a crop from hairline to chin, which is 1.
+    """
+    points = (ARCFACE - 0.5) * SHRINK + 0.5
+    return ((points - ZOOM_CENTRE) * zoom + ZOOM_CENTRE) * size
 
 
 def align(

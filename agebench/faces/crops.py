@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from agebench.errors import Interrupted
-from agebench.faces.alignment import WHOLE_PICTURE, face_crop, whole_picture
+from agebench.faces.alignment import WHOLE_PICTURE, face_crop, template, whole_picture
 from agebench.faces.crop_store import CropPictures, CropStore, Encoding, Key, crops_folder, encode
 from agebench.pictures import Locator, decode, read_bytes
 from agebench.pool import Crashed, run_batches
@@ -54,6 +54,7 @@ def make_crops(
     store: CropStore,
     *,
     workers: int,
+    zoom: float = 1.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[CropRequest, str]]:
     """Make the wanted crops that the store lacks; returns those that cannot be made, with the fault.
@@ -79,7 +80,7 @@ def make_crops(
     batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
     enough = max(1, min(workers, -(-len(missing) // BATCH)))
     results = run_batches(
-        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, store.encoding)
+        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, store.encoding, zoom)
     )
     try:
         for result in results:
@@ -107,13 +108,13 @@ def make_crops(
     return failed
 
 
-_setting: tuple[Locator, int, Encoding] | None = None
+_setting: tuple[Locator, int, Encoding, float] | None = None
 
 
-def set_up(folders: dict[str, Folder], size: int, encoding: Encoding) -> None:
+def set_up(folders: dict[str, Folder], size: int, encoding: Encoding, zoom: float) -> None:
     """Runs once in every worker process."""
     global _setting
-    _setting = (Locator(folders), size, encoding)
+    _setting = (Locator(folders), size, encoding, zoom)
 
 
 def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | None, str | None]]:
@@ -123,7 +124,9 @@ def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | 
     return [(request, *_crop(request, *_setting)) for request in batch]
 
 
-def _crop(request: CropRequest, locator: Locator, size: int, encoding: Encoding) -> tuple[bytes | None, str | None]:
+def _crop(
+    request: CropRequest, locator: Locator, size: int, encoding: Encoding, zoom: float
+) -> tuple[bytes | None, str | None]:
     fault = locator.stat(request.part, request.path)[2]  # it may have been replaced by a link since it was observed
     place, _ = locator.find(request.part, request.path)
     if place is None or fault:
@@ -139,7 +142,7 @@ def _crop(request: CropRequest, locator: Locator, size: int, encoding: Encoding)
         return None, fault
     if points is None:
         return encode(whole_picture(picture.rgb, size), encoding), None
-    return encode(face_crop(picture.rgb, points * picture.scale, size), encoding), None
+    return encode(face_crop(picture.rgb, points * picture.scale, size, template(size, zoom)), encoding), None
 
 
 CROPS = Path("crops")
@@ -169,12 +172,13 @@ def crop_records(
 ) -> CroppedRecords:
     """Crops of `records` (part, path, sha256, face_no, landmarks, …); for a record without a face, the whole
     picture."""
-    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none"), crop.size, crop.encoding)
+    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none", crop.zoom), crop.size, crop.encoding)
     failed = make_crops(
         crop_requests(records),
         folders,
         store,
         workers=workers or os.cpu_count() or 1,
+        zoom=crop.zoom,
         on_progress=on_progress,
     )
     faults: dict[str, int] = {}

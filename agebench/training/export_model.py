@@ -220,7 +220,7 @@ def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: D
         run=run.id,
         size=recipe.crop.size,
         output="(batch, classes), the probabilities of the ages 0, 1, 2, …" if classes else "(batch,), ages in years",
-        points=", ".join(f"({x:.4f}, {y:.4f})" for x, y in template(1)),
+        points=", ".join(f"({x:.4f}, {y:.4f})" for x, y in template(1, recipe.crop.zoom)),
         tables=json.dumps(recipe.tables),
         kind=kind,
         mean=MEAN,

@@ -101,7 +101,8 @@ def _network_cost(recipe: NetworkRecipe) -> Cost:
         loss.item()  # waits for the accelerator
         return sum(saved.values()), time.perf_counter() - began
 
-    batch, fits = min(how.batch, ON_A_CPU) if device.type == "cpu" else how.batch, True
+    part = -(-how.batch // how.accumulate)  # what is computed at once
+    batch, fits = min(part, ON_A_CPU) if device.type == "cpu" else part, True
     while True:
         smaller = max(min(batch, 2), batch // 2)  # batch normalisation needs two pictures
         try:
@@ -118,7 +119,7 @@ def _network_cost(recipe: NetworkRecipe) -> Cost:
     copies = 2 + bool(how.average)  # weights, gradients, the moving average
     return Cost(
         parameters,
-        int(copies * sum(weights.values()) + state + held[0] + a_picture * (how.batch - batch)),
+        int(copies * sum(weights.values()) + state + held[0] + a_picture * (part - batch)),
         min(took[0]) * how.batch / batch * how.steps,
         torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         fits,

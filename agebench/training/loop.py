@@ -79,11 +79,22 @@ def out_of_memory(recipe: NetworkRecipe) -> RunError:
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the network's state (the moving average where the recipe has one). val_mae: the last, in years."""
+    """weights: the network's state (the moving average where the recipe has one). val_mae: theirs, in years. step: the
+    one after which the network had these weights; None for a method without steps."""
 
     weights: dict[str, Tensor]
     val_mae: float | None
     seconds: float
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The lowest validation MAE so far, in years, the step at which it was found, and its weights."""
+
+    val_mae: float
+    step: int
+    weights: dict[str, Tensor]
 
 
 def fit(
@@ -98,8 +109,10 @@ def fit(
 ) -> Trained:
     """Train as `recipe` says, from the checkpoint in `folder` if there is one.
 
-    `on_progress(step, steps, loss, val_mae)` is called whenever the loss is read. Raises RunError if the loss is not
-    finite, Interrupted (after a checkpoint) at Ctrl-C.
+    With `patience`, training ends after that many validations without a lower MAE, and the weights with the lowest are
+    kept. `on_progress(step, steps, loss, val_mae)` is called whenever the loss is read.
+
+    Raises RunError if the loss is not finite, Interrupted (after a checkpoint) at Ctrl-C.
     """
     how, device = recipe.train, fabric.device
     torch.manual_seed(seed)
@@ -113,6 +126,7 @@ def fit(
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
+    best: Best | None = None
     if checkpoint.exists():
         state = _load(checkpoint)
         try:
@@ -122,6 +136,7 @@ def fit(
             fabric.strategy.precision.load_state_dict(state["precision"])
             if average:
                 average.load_state_dict(state["average"])
+            best = Best(**state["best"]) if state.get("best") else None
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise _unreadable(checkpoint, f"it does not fit the network of {recipe.name}") from error
     begun = time.perf_counter() - spent
@@ -131,6 +146,7 @@ def fit(
         state |= {"network": bare.state_dict(), "optimiser": optimiser.state_dict()}
         state |= {"precision": fabric.strategy.precision.state_dict()}
         state |= {"average": average.state_dict()} if average else {}
+        state |= {"best": vars(best)} if best else {}
         if fabric.is_global_zero:
             checkpoint.parent.mkdir(exist_ok=True)
             torch.save(state, held := io.BytesIO())
@@ -150,15 +166,20 @@ def fit(
             generator.manual_seed(_mix(AUGMENTATION, seed, step, fabric.global_rank))
             torch.manual_seed(_mix(DROPOUT, seed, step, fabric.global_rank))
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
-            loss = loss_of(network(normalise(augment(pictures, recipe.augment, generator))), ages)
             optimiser.zero_grad()
-            fabric.backward(loss)
+            loss = torch.zeros((), device=device)
+            parts = augment(pictures, recipe.augment, generator).chunk(how.accumulate)
+            for number, (some, theirs) in enumerate(zip(parts, ages.chunk(how.accumulate), strict=True), 1):
+                with fabric.no_backward_sync(network, enabled=number < len(parts)):
+                    part = loss_of(network(normalise(some)), theirs) * (len(theirs) / len(ages))
+                    fabric.backward(part)
+                loss += part.detach()
             if how.clip:
                 fabric.clip_gradients(network, optimiser, max_norm=how.clip, error_if_nonfinite=False)
             optimiser.step()
             if follower:
                 follower.follow(step)
-            losses.append(loss.detach())
+            losses.append(loss)
 
             # what is due
             validating = len(validation.rows) > 0 and (step % how.validate_every == 0 or step == how.steps)
@@ -183,7 +204,11 @@ def fit(
                 write(line | ({"val_mae": val_mae} if validating else {}))
                 clock, logged, losses = time.perf_counter(), step, []
 
-            # checkpoint
+            # early stopping, checkpoint
+            if how.patience and validating and val_mae is not None and (best is None or val_mae < best.val_mae):
+                best = Best(val_mae, step, _weights(average or bare))
+            if how.patience and best and step - best.step >= how.patience * how.validate_every:
+                break
             if saving or stopping:
                 save(step)
             if stopping:
@@ -191,8 +216,15 @@ def fit(
                     f"Stopped after step {step} of {how.steps}; the checkpoint is in {checkpoint.parent}.",
                     "Run the same command with --resume to continue.",
                 )
-    weights = {name: value.detach().cpu().contiguous() for name, value in (average or bare).state_dict().items()}
-    return Trained(weights, val_mae, time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    if best:
+        return Trained(best.weights, best.val_mae, seconds, best.step)
+    return Trained(_weights(average or bare), val_mae, seconds, how.steps)
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's state, on the CPU."""
+    return {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
 
 
 @torch.inference_mode()

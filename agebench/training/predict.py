@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agebench.datasets.folders import list_pictures
 from agebench.errors import Missing, UsageError
-from agebench.faces.alignment import face_crop, whole_picture
+from agebench.faces.alignment import face_crop, template, whole_picture
 from agebench.faces.detectors import Detector, DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
 from agebench.training.calibrate import central_interval
@@ -132,12 +132,17 @@ def members_of(run: str | Path | Run | Sequence[str | Path | Run] | None, runs_d
     first = members[0]
     for other in members[1:]:
         seen = [one.card.get("provenance", {}).get("detector_choice") for one in (first, other)]
-        if other.recipe.crop.size != first.recipe.crop.size or seen[0] != seen[1]:
+        if _geometry(other) != _geometry(first) or seen[0] != seen[1]:
             raise UsageError(
                 f"{first.id} and {other.id} were trained on crops of another size or detector.",
                 "Runs that predict together see the same crops; `agebench evaluate A+B` measures any mean.",
             )
     return members
+
+
+def _geometry(run: Run) -> tuple[int, float]:
+    """Size and zoom of the crops that a run looks at."""
+    return run.recipe.crop.size, run.recipe.crop.zoom
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:
@@ -156,7 +161,7 @@ def picture_files(pictures: Sequence[str | Path]) -> list[str]:
 
 def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector | None) -> list[FaceAge]:
     """The ages for some pictures, whose crops are held in memory together."""
-    size = members[0].recipe.crop.size
+    size, zoom = _geometry(members[0])
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
     for path in pictures:
@@ -167,7 +172,7 @@ def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector |
             continue
         found, note = _faces(detect, picture.rgb) if detect else (NO_FACE, None)
         for number, face in enumerate(found):
-            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size))
+            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size, template(size, zoom)))
             x, y, w, h = (float(v) for v in face[:4])
             faces.append(FaceAge(path, number, (x, y, w, h), None, None, None))
         if len(found) == 0:

@@ -115,3 +115,10 @@ def test_a_whole_picture_stands_in_the_middle_of_a_black_square(shape: tuple[int
     assert (long.min(), long.max()) == (0, 63)
     assert abs(short.min() + short.max() - 63) <= 1
     assert short.max() - short.min() + 1 == max(1, round(64 * min(shape) / max(shape)))
+
+
+def test_a_zoomed_face_is_larger_and_mouth_and_nose_stay_near_their_place():
+    near, far = template(100, 1.5), template(100)
+    assert np.allclose(np.ptp(near, axis=0), 1.5 * np.ptp(far, axis=0))
+    assert np.abs(near[2:] - far[2:]).max() < 10
+    assert ((near > 10) & (near < 90)).all()

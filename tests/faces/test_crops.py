@@ -139,9 +139,14 @@ def test_an_interrupted_write_leaves_a_usable_store(
     assert [p[0, 0, 0] for p in CropStore(tmp_path / "s", 16, "raw").pictures(keys(1, 2))] == [1, 2]
 
 
-def test_folders_tell_size_detector_and_alignment_apart(tmp_path: Path) -> None:
-    names = {crops_folder(tmp_path, "d", size, detector) for size in (64, 224) for detector in ("x-1", "y-1")}
-    assert len(names) == 4
+def test_folders_tell_size_detector_zoom_and_alignment_apart(tmp_path: Path) -> None:
+    names = {
+        crops_folder(tmp_path, "d", size, detector, zoom)
+        for size in (64, 224)
+        for detector in ("x-1", "y-1")
+        for zoom in (1.0, 1.5)
+    }
+    assert len(names) == 8
 
 
 # --- making them -----------------------------------------------------------------------------------------------
@@ -172,13 +177,14 @@ def make(folder: Path, store: CropStore, numbers: Sequence[int], **how: Any) -> 
     return make_crops(wanted(folder, numbers), {"p": folder}, store, **({"workers": 1} | how))
 
 
-def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("zoom", [1.0, 1.5])
+def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_path: Path, zoom: float) -> None:
     from agebench.faces.alignment import template
 
     store = CropStore(tmp_path / "s", 64, "raw")
-    assert make(pictures, store, range(8)) == []
+    assert make(pictures, store, range(8), zoom=zoom) == []
     [face, whole] = store.pictures([(w.sha256, w.face_no) for w in wanted(pictures, [0, 7])])
-    for x, y in template(64)[:2]:
+    for x, y in template(64, zoom)[:2]:
         assert face[round(y), round(x), 0] > 180  # red, in RGB
         assert face[round(y), round(x), 2] < 80
     assert whole[:, :2].max() == 0  # the margin beside a picture that is higher than wide

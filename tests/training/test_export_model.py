@@ -48,6 +48,7 @@ def by_onnx(file: Path, faces: np.ndarray, recipe: dict[str, Any]) -> np.ndarray
         ({"loss": {"name": "or-cnn"}}, "age"),
         ({"loss": {"name": "regression"}}, "age"),
         ({"network": {"name": "efficientnet-lite", "weights": "imagenet", "oval": True}}, "expected"),
+        ({"network": {"blocks": [1, 1], "widths": [8, 16], "mirror": True}}, "expected"),
         ({"network": {"name": "vgg-16", "width": 0.05, "grid": 1}}, "expected"),
     ],
 )
@@ -84,6 +85,9 @@ def test_the_file_beside_it_is_an_estimators_recipe_with_the_alignment_in_number
     text = made.recipe.read_text()
     assert all(f"({x:.4f}, {y:.4f})" in text for x, y in template(1))
     assert run.id in text
+    zoomed = run_of(tmp_path, crop=TINY["crop"] | {"zoom": 1.5})
+    text = export_model(zoomed, tmp_path / "zoomed.onnx").recipe.read_text()
+    assert all(f"({x:.4f}, {y:.4f})" in text for x, y in template(1, 1.5))
 
 
 def test_names_and_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,3 +102,15 @@ def test_coral_trains(tmp_path: Path) -> None:
     run = train_run(NetworkRecipe.model_validate(TINY | shared), data_of(), runs_dir=tmp_path)
     assert any(isinstance(module, SharedWeights) for module in load_network(run).modules())
     assert isinstance(run.card["val_mae"], float)
+
+
+def test_mirrored_pictures_get_the_same_scores_outside_of_training(mine: Path) -> None:
+    torch.manual_seed(0)
+    plain = make_network(recipe_of(mine, 'factory = "their_networks:net"').network)
+    both = make_network(recipe_of(mine, 'factory = "their_networks:net"\nmirror = true').network)
+    both.load_state_dict(plain.state_dict())
+    pictures = torch.randn(2, 3, 32, 32)
+    assert torch.equal(both(pictures), plain(pictures))
+    both.eval()
+    assert torch.allclose(both(pictures), both(pictures.flip(3)), atol=1e-6)
+    assert torch.allclose(both(pictures), (plain(pictures) + plain(pictures.flip(3))) / 2)

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from agebench.errors import Interrupted, RunError
-from agebench.recipes import Augment, NetworkRecipe, Training
+from agebench.recipes import Augment, Network, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
 from agebench.training.data import TrainingData
@@ -263,6 +263,49 @@ def test_a_diverged_training_leaves_no_checkpoint_of_broken_weights(tmp_path, da
     for state in tmp_path.glob("*/checkpoint/state.pt"):
         # the loss of the checkpoint's step was a number
         assert torch.load(state, weights_only=True)["step"] < 12
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_batch_computed_in_parts_trains_as_the_whole(tmp_path, data, parts):
+    recipe = tiny(steps=3, optimiser="sgd", average=0.0, validation=0.0)
+    without_norm = Network.model_validate({"name": "levi-hassner", "stride": 1, "width": 0.1, "dropout": 0.0})
+    weights = []
+    for accumulate in (1, parts):
+        train = recipe.train.model_copy(update={"accumulate": accumulate})
+        changed = recipe.model_copy(update={"network": without_norm, "train": train})
+        run = train_run(changed, data, runs_dir=tmp_path / str(accumulate))
+        weights.append(load_file(run.path / "weights.safetensors"))
+    whole, in_parts = weights
+    assert all(torch.allclose(whole[name], in_parts[name], atol=1e-5) for name in whole)
+
+
+def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):
+    """Five validations of a made-up MAE, whose lowest is the second: two worse ones later the training ends."""
+    maes = iter([9.0, 5.0, 6.0, 7.0, 1.0])
+    monkeypatch.setattr(loop, "mean_absolute_error", lambda *_: next(maes))
+    recipe = tiny(steps=50, validate_every=3, patience=2)
+    run = train_run(recipe, data, runs_dir=tmp_path)
+    assert [line["val_mae"] for line in metrics(run.path) if "val_mae" in line] == [9.0, 5.0, 6.0, 7.0]
+    assert metrics(run.path)[-1]["step"] == 12
+    assert (run.card["val_mae"], run.card["weights_of_step"]) == (5.0, 6)
+    maes = iter([9.0, 5.0])
+    same_rates = recipe.train.model_copy(update={"steps": 6, "schedule": recipe.train.schedule})
+    until_the_best = train_run(recipe.model_copy(update={"train": same_rates}), data, runs_dir=tmp_path / "six")
+    assert same_weights(run.path, until_the_best.path)
+
+
+def test_a_stopped_training_still_knows_its_best_weights(tmp_path, data, monkeypatch):
+    def train(runs: Path, **how: object) -> Path:
+        maes = iter(how.pop("maes"))  # type: ignore[call-overload]
+        monkeypatch.setattr(loop, "mean_absolute_error", lambda *_: next(maes))
+        recipe = tiny(steps=50, validate_every=3, checkpoint_every=4, patience=2)
+        return train_run(recipe, data, runs_dir=runs, **how).path
+
+    whole = train(tmp_path / "whole", maes=[5.0, 6.0, 7.0])
+    with pytest.raises(Interrupted):
+        train(tmp_path / "two", maes=[5.0, 6.0, 7.0], on_progress=stop_at(8))
+    resumed = train(tmp_path / "two", maes=[7.0], resume=True)
+    assert same_weights(whole, resumed)
 
 
 def test_metrics_have_a_line_per_validation_with_its_mae_rate_and_speed(tmp_path, data):

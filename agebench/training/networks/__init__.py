@@ -62,7 +62,14 @@ def make_network(recipe: Network) -> nn.Module:
         made = _from_factory(recipe.factory, recipe.settings)
     if recipe.head == "shared":
         _share_weights(made)
+    if recipe.mirror:
+        made.register_forward_hook(_mean_with_mirrored)
     return made
+
+
+def _mean_with_mirrored(network: nn.Module, given: tuple[Tensor], scores: Tensor) -> Tensor:
+    """The mean of a picture's scores and of its mirror image's, but while training."""
+    return scores if network.training else (scores + network.forward(given[0].flip(3))) / 2
 
 
 def _from_factory(place: str, settings: Mapping[str, Any]) -> nn.Module:
