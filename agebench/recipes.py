@@ -331,9 +331,8 @@ class Network(Named):
     """A network by its name in the registry; see `agebench.training.networks`.
 
     factory: `package.module:function` instead of a name, which gets the other keys as keyword arguments and returns a
-    `torch.nn.Module`. mirror: outside of training, the scores are the mean of the picture's and of its mirror image's.
-    head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
-    CORAL does.
+    `torch.nn.Module`. head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
+    CORAL does. mirror: outside of training, the scores are the mean of the picture's and of its mirror image's.
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
     the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
     """
@@ -357,18 +356,25 @@ class Crop(Strict):
     """How a face becomes the network's input: `size` pixels square, `encoding` on disk.
 
     zoom: how much larger the face is than in a crop from hairline to chin, which is 1; at 1.5 little is left but
-    eyebrows, cheeks and chin.
+    eyebrows, cheeks and chin. border: what a crop shows outside of its picture, nothing (`black`) or the picture's
+    mirror image (`mirror`), so that tight chips look like whole photographs.
     """
 
     size: Annotated[int, Field(ge=16, le=1024)]
     zoom: Annotated[float, Field(ge=1, le=3)] = 1.0
+    border: Literal["black", "mirror"] = "black"
     encoding: Literal["raw", "jpeg"] = "jpeg"
 
 
 class Loss(Named):
-    """A loss by its name in the registry; see `agebench.training.losses`."""
+    """A loss by its name in the registry; see `agebench.training.losses`.
+
+    age: what of a predicted distribution is the age: its `mean`, the expected age of the paper's eq. 6, or its
+    `median`, which has the least absolute error and follows a few improbable ages less.
+    """
 
     name: Annotated[str, AfterValidator(partial(known, "losses"))]
+    age: Literal["mean", "median"] = "mean"
 
 
 class Augment(Strict):
@@ -380,7 +386,9 @@ class Augment(Strict):
     colour: Annotated[float, Field(ge=0, le=1)] = 0.0
     gray: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of draws without colours
     coarsen: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half of the draws are seen at 1 − coarsen to 1 of their pixels
-    grain: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # noise of a deviation up to this
+    grain: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # noise of a deviation up to this, 1 to 3 pixels wide
+    screen: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # lines or dots as of a printed photograph, up to this
+    fade: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half keep 1 − fade to 1 of their contrast, half get a cast
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0  # a gray rectangle in half of the draws, its sides up to this
 
 
@@ -389,6 +397,7 @@ class Training(Strict):
 
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: records are drawn alike; 1: groups of five ages are
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Field(gt=0)]
@@ -473,16 +482,17 @@ class OnnxEstimator(Strict):
 
     file: relative to the recipe's folder. size: of the faces, pixels square. template: how they are aligned: `agebench`
     (as its own crops), `arcface` (Deng et al. 2019), or the five landmarks' x and y as shares of the side, in the order
-    left eye, right eye, nose, left and right corner of the mouth. The input is (pixel - mean) * scale of values 0 to
-    255. decoding: `age`, the output is the age in years; `expected`, probabilities of `ages`; `logits`, their
-    logarithms but for a constant. ages: the age of each class, by default 0, 1, 2, …. output: its name, if the file has
-    several.
+    left eye, right eye, nose, left and right corner of the mouth. border: what lies outside of the picture, as in
+    `Crop`. The input is (pixel - mean) * scale of values 0 to 255. decoding: `age`, the output is the age in years;
+    `expected`, probabilities of `ages`; `logits`, their logarithms but for a constant. ages: the age of each class, by
+    default 0, 1, 2, …. output: its name, if the file has several.
     """
 
     kind: Literal["onnx"]
     file: str
     size: Annotated[int, Field(ge=16, le=1024)]
     template: Literal["agebench", "arcface"] | FivePoints = "agebench"
+    border: Literal["black", "mirror"] = "black"
     mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 0.0
     scale: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 1.0
     colour: Literal["rgb", "bgr"] = "rgb"
@@ -801,7 +811,7 @@ def _unknown_settings(data: dict[str, Any]) -> list[str]:
         settings = registry.setting_names(kind, str(given.get("name", default)))
         if settings is None or given.get("factory"):  # another's function, whose settings are not known here
             continue
-        own = (Network if table == "network" else Named).model_fields
+        own = {"network": Network, "loss": Loss}.get(table, Named).model_fields
         unknown = [key for key in given if key not in own and key not in settings]
         mistakes += [f"{table}.{key}: unknown key. {nearest(key, settings)}" for key in unknown]
     return mistakes

@@ -87,12 +87,12 @@ class Onnx(External):
     def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
         session, name, output, fixed = self._session()
         target = self._template()
-        size = self.how.size
+        size, border = self.how.size, self.how.border
         found: list[NDArray[np.floating]] = []
         records = [faces.records.clear()]
 
         def face(rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None) -> NDArray[np.uint8]:
-            return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size, target)
+            return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size, target, border)
 
         for rows, crops in prepared(faces, face, fixed or BATCH, on_predict):
             empty = [np.zeros_like(crops[0])] * ((fixed or 0) - len(crops))

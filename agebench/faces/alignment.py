@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
+
+Border = Literal["black", "mirror"]
 
 # The five points of ArcFace's 112-pixel template (Deng et al. 2019; insightface `arcface_dst`), as shares of its side:
 # eyes, nose, mouth corners, left as seen in the picture first.
@@ -48,17 +52,19 @@ def align(
     landmarks: NDArray[np.floating],
     size: int,
     target: NDArray[np.floating] | None = None,
+    border: Border = "black",
 ) -> NDArray[np.uint8]:
     """The aligned face: (size, size, 3) uint8. rgb: (H, W, 3); landmarks: (5, 2) in its pixels.
 
-    target: (5, 2) where the landmarks belong, in pixels of the crop; `template(size)` by default.
-    Areas outside the picture are black. Raises ValueError if the five points coincide.
+    target: (5, 2) where the landmarks belong, in pixels of the crop; `template(size)` by default. border: what areas
+    outside the picture show, nothing (`black`) or the picture's mirror image (`mirror`).
+    Raises ValueError if the five points coincide.
     """
     matrix = similarity(landmarks, template(size) if target is None else np.asarray(target, np.float64))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if not np.isfinite(scale) or scale < 1e-4:
         raise ValueError("the landmarks span no area")
-    return cut(rgb, matrix, size)
+    return cut(rgb, matrix, size, border)
 
 
 def face_crop(
@@ -66,10 +72,11 @@ def face_crop(
     landmarks: NDArray[np.floating],
     size: int,
     target: NDArray[np.floating] | None = None,
+    border: Border = "black",
 ) -> NDArray[np.uint8]:
     """The aligned face (see `align`), or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
     try:
-        return align(rgb, landmarks, size, target)
+        return align(rgb, landmarks, size, target, border)
     except ValueError:
         return whole_picture(rgb, size)
 
@@ -88,8 +95,9 @@ def whole_picture(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return canvas
 
 
-def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """The square that `matrix` (2, 3) maps to: (size, size, 3) uint8, black outside the picture (H, W, 3).
+def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int, border: Border = "black") -> NDArray[np.uint8]:
+    """The square that `matrix` (2, 3) maps to: (size, size, 3) uint8; `border` as in `align` outside the picture
+    (H, W, 3).
 
     If it shrinks to less than half, the picture is first reduced by area averaging, so that no pixel is skipped.
     """
@@ -113,7 +121,8 @@ def cut(rgb: NDArray[np.uint8], matrix: NDArray[np.floating], size: int) -> NDAr
         ratio = np.array([width / small[0], height / small[1]])
         start = np.array([left, top]) + ratio / 2 - 0.5  # pixel coordinates are those of pixel centres
         matrix = np.c_[matrix[:, :2] * ratio, matrix[:, :2] @ start + matrix[:, 2]]
-    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0).astype(np.uint8)
+    mode = cv2.BORDER_REFLECT if border == "mirror" else cv2.BORDER_CONSTANT
+    return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=mode).astype(np.uint8)
 
 
 def chips(

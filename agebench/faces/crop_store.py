@@ -1,9 +1,9 @@
 """Crop shards: Arrow IPC files keyed by (sha256, face_no), listed with their hashes in `index.json`.
 
-A folder holds one size, zoom and detector; each shard states the alignment version and encoding of its crops. A shard
-is named by its hash, written under a temporary name, renamed, then listed under a lock, so that several processes may
-add to one folder; a shard that is not listed does not exist. Readers map shards into memory, and other processes open
-them by path.
+A folder holds one size, zoom, border and detector; each shard states the alignment version and encoding of its crops.
+A shard is named by its hash, written under a temporary name, renamed, then listed under a lock, so that several
+processes may add to one folder; a shard that is not listed does not exist. Readers map shards into memory, and other
+processes open them by path.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ from numpy.typing import NDArray
 from agebench.errors import StorageError
 from agebench.faces.alignment import ALIGNMENT_VERSION
 from agebench.files import file_hash, read_file, write_whole
+from agebench.recipes import Crop
 
 SCHEMA = pa.schema([("sha256", pa.string()), ("face_no", pa.int16()), ("image", pa.large_binary())])
 Key = tuple[str, int]
 Encoding = Literal["raw", "jpeg"]
 
 
-def crops_folder(base: Path, dataset: str, size: int, detector: str, zoom: float = 1.0) -> Path:
-    """`crops/<dataset>/<size>-<detector>`, or `<size>x<zoom>-<detector>` where faces are zoomed."""
-    return base / dataset / f"{size}{f'x{zoom:g}' if zoom != 1 else ''}-{detector}"
+def crops_folder(base: Path, dataset: str, crop: Crop, detector: str) -> Path:
+    """`crops/<dataset>/<size>-<detector>`; zoom and border are named where they are not the default:
+    `<size>x<zoom>-<border>-<detector>`."""
+    zoom = f"x{crop.zoom:g}" if crop.zoom != 1 else ""
+    border = f"-{crop.border}" if crop.border != "black" else ""
+    return base / dataset / f"{crop.size}{zoom}{border}-{detector}"
 
 
 def encode(crop: NDArray[np.uint8], encoding: Encoding) -> bytes:

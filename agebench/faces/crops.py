@@ -14,7 +14,7 @@ import polars as pl
 
 from agebench.errors import Interrupted
 from agebench.faces.alignment import WHOLE_PICTURE, face_crop, template, whole_picture
-from agebench.faces.crop_store import CropPictures, CropStore, Encoding, Key, crops_folder, encode
+from agebench.faces.crop_store import CropPictures, CropStore, Key, crops_folder, encode
 from agebench.pictures import Locator, decode, read_bytes
 from agebench.pool import Crashed, run_batches
 from agebench.recipes import Crop
@@ -54,10 +54,12 @@ def make_crops(
     store: CropStore,
     *,
     workers: int,
-    zoom: float = 1.0,
+    crop: Crop | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[CropRequest, str]]:
     """Make the wanted crops that the store lacks; returns those that cannot be made, with the fault.
+
+    crop: how they are cut, by default as `Crop(size=…)` of the store's size.
 
     Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
     """
@@ -79,9 +81,8 @@ def make_crops(
         return failed
     batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
     enough = max(1, min(workers, -(-len(missing) // BATCH)))
-    results = run_batches(
-        crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.size, store.encoding, zoom)
-    )
+    how = crop or Crop(size=store.size, encoding=store.encoding)
+    results = run_batches(crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), how))
     try:
         for result in results:
             outcomes = [(result.item, None, "crashed")] if isinstance(result, Crashed) else result
@@ -108,13 +109,13 @@ def make_crops(
     return failed
 
 
-_setting: tuple[Locator, int, Encoding, float] | None = None
+_setting: tuple[Locator, Crop] | None = None
 
 
-def set_up(folders: dict[str, Folder], size: int, encoding: Encoding, zoom: float) -> None:
+def set_up(folders: dict[str, Folder], crop: Crop) -> None:
     """Runs once in every worker process."""
     global _setting
-    _setting = (Locator(folders), size, encoding, zoom)
+    _setting = (Locator(folders), crop)
 
 
 def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | None, str | None]]:
@@ -124,9 +125,7 @@ def crop_batch(batch: Sequence[CropRequest]) -> list[tuple[CropRequest, bytes | 
     return [(request, *_crop(request, *_setting)) for request in batch]
 
 
-def _crop(
-    request: CropRequest, locator: Locator, size: int, encoding: Encoding, zoom: float
-) -> tuple[bytes | None, str | None]:
+def _crop(request: CropRequest, locator: Locator, crop: Crop) -> tuple[bytes | None, str | None]:
     fault = locator.stat(request.part, request.path)[2]  # it may have been replaced by a link since it was observed
     place, _ = locator.find(request.part, request.path)
     if place is None or fault:
@@ -141,8 +140,10 @@ def _crop(
     if picture is None:
         return None, fault
     if points is None:
-        return encode(whole_picture(picture.rgb, size), encoding), None
-    return encode(face_crop(picture.rgb, points * picture.scale, size, template(size, zoom)), encoding), None
+        return encode(whole_picture(picture.rgb, crop.size), crop.encoding), None
+    target = template(crop.size, crop.zoom)
+    face = face_crop(picture.rgb, points * picture.scale, crop.size, target, crop.border)
+    return encode(face, crop.encoding), None
 
 
 CROPS = Path("crops")
@@ -172,13 +173,13 @@ def crop_records(
 ) -> CroppedRecords:
     """Crops of `records` (part, path, sha256, face_no, landmarks, …); for a record without a face, the whole
     picture."""
-    store = CropStore(crops_folder(CROPS, dataset, crop.size, detector or "none", crop.zoom), crop.size, crop.encoding)
+    store = CropStore(crops_folder(CROPS, dataset, crop, detector or "none"), crop.size, crop.encoding)
     failed = make_crops(
         crop_requests(records),
         folders,
         store,
         workers=workers or os.cpu_count() or 1,
-        zoom=crop.zoom,
+        crop=crop,
         on_progress=on_progress,
     )
     faults: dict[str, int] = {}

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from agebench.recipes import Augment
 
+Border = Literal["black", "mirror"]
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a gray picture shows of R, G and B
 
 
-def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tensor:
+def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: Border = "black") -> Tensor:
     """An augmented copy of every picture; each picture has its own draw.
 
-    pictures: (B, S, S, 3) RGB uint8. generator: on the same device. Returns (B, S, S, 3) float32 RGB, 0..255.
+    pictures: (B, S, S, 3) RGB uint8. generator: on the same device. border: what is seen outside of a picture (see
+    `recipes.Crop`). Returns (B, S, S, 3) float32 RGB, 0..255.
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
-    picture's, its centre up to a quarter of `crop` off; black outside. how.rotate: degrees either way. how.colour:
+    picture's, its centre up to a quarter of `crop` off. how.rotate: degrees either way. how.colour:
     brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the
     tint of faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are
     reduced to between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain:
-    noise whose deviation is drawn up to `grain` of 255, the same in all channels. how.erase: in half of the draws a
+    noise in grains 1 to 3 pixels wide whose deviation is drawn up to `grain` of 255, the same in all channels.
+    how.screen: a seventh of the draws get stripes or dots of 2 to 7 pixels, up to `screen` of 255 either way, like
+    printed photographs. how.fade: half of the draws keep 1 − fade to 1 of their contrast and get darker or lighter, and
+    half get a colour cast, like old prints. how.erase: in half of the draws a
     gray rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
@@ -41,6 +49,12 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     kept = torch.where(draw(0, 1) < 0.5, draw(1 - how.coarsen, 1), 1.0)
     deviation = draw(0, 255 * how.grain)
     middle, sides = draw(0, 1, 2), torch.where(draw(0, 1).unsqueeze(1) < 0.5, draw(0, how.erase, 2), 0.0)
+    width = 1 + 2 * draw(0, 1)[0].item()  # of the grains, the same in a batch
+    depth = torch.where(draw(0, 1) < 1 / 7, draw(0, 255 * how.screen), 0.0)
+    turn, period, dots = draw(0, math.pi), draw(2, 7), draw(0, 1) < 0.6
+    contrast_left = torch.where(draw(0, 1) < 0.5, draw(1 - how.fade, 1), 1.0)
+    lighter = torch.where(contrast_left < 1, draw(-60 * how.fade, 60 * how.fade), 0.0)
+    cast = torch.where((draw(0, 1) < 0.5).unsqueeze(1), draw(1 - 0.6 * how.fade, 1 + 0.3 * how.fade, 3), 1.0)
 
     # one plane per colour: resampling and matrix products are several times faster on a CPU
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
@@ -48,7 +62,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
         across = torch.where(mirrored, -side, side)
         cos, sin = angle.cos(), angle.sin()
         window = torch.stack([across * cos, -side * sin, shift[:, 0], across * sin, side * cos, shift[:, 1]], 1)
-        values = _resample(values, window.view(batch, 2, 3))
+        values = _resample(values, window.view(batch, 2, 3), border)
     elif how.flip:
         values = torch.where(mirrored.view(-1, 1, 1, 1), values.flip(3), values)
     if how.colour or how.gray:
@@ -56,14 +70,21 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator) -> Tenso
     if how.coarsen:
         values = _coarsen(values, kept)
     if how.grain:
-        noise = torch.randn(batch, 1, *values.shape[2:], generator=generator, device=device)
-        values = (values + deviation.view(-1, 1, 1, 1) * noise).clamp_(0, 255)
+        values = values + deviation.view(-1, 1, 1, 1) * _grains(batch, values.shape[2], width, generator)
+    if how.screen:
+        values = values + depth.view(-1, 1, 1, 1) * _screen(values.shape[2], turn, period, dots)
+    if how.fade:
+        middle_gray = values.mean((1, 2, 3), keepdim=True)
+        values = (values - middle_gray) * contrast_left.view(-1, 1, 1, 1) + middle_gray + lighter.view(-1, 1, 1, 1)
+        values = values * cast.view(-1, 3, 1, 1)
+    if how.grain or how.screen or how.fade:
+        values = values.clamp_(0, 255)
     if how.erase:
         values = values.masked_fill_(_rectangles(middle, sides, values.shape[2]), 127.5)
     return values.permute(0, 2, 3, 1)
 
 
-def _resample(values: Tensor, window: Tensor) -> Tensor:
+def _resample(values: Tensor, window: Tensor, border: Border) -> Tensor:
     """`values` (B, 3, S, S) through each `window` (B, 2, 3), which says where an output place x, y (−1..1), 1 lies."""
     batch, _, height, width = values.shape
     # F.affine_grid gives the same grid by one small product per picture: slower than the resampling itself
@@ -71,7 +92,8 @@ def _resample(values: Tensor, window: Tensor) -> Tensor:
     y = (torch.arange(height, device=values.device) * 2 + 1) / height - 1
     places = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)])
     grid = (window @ places).view(batch, 2, height, width).permute(0, 2, 3, 1)
-    return F.grid_sample(values, grid, padding_mode="zeros", align_corners=False)
+    outside = "reflection" if border == "mirror" else "zeros"
+    return F.grid_sample(values, grid, padding_mode=outside, align_corners=False)
 
 
 def _recolour(values: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, tint: Tensor) -> Tensor:
@@ -98,6 +120,27 @@ def _coarsen(values: Tensor, kept: Tensor) -> Tensor:
             small = F.interpolate(values[rows], scale_factor=size / SIZES, mode="bilinear", antialias=True)
             values[rows] = F.interpolate(small, size=values.shape[2:], mode="bilinear")
     return values
+
+
+def _grains(batch: int, size: int, width: float, generator: torch.Generator) -> Tensor:
+    """(batch, 1, size, size): noise of mean 0 and deviation 1 in grains of `width` pixels."""
+    side = max(2, math.ceil(size / width))
+    noise = torch.randn(batch, 1, side, side, generator=generator, device=generator.device)
+    if side < size:
+        noise = F.interpolate(noise, size=size, mode="bilinear")
+        noise = noise / noise.std((2, 3), keepdim=True)
+    return noise
+
+
+def _screen(size: int, turn: Tensor, period: Tensor, dots: Tensor) -> Tensor:
+    """(B, 1, size, size) from −1 to 1: stripes, or dots where `dots` (B,) is true, `period` (B,) pixels apart and
+    turned by `turn` (B,) radians."""
+    place = torch.arange(size, device=turn.device, dtype=torch.float32)
+    turn, wave = turn.view(-1, 1, 1), 2 * math.pi / period.view(-1, 1, 1)
+    x, y = place.view(1, 1, -1), place.view(1, -1, 1)
+    along = (wave * (x * turn.cos() + y * turn.sin())).cos()
+    across = (wave * (y * turn.cos() - x * turn.sin())).cos()
+    return torch.where(dots.view(-1, 1, 1), (along + across) / 2, along).unsqueeze(1)
 
 
 def _rectangles(middle: Tensor, sides: Tensor, size: int) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from agebench import registry
-from agebench.recipes import Named
+from agebench.errors import RecipeError
+from agebench.recipes import Loss
 
 CLASSES = 100  # the ages 0 to 99
 F = TypeVar("F", bound=Callable[..., Tensor])
@@ -38,10 +39,27 @@ def decoded_by(decoding: Decoding) -> Callable[[F], F]:
     return mark
 
 
-def decoding_of(loss: Named) -> Decoding:
-    """How the scores of a network are decoded that was trained with the loss which a recipe names."""
+def decoding_of(loss: Loss) -> Decoding:
+    """How the scores of a network are decoded that was trained with the loss which a recipe names.
+
+    Raises RecipeError if the recipe wants the median of a distribution which the loss does not give.
+    """
     found: Decoding = getattr(registry.find("losses", loss.name), "decoding", CLASS_SCORES)
-    return found
+    if loss.age == "mean":
+        return found
+    shares = found.probabilities
+    if shares is None:
+        raise RecipeError(f'loss.age: {loss.name} gives no distribution that could have a median; leave it at "mean".')
+    return Decoding(lambda scores: median_age(shares(scores.float())), shares)
+
+
+def median_age(probabilities: Tensor) -> Tensor:
+    """The median in years of distributions (B, K) over the ages 0, 1, …, linear within the age that holds it, whose
+    share is spread evenly from half a year before to half a year after: (B,)."""
+    passed = probabilities.cumsum(1)
+    at = (passed < 0.5).sum(1, keepdim=True).clamp(max=probabilities.shape[1] - 1)
+    share, until = probabilities.gather(1, at), passed.gather(1, at)
+    return (at + 0.5 - (until - 0.5) / share.clamp(min=1e-9)).squeeze(1)
 
 
 def expected_age(logits: Tensor) -> Tensor:

@@ -191,6 +191,7 @@ RECIPE = """\
 # aligned by the similarity transform that brings its left eye, right eye, nose, and left and right corner of the mouth,
 # left as seen in the picture, closest to these shares of the side:
 #   {points}
+# What lies outside of the photograph is {outside}.
 name = {name}
 title = {title}
 label = {label}
@@ -201,7 +202,8 @@ trained_on = {trained_on}
 kind = "{kind}"
 file = {file}
 size = {size}
-template = "agebench"
+template = {template}
+border = "{border}"
 mean = {mean}
 scale = {scale}
 colour = "rgb"
@@ -213,14 +215,23 @@ decoding = "{decoding}"
 def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: Decoding) -> str:
     """The recipe beside the file. A JSON string is a TOML string too."""
     classes = decoding is CLASS_SCORES
-    text = {"name": name_from(file.stem), "title": recipe.title, "label": recipe.label, "file": file.name}
-    text["trained_on"] = trained_on(run.card)
+    points = template(1, recipe.crop.zoom).round(4).tolist()
+    text = {
+        "name": name_from(file.stem),
+        "title": recipe.title,
+        "label": recipe.label,
+        "file": file.name,
+        "trained_on": trained_on(run.card),
+        "template": "agebench" if recipe.crop.zoom == 1 else points,
+    }
     return RECIPE.format(
         **{key: json.dumps(value, ensure_ascii=False) for key, value in text.items()},
         run=run.id,
         size=recipe.crop.size,
         output="(batch, classes), the probabilities of the ages 0, 1, 2, …" if classes else "(batch,), ages in years",
-        points=", ".join(f"({x:.4f}, {y:.4f})" for x, y in template(1, recipe.crop.zoom)),
+        points=", ".join(f"({x:.4f}, {y:.4f})" for x, y in points),
+        border=recipe.crop.border,
+        outside="its mirror image" if recipe.crop.border == "mirror" else "black",
         tables=json.dumps(recipe.tables),
         kind=kind,
         mean=MEAN,

@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +44,7 @@ from agebench.training.pretrained import start_from_weights
 # step, steps, loss (None where a method has none), the last validation MAE in years
 Progress = Callable[[int, int, float | None, float | None], None]
 LOG_EVERY = 20  # steps between lines of metrics.jsonl
+GROUP_YEARS = 5  # ages that are balanced together
 AUGMENTATION, DROPOUT = 1, 2  # streams of random numbers, each with seeds of its own
 
 
@@ -60,6 +61,16 @@ class Examples:
     def of(cls, data: TrainingData, mask: NDArray[np.bool_]) -> Examples:
         """The records of `data` selected by `mask` (N,)."""
         return cls(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
+
+    def balanced(self, by: float) -> Examples:
+        """The examples with copies that draw groups of five ages more alike: a group of n draws is drawn in proportion
+        to n to the power 1 − by, to a quarter of the rarest factor. by: 0 (as they are) to 1 (all groups alike)."""
+        if not by or not len(self.rows):
+            return self
+        groups = self.ages // GROUP_YEARS
+        factors = np.bincount(groups, self.copies).clip(min=1)[groups] ** -by
+        copies = np.round(self.copies * factors / factors[self.copies > 0].min() * 4).astype(np.int64)
+        return replace(self, copies=copies)
 
 
 def start_fabric(recipe: NetworkRecipe) -> Fabric:
@@ -168,7 +179,7 @@ def fit(
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
             optimiser.zero_grad()
             loss = torch.zeros((), device=device)
-            parts = augment(pictures, recipe.augment, generator).chunk(how.accumulate)
+            parts = augment(pictures, recipe.augment, generator, recipe.crop.border).chunk(how.accumulate)
             for number, (some, theirs) in enumerate(zip(parts, ages.chunk(how.accumulate), strict=True), 1):
                 with fabric.no_backward_sync(network, enabled=number < len(parts)):
                     part = loss_of(network(normalise(some)), theirs) * (len(theirs) / len(ages))

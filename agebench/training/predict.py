@@ -14,6 +14,7 @@ from agebench.errors import Missing, UsageError
 from agebench.faces.alignment import face_crop, template, whole_picture
 from agebench.faces.detectors import Detector, DetectorChoice, choose_detector, detect_faces, load_detector
 from agebench.pictures import FAULTS, decode, read_bytes
+from agebench.recipes import Crop
 from agebench.training.calibrate import central_interval
 from agebench.training.inference import predict_ages, spread
 from agebench.training.run_cards import RUNS
@@ -140,9 +141,9 @@ def members_of(run: str | Path | Run | Sequence[str | Path | Run] | None, runs_d
     return members
 
 
-def _geometry(run: Run) -> tuple[int, float]:
-    """Size and zoom of the crops that a run looks at."""
-    return run.recipe.crop.size, run.recipe.crop.zoom
+def _geometry(run: Run) -> Crop:
+    """How the faces are cut that a run looks at, however they are stored."""
+    return run.recipe.crop.model_copy(update={"encoding": "raw"})
 
 
 def picture_files(pictures: Sequence[str | Path]) -> list[str]:
@@ -161,7 +162,8 @@ def picture_files(pictures: Sequence[str | Path]) -> list[str]:
 
 def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector | None) -> list[FaceAge]:
     """The ages for some pictures, whose crops are held in memory together."""
-    size, zoom = _geometry(members[0])
+    crop = members[0].recipe.crop
+    target = template(crop.size, crop.zoom)
     crops: list[NDArray[np.uint8]] = []
     faces: list[FaceAge] = []
     for path in pictures:
@@ -172,11 +174,11 @@ def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector |
             continue
         found, note = _faces(detect, picture.rgb) if detect else (NO_FACE, None)
         for number, face in enumerate(found):
-            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), size, template(size, zoom)))
+            crops.append(face_crop(picture.rgb, face[5:15].reshape(5, 2), crop.size, target, crop.border))
             x, y, w, h = (float(v) for v in face[:4])
             faces.append(FaceAge(path, number, (x, y, w, h), None, None, None))
         if len(found) == 0:
-            crops.append(whole_picture(picture.rgb, size))
+            crops.append(whole_picture(picture.rgb, crop.size))
             faces.append(FaceAge(path, None, None, None, None, None, note))
     each = [predict_ages(run, _Stack(crops), range(len(crops))) for run in members]
     ages = np.mean([found for found, _ in each], axis=0)

@@ -122,3 +122,13 @@ def test_a_zoomed_face_is_larger_and_mouth_and_nose_stay_near_their_place():
     assert np.allclose(np.ptp(near, axis=0), 1.5 * np.ptp(far, axis=0))
     assert np.abs(near[2:] - far[2:]).max() < 10
     assert ((near > 10) & (near < 90)).all()
+
+
+def test_outside_of_the_picture_its_mirror_image_can_be_shown() -> None:
+    picture = np.random.default_rng(0).integers(40, 255, (60, 60, 3), dtype=np.uint8)
+    points = moved(40, 0, 1.0, (30, 30))
+    black, mirrored = (align(picture, points, 80, template(80) / 2 + 20, border) for border in ("black", "mirror"))
+    assert (black == 0).all(axis=2).mean() > 0.3
+    assert mirrored.min() > 0
+    inside = black.any(axis=2)
+    assert (np.abs(black.astype(int) - mirrored)[inside] < 60).mean() > 0.9

@@ -21,6 +21,7 @@ from agebench.faces import crops as make_module
 from agebench.faces.alignment import WHOLE_PICTURE
 from agebench.faces.crop_store import CropStore, Encoding, crops_folder, encode
 from agebench.faces.crops import CropRequest, crop_requests, make_crops
+from agebench.recipes import Crop
 
 RNG = np.random.default_rng(0)
 POINTS = (70.0, 80.0, 130.0, 80.0, 100.0, 110.0, 75.0, 140.0, 125.0, 140.0)
@@ -139,14 +140,11 @@ def test_an_interrupted_write_leaves_a_usable_store(
     assert [p[0, 0, 0] for p in CropStore(tmp_path / "s", 16, "raw").pictures(keys(1, 2))] == [1, 2]
 
 
-def test_folders_tell_size_detector_zoom_and_alignment_apart(tmp_path: Path) -> None:
-    names = {
-        crops_folder(tmp_path, "d", size, detector, zoom)
-        for size in (64, 224)
-        for detector in ("x-1", "y-1")
-        for zoom in (1.0, 1.5)
-    }
+def test_folders_tell_size_detector_zoom_and_border_apart(tmp_path: Path) -> None:
+    crops = [Crop(size=64), Crop(size=224), Crop(size=64, zoom=1.5), Crop(size=64, border="mirror")]
+    names = {crops_folder(tmp_path, "d", crop, detector) for crop in crops for detector in ("x-1", "y-1")}
     assert len(names) == 8
+    assert crops_folder(tmp_path, "d", Crop(size=64), "x-1") == tmp_path / "d" / "64-x-1"
 
 
 # --- making them -----------------------------------------------------------------------------------------------
@@ -182,7 +180,7 @@ def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_pat
     from agebench.faces.alignment import template
 
     store = CropStore(tmp_path / "s", 64, "raw")
-    assert make(pictures, store, range(8), zoom=zoom) == []
+    assert make(pictures, store, range(8), crop=Crop(size=64, zoom=zoom)) == []
     [face, whole] = store.pictures([(w.sha256, w.face_no) for w in wanted(pictures, [0, 7])])
     for x, y in template(64, zoom)[:2]:
         assert face[round(y), round(x), 0] > 180  # red, in RGB

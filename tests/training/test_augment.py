@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,45 @@ def test_grain_is_the_same_in_all_channels_and_up_to_its_deviation():
     assert deviations.mean() == pytest.approx(25.5 / 2, rel=0.15)
 
 
+def test_grains_are_wider_than_a_pixel_in_most_batches():
+    gray = torch.full((8, 64, 64, 3), 128, dtype=torch.uint8)
+    alike = []
+    for seed in range(12):
+        noise = augment(gray, Augment(flip=False, grain=0.1), generator(seed))[..., 0] - 128
+        alike.append((noise[:, :, 1:] * noise[:, :, :-1]).mean() / (noise**2).mean())
+    assert min(alike) < 0.35
+    assert max(alike) > 0.6
+    assert np.mean(alike) > 0.3
+
+
+def test_a_seventh_of_the_draws_has_the_screen_of_a_print():
+    gray = torch.full((350, 32, 32, 3), 128, dtype=torch.uint8)
+    changed = augment(gray, Augment(flip=False, screen=0.1), generator()) - 128
+    printed = changed.abs().amax((1, 2, 3)) > 0.01
+    assert 0.08 < printed.float().mean() < 0.21
+    assert changed.abs().max() <= 25.5
+    assert changed[..., 0].mean((1, 2)).abs().max() < 5  # as bright as before
+    assert (changed[..., 0] - changed[..., 2]).abs().max() < 1e-4
+
+
+def test_faded_pictures_have_less_contrast_and_some_a_cast():
+    changed = augment(PICTURES.repeat(20, 1, 1, 1), Augment(flip=False, fade=0.8), generator())
+    before = PICTURES.repeat(20, 1, 1, 1).float()
+    contrast = changed.std((1, 2)).mean(1) / before.std((1, 2)).mean(1)
+    assert 0.15 < contrast.min() < 0.35
+    assert 0.2 < (contrast < 0.6).float().mean() < 0.7
+    means, originals = changed.mean((1, 2)), before.mean((1, 2))
+    ratio = means / originals
+    assert 0.3 < ((ratio.amax(1) - ratio.amin(1)) > 0.05).float().mean() < 0.65
+
+
+def test_outside_of_a_mirrored_crop_is_its_mirror_image():
+    white = torch.full((50, 32, 32, 3), 255, dtype=torch.uint8)
+    how = Augment(flip=False, crop=0.25, rotate=20)
+    assert augment(white, how, generator()).min() == 0
+    assert augment(white, how, generator(), "mirror").min() > 254
+
+
 def test_a_rectangle_is_erased_in_half_of_the_draws():
     white = torch.full((400, 20, 20, 3), 255, dtype=torch.uint8)
     changed = augment(white, Augment(flip=False, erase=0.5), generator())
@@ -123,5 +163,7 @@ def test_a_rectangle_is_erased_in_half_of_the_draws():
 def test_degrading_leaves_the_draws_of_the_other_changes_as_they_were():
     """A recipe that adds grain sees the same crops and colours as one without."""
     plain = augment(PICTURES, ALL, generator())
-    barely = augment(PICTURES, ALL.model_copy(update={"grain": 1e-7, "coarsen": 1e-7}), generator())
+    barely = augment(
+        PICTURES, ALL.model_copy(update={"grain": 1e-7, "coarsen": 1e-7, "screen": 1e-7, "fade": 1e-7}), generator()
+    )
     assert (plain - barely).abs().max() < 0.01

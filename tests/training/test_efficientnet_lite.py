@@ -11,7 +11,7 @@ import torch
 
 from agebench.errors import Missing, RecipeError
 from agebench.recipes import NetworkRecipe
-from agebench.training.networks import make_network, normalise
+from agebench.training.networks import make_network, normalise, standardised
 from agebench.training.networks.efficientnet_lite import EfficientNetLite, network
 from agebench.training.optimise import make_optimiser
 from agebench.training.pretrained import load_pretrained, pretrained_of
@@ -54,6 +54,18 @@ def test_the_published_weights_give_the_published_scores(
         given = here(normalise(pattern(size)))[0]
     assert given[:4].tolist() == pytest.approx(scores, abs=1e-3)
     assert given.topk(3).indices.tolist() == best
+
+
+def test_a_standardised_network_does_not_see_brightness_or_contrast() -> None:
+    torch.manual_seed(0)
+    net = network(standardise=True).eval()
+    faces = torch.randn(2, 3, 64, 64) * 0.3
+    with torch.inference_mode():
+        assert torch.allclose(net(faces), net(faces + 0.2), atol=1e-4)
+        assert not torch.allclose(network().eval()(faces), network().eval()(faces + 0.2), atol=1e-4)
+        seen = standardised(faces * 0.7)
+    assert seen.mean((1, 2, 3)).abs().max() < 1e-5
+    assert (seen.std((1, 2, 3)) - 0.5).abs().max() < 0.15
 
 
 def test_all_but_the_last_layer_starts_from_imagenet() -> None:

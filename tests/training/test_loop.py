@@ -279,6 +279,17 @@ def test_a_batch_computed_in_parts_trains_as_the_whole(tmp_path, data, parts):
     assert all(torch.allclose(whole[name], in_parts[name], atol=1e-5) for name in whole)
 
 
+def test_balanced_draws_even_out_the_groups_of_ages():
+    ages = np.repeat([1, 2, 22, 50], [10, 10, 400, 80])
+    plain = loop.Examples(InMemoryMany(ages), np.arange(500), ages, np.ones(500, dtype=np.int64))
+    assert plain.balanced(0.0) is plain
+    drawn = np.bincount(ages // 5, plain.balanced(1.0).copies)
+    assert drawn[[0, 4, 10]] / drawn.sum() == pytest.approx(1 / 3, abs=0.02)
+    half = np.bincount(ages // 5, plain.balanced(0.5).copies)[[0, 4, 10]]
+    assert half / half.sum() == pytest.approx(np.sqrt([20, 400, 80]) / np.sqrt([20, 400, 80]).sum(), abs=0.02)
+    assert plain.balanced(1.0).copies[ages < 5].std() == 0
+
+
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):
     """Five validations of a made-up MAE, whose lowest is the second: two worse ones later the training ends."""
     maes = iter([9.0, 5.0, 6.0, 7.0, 1.0])

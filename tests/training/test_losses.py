@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agebench.errors import RecipeError
 from agebench.recipes import Loss
-from agebench.training.decoding import decoding_of
+from agebench.training.decoding import decoding_of, median_age
 from agebench.training.losses import make_loss
 from agebench.training.losses.cross_entropy import cross_entropy_loss
 from agebench.training.losses.neighborhood import neighborhood_loss, neighborhood_target
@@ -195,3 +196,26 @@ def test_thresholds_that_contradict_each_other_give_no_negative_probability():
     odds = torch.tensor([[0.5, 0.8, 0.2]]).logit()
     shares = decoding_of(Loss(name="or-cnn")).probabilities(torch.cat([odds, torch.full((1, 97), -80.0)], 1))[0, :4]
     assert shares.tolist() == pytest.approx([0.5 / 1.3, 0, 0.6 / 1.3, 0.2 / 1.3], rel=1e-5)
+
+
+def test_the_median_halves_a_distribution():
+    shares = torch.zeros(4, 100)
+    shares[0, 30] = 1  # one age: that age
+    shares[1, [20, 40]] = 0.5  # half on either side: where the younger ends
+    shares[2] = 0.01
+    shares[3, [10, 90]] = torch.tensor([0.6, 0.4])
+    assert median_age(shares).tolist() == pytest.approx([30, 20.5, 49.5, 10.333], abs=1e-2)
+    numbers = np.random.default_rng(0).normal(33.3, 6, 200_000).clip(0, 99)
+    drawn = torch.from_numpy(np.bincount(np.round(numbers).astype(int), minlength=100) / len(numbers)).float()
+    assert median_age(drawn.unsqueeze(0)).item() == pytest.approx(np.median(numbers), abs=0.1)
+
+
+def test_a_recipe_chooses_the_mean_or_the_median():
+    scores = torch.full((1, 100), -20.0)
+    scores[0, [10, 90]] = torch.tensor([0.6, 0.4]).log()
+    mean, median = (decoding_of(Loss(name="cross-entropy", age=age)).ages(scores).item() for age in ("mean", "median"))
+    assert mean == pytest.approx(42, abs=0.01)
+    assert median == pytest.approx(10.33, abs=0.01)
+    assert 0 < decoding_of(Loss(name="or-cnn", age="median")).ages(torch.randn(1, 100)).item() < 99
+    with pytest.raises(RecipeError, match="no distribution"):
+        decoding_of(Loss(name="regression", age="median"))

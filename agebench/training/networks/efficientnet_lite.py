@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from agebench.errors import Missing
 from agebench.training.decoding import CLASSES
-from agebench.training.networks import only_oval
+from agebench.training.networks import only_oval, standardised
 
 # repeats, kernel, stride, expansion, output filters of each stage of variant 0
 STAGES = (
@@ -86,9 +86,11 @@ class Block(nn.Module):
 class EfficientNetLite(nn.Module):
     """(B, 3, S, S) normalised RGB, S at least 32 → (B, 100) raw scores, class k = age k in years."""
 
-    def __init__(self, variant: int, dropout: float, oval: bool, classes: int = CLASSES) -> None:
+    def __init__(
+        self, variant: int, dropout: float, oval: bool, standardise: bool = False, classes: int = CLASSES
+    ) -> None:
         super().__init__()
-        self.variant, self.oval = variant, oval
+        self.variant, self.oval, self.standardise = variant, oval, standardise
         width, depth = SCALES[variant]
         self._conv_stem = SameConv2d(3, STEM, 3, 2)
         self._bn0 = _norm(STEM)
@@ -113,6 +115,7 @@ class EfficientNetLite(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, 1280), averaged over the picture."""
+        x = standardised(x) if self.standardise else x
         x = (only_oval(x) if self.oval else x) + OFFSET
         x = self._blocks(F.relu6(self._bn0(self._conv_stem(x))))
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
@@ -144,6 +147,8 @@ def network(
     variant: Annotated[int, Field(ge=0, le=2)] = 0,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
     oval: bool = False,
+    standardise: bool = False,
 ) -> EfficientNetLite:
-    """An `EfficientNetLite` with random weights. oval: see only the face's oval (`networks.only_oval`)."""
-    return EfficientNetLite(variant, dropout, oval)
+    """An `EfficientNetLite` with random weights. oval: see only the face's oval (`networks.only_oval`). standardise:
+    bring every picture to one brightness and contrast (`networks.standardised`)."""
+    return EfficientNetLite(variant, dropout, oval, standardise)
