@@ -811,7 +811,8 @@ def _unknown_settings(data: dict[str, Any]) -> list[str]:
         settings = registry.setting_names(kind, str(given.get("name", default)))
         if settings is None or given.get("factory"):  # another's function, whose settings are not known here
             continue
-        own = {"network": Network, "loss": Loss}.get(table, Named).model_fields
+        kinds: dict[str, type[Named]] = {"network": Network, "loss": Loss}
+        own = kinds.get(table, Named).model_fields
         unknown = [key for key in given if key not in own and key not in settings]
         mistakes += [f"{table}.{key}: unknown key. {nearest(key, settings)}" for key in unknown]
     return mistakes

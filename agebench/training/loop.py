@@ -198,17 +198,17 @@ def fit(
             logging = step % LOG_EVERY == 0 or step == how.steps or validating or saving
             if not logging and device.type != "cpu":  # reading the loss would wait for the accelerator
                 continue
-            _must_be_finite(losses, step, recipe, fabric)
+            means = _finite(losses, step, recipe, fabric)
             if on_progress and fabric.is_global_zero:
                 try:
-                    on_progress(step, how.steps, losses[-1].item(), val_mae)
+                    on_progress(step, how.steps, means[-1].item(), val_mae)
                 except KeyboardInterrupt:
                     interrupts.append(signal.SIGINT)
             stopping = step < how.steps and fabric.strategy.reduce_boolean_decision(bool(interrupts), all=False)
 
             # log, validation
             if logging or stopping:
-                line = {"step": step, "loss": torch.stack(losses).mean().item(), "rate": rate}
+                line = {"step": step, "loss": means.mean().item(), "rate": rate}
                 line["pictures_per_second"] = round((step - logged) * how.batch / (time.perf_counter() - clock), 1)
                 if validating:
                     val_mae = mean_absolute_error(average or bare, validation, how.batch, fabric, decoding)
@@ -274,13 +274,13 @@ def _unreadable(checkpoint: Path, why: str) -> RunError:
     )
 
 
-def _must_be_finite(losses: list[Tensor], step: int, recipe: NetworkRecipe, fabric: Fabric) -> None:
-    """Raises RunError in every process if a loss in any process is not finite, so that none waits for another.
+def _finite(losses: list[Tensor], step: int, recipe: NetworkRecipe, fabric: Fabric) -> Tensor:
+    """The mean of each loss over the processes. losses: of the steps up to `step`, as many in every process.
 
-    losses: of the steps up to `step`, as many in every process.
+    Raises RunError in every process if a loss in any process is not finite, so that none waits for another.
     """
-    # a mean is finite only if all losses are
-    values = cast(Tensor, fabric.all_reduce(torch.stack(losses), reduce_op="mean")).tolist()
+    means = cast(Tensor, fabric.all_reduce(torch.stack(losses), reduce_op="mean"))
+    values = means.tolist()  # a mean is finite only if all losses are
     wrong = [n for n, value in enumerate(values) if not math.isfinite(value)]
     if wrong:
         raise RunError(
@@ -288,6 +288,7 @@ def _must_be_finite(losses: list[Tensor], step: int, recipe: NetworkRecipe, fabr
             f"{step - len(values) + 1 + wrong[0]}: the training diverged.",
             f"Lower train.rate (it is {recipe.train.rate:g}), or lengthen train.warmup.",
         )
+    return means
 
 
 def _mix(*numbers: int) -> int:

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from agebench.errors import Interrupted, RunError
-from agebench.recipes import Augment, Network, NetworkRecipe, Training
+from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
 from agebench.training.data import TrainingData
@@ -30,7 +30,7 @@ from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.training.runs import list_runs, load_network, train_run
 
-from .conftest import InMemoryMany, data_of, records_of, tiny
+from .conftest import InMemoryMany, data_of, records_of, tiny, without_normalisation
 
 
 def metrics(path: Path) -> list[dict]:
@@ -192,6 +192,46 @@ def test_augmentation_dropout_and_the_order_of_batches_draw_from_seeds_of_their_
     assert len(set(drawn)) == len(drawn) == 2 * recipe.train.steps  # neither repeats the other or itself
 
 
+def of_two_processes(script: Path) -> str:
+    """Run a script that starts a second process; what the two wrote to stderr."""
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
+    try:
+        return process.communicate(timeout=120)[1].decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+SHARED_BATCHES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import torch
+from conftest import data_of, without_normalisation
+from lightning_fabric import Fabric
+from agebench.training.runs import train_run
+
+torch.set_num_threads(1)
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+train_run(without_normalisation(), data_of(), runs_dir=Path({runs!r}), fabric=fabric)
+"""
+
+
+def test_two_processes_that_share_each_batch_have_the_losses_of_one(tmp_path):
+    """Without batch normalisation and augmentation, which each process has to itself."""
+    script = tmp_path / "train.py"
+    script.write_text(SHARED_BATCHES.format(tests=str(Path(__file__).parent), runs=str(tmp_path / "two")))
+    told = of_two_processes(script)
+    alone = train_run(without_normalisation(), data_of(), runs_dir=tmp_path / "one")
+    [shared] = list_runs(tmp_path / "two")
+    assert shared.complete, told
+    one, two = ([line["loss"] for line in metrics(path)] for path in (alone.path, shared.path))
+    assert len(one) == 20
+    assert one == pytest.approx(two, abs=1e-4)
+    assert one[-1] < one[0]
+
+
 TWO_PROCESSES = """
 import sys
 from pathlib import Path
@@ -231,12 +271,7 @@ Path({runs!r}, f"said-{{rank}}").write_text(said)
 def test_all_processes_stop_together_where_the_loss_of_one_is_not_a_number(tmp_path, nan_at):
     script = tmp_path / "train.py"
     script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), runs=str(tmp_path), nan_at=nan_at))
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
-    try:
-        told = process.communicate(timeout=120)[1].decode()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    told = of_two_processes(script)
     said = {rank: path.read_text() for rank in (0, 1) if (path := tmp_path / f"said-{rank}").exists()}
     assert said.keys() == {0, 1}, told
     assert said[0] == said[1]
@@ -267,13 +302,9 @@ def test_a_diverged_training_leaves_no_checkpoint_of_broken_weights(tmp_path, da
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_batch_computed_in_parts_trains_as_the_whole(tmp_path, data, parts):
-    recipe = tiny(steps=3, optimiser="sgd", average=0.0, validation=0.0)
-    without_norm = Network.model_validate({"name": "levi-hassner", "stride": 1, "width": 0.1, "dropout": 0.0})
     weights = []
     for accumulate in (1, parts):
-        train = recipe.train.model_copy(update={"accumulate": accumulate})
-        changed = recipe.model_copy(update={"network": without_norm, "train": train})
-        run = train_run(changed, data, runs_dir=tmp_path / str(accumulate))
+        run = train_run(without_normalisation(accumulate=accumulate), data, runs_dir=tmp_path / str(accumulate))
         weights.append(load_file(run.path / "weights.safetensors"))
     whole, in_parts = weights
     assert all(torch.allclose(whole[name], in_parts[name], atol=1e-5) for name in whole)

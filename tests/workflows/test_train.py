@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from agebench.demo.releases import DemoReleases
 from agebench.manifest.store import open_manifest
 from agebench.training.resolve import resolve_recipe
 from agebench.training.splits import LEFT_OUT, TRAIN, VALIDATION
+from agebench.workflows import train as workflow
 from agebench.workflows.train import _crop, _source
 
 
@@ -114,3 +116,13 @@ def test_the_card_of_a_balanced_training_has_the_plans_number_of_each_class(
     training, _ = faces.split(0.2)
     drawn = faces.ages[list(faces.sampler(training))]
     assert set(np.bincount(drawn)) - {0} == {4}
+
+
+def test_a_cpu_trains_from_imagenet_weights_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "_accelerator", lambda: False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert workflow.default_model() == ("neighborhood-quick", "the default on a CPU")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert workflow.default_model()[0] == "neighborhood-lite"
+    monkeypatch.setattr(workflow, "_accelerator", lambda: True)
+    assert workflow.default_model()[0] == "neighborhood-34"
