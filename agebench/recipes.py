@@ -397,6 +397,8 @@ class Training(Strict):
 
     steps: Annotated[int, Field(ge=1)]
     batch: Annotated[int, Field(ge=1)]
+    # share of a batch, furthest from its claimed ages, that is not learned from once the warmup is over
+    small_loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: records are drawn alike; 1: groups of five ages are
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"

@@ -182,7 +182,10 @@ def fit(
             parts = augment(pictures, recipe.augment, generator, recipe.crop.border).chunk(how.accumulate)
             for number, (some, theirs) in enumerate(zip(parts, ages.chunk(how.accumulate), strict=True), 1):
                 with fabric.no_backward_sync(network, enabled=number < len(parts)):
-                    part = loss_of(network(normalise(some)), theirs) * (len(theirs) / len(ages))
+                    share, scores = len(theirs) / len(ages), network(normalise(some))
+                    if how.small_loss and step > how.warmup:
+                        scores, theirs = _nearest(scores, theirs, decoding, 1 - how.small_loss)
+                    part = loss_of(scores, theirs) * share
                     fabric.backward(part)
                 loss += part.detach()
             if how.clip:
@@ -231,6 +234,14 @@ def fit(
     if best:
         return Trained(best.weights, best.val_mae, seconds, best.step)
     return Trained(_weights(average or bare), val_mae, seconds, how.steps)
+
+
+def _nearest(scores: Tensor, ages: Tensor, decoding: Decoding, share: float) -> tuple[Tensor, Tensor]:
+    """The scores (B, K) and ages (B,) of the share of examples whose predicted age is nearest to the claimed one: the
+    small-loss selection of Han et al. (NeurIPS 2018), by the error in years, so that every loss selects alike."""
+    errors = (decoding.ages(scores.detach()) - ages).abs()
+    kept = errors.topk(max(1, round(share * len(ages))), largest=False).indices
+    return scores[kept], ages[kept]
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:

@@ -310,6 +310,24 @@ def test_a_batch_computed_in_parts_trains_as_the_whole(tmp_path, data, parts):
     assert all(torch.allclose(whole[name], in_parts[name], atol=1e-5) for name in whole)
 
 
+def test_small_loss_selection_learns_less_from_wrong_ages(tmp_path):
+    """A quarter of the ages are wrong; the network is measured on the true ones."""
+    ages = np.tile(np.arange(5, 85), 3)
+    pictures = InMemoryMany(ages)
+    claimed = ages.copy()
+    wrong = np.random.default_rng(1).random(len(ages)) < 0.25
+    claimed[wrong] = 99
+    errors = []
+    for small_loss in (0.0, 0.3):
+        recipe = tiny(steps=120, batch=48, rate=1e-2, warmup=30, validation=0.0, small_loss=small_loss)
+        data = TrainingData.from_records(pictures, np.arange(len(ages)), records_of(claimed, 1))
+        run = train_run(recipe, data, runs_dir=tmp_path)
+        with torch.no_grad():
+            predicted = expected_age(load_network(run)(normalise(torch.from_numpy(pictures.pictures))))
+        errors.append(np.abs(predicted.numpy() - ages).mean())
+    assert errors[1] < 0.6 * errors[0]
+
+
 def test_balanced_draws_even_out_the_groups_of_ages():
     ages = np.repeat([1, 2, 22, 50], [10, 10, 400, 80])
     plain = loop.Examples(InMemoryMany(ages), np.arange(500), ages, np.ones(500, dtype=np.int64))
