@@ -413,6 +413,7 @@ class Training(Strict):
     warmup: Annotated[int, Field(ge=0)] = 0
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the weights' moving average; 0 is off
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the records
+    records: Annotated[int, Field(ge=1)] | None = None  # train on so many of them only, drawn at random
     validate_every: Annotated[int, Field(ge=1)] = 1000
     patience: Annotated[int, Field(ge=1)] | None = None  # stop after so many validations without a lower MAE
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
@@ -444,6 +445,11 @@ class ModelRecipe(TableRow):
         """The share of the records that is held back for validation."""
         return 0.0
 
+    @property
+    def most_records(self) -> int | None:
+        """The number of records to train on; None: all."""
+        return None
+
 
 class NetworkRecipe(ModelRecipe):
     """A network and its training."""
@@ -456,6 +462,10 @@ class NetworkRecipe(ModelRecipe):
     @property
     def validation(self) -> float:
         return self.train.validation
+
+    @property
+    def most_records(self) -> int | None:
+        return self.train.records
 
 
 class Method(Named):

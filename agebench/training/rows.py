@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from agebench.manifest.plans import PlanFacts
 from agebench.manifest.store import query
 from agebench.training.splits import LEFT_OUT, TRAIN, validation_split
+
+
+SUBSET = 3  # the stream of random numbers that chooses the records of `most`
 
 
 def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -21,13 +25,22 @@ def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
-def with_draws(rows: pl.DataFrame, plan: PlanFacts | None, *, validation: float, seed: int) -> pl.DataFrame:
+def with_draws(
+    rows: pl.DataFrame, plan: PlanFacts | None, *, validation: float, seed: int, most: int | None = None
+) -> pl.DataFrame:
     """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn per epoch.
 
+    most: train on so many records only, drawn at random; with the same seed, fewer are a part of more.
+
     The plan's rule is applied to the training records after the split, so every class is complete. Validation records
-    have one copy, as have training records without a plan; records that are left out have none.
+    have one copy, as have training records without a plan; records that are left out have none. The records that `most`
+    leaves out are not returned.
     """
     split = validation_split(rows, validation, seed)
+    if most is not None:
+        trained = np.random.default_rng([seed, SUBSET]).permutation((split == TRAIN).arg_true().to_numpy())
+        kept = pl.Series(np.setdiff1d(np.arange(len(rows)), trained[most:]))
+        rows, split = rows[kept], split[kept]
     trains = rows.filter(split == TRAIN)
     drawn = plan.copies(trains) if plan else pl.Series("copies", [1] * len(trains), dtype=pl.Int32)
     copies = (split != LEFT_OUT).cast(pl.Int32).scatter((split == TRAIN).arg_true(), drawn)

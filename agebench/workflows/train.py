@@ -167,7 +167,7 @@ class _Source:
 
     def drawn(self, recipe: ModelRecipe, seed: int) -> pl.DataFrame:
         """The records that train or validate, and those that are left out of both, with `split` and `copies`."""
-        rows = with_draws(self.rows, self.plan, validation=recipe.validation, seed=seed)
+        rows = with_draws(self.rows, self.plan, validation=recipe.validation, seed=seed, most=recipe.most_records)
         return rows.filter((pl.col("copies") > 0) | (pl.col("split") == LEFT_OUT))
 
     def without(self, lost: pl.DataFrame) -> _Source:

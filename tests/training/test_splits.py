@@ -225,3 +225,15 @@ def test_every_class_that_trains_is_complete_after_the_split():
         assert (draws[5], draws[30]) == (50, 50)
         assert draws[70] == max(50, len(trains.filter(pl.col("age") == 70)))
         assert (drawn.filter(pl.col("split") == VALIDATION)["copies"] == 1).all()
+
+
+def test_a_limit_of_records_leaves_validation_alone_and_fewer_are_a_part_of_more():
+    frame = records(list(range(200)), ages=[n % 90 for n in range(200)])
+    whole, more, fewer = (with_draws(frame, None, validation=0.2, seed=1, most=most) for most in (None, 100, 40))
+    paths = [set(one.filter(pl.col("split") == TRAIN)["path"]) for one in (whole, more, fewer)]
+    assert [len(one) for one in paths] == [160, 100, 40]
+    assert paths[0] > paths[1] > paths[2]
+    held_out = [one.filter(pl.col("split") == VALIDATION)["path"].to_list() for one in (whole, more, fewer)]
+    assert held_out[0] == held_out[1] == held_out[2]
+    other = with_draws(frame, None, validation=0.2, seed=2, most=40)
+    assert set(other.filter(pl.col("split") == TRAIN)["path"]) != paths[2]
