@@ -10,7 +10,6 @@ from agebench.manifest.plans import PlanFacts
 from agebench.manifest.store import query
 from agebench.training.splits import LEFT_OUT, TRAIN, validation_split
 
-
 SUBSET = 3  # the stream of random numbers that chooses the records of `most`
 
 
