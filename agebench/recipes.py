@@ -459,6 +459,12 @@ class NetworkRecipe(ModelRecipe):
     augment: Augment = Augment()
     train: Training
 
+    @model_validator(mode="after")
+    def oval_is_that_of_the_crop(self) -> NetworkRecipe:
+        if self.crop.zoom != 1 and self.network.settings.get("oval"):
+            raise ValueError("network.oval must be false where crop.zoom is not 1: the oval is that of a whole face")
+        return self
+
     @property
     def validation(self) -> float:
         return self.train.validation
