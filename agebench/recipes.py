@@ -332,7 +332,7 @@ class Network(Named):
 
     factory: `package.module:function` instead of a name, which gets the other keys as keyword arguments and returns a
     `torch.nn.Module`. head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
-    CORAL does. mirror: outside of training, the scores are the mean of the picture's and of its mirror image's.
+    CORAL does. mirror: except during training, scores are the mean of a picture's and its mirror image's.
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
     the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
     """
@@ -352,6 +352,9 @@ def weights_path(weights: str, folder: Path) -> str:
     return weights if weights == IMAGENET else str(folder.resolve() / Path(weights).expanduser())
 
 
+Border = Literal["black", "mirror"]  # what a crop shows outside of its picture
+
+
 class Crop(Strict):
     """How a face becomes the network's input: `size` pixels square, `encoding` on disk.
 
@@ -362,15 +365,15 @@ class Crop(Strict):
 
     size: Annotated[int, Field(ge=16, le=1024)]
     zoom: Annotated[float, Field(ge=1, le=3)] = 1.0
-    border: Literal["black", "mirror"] = "black"
+    border: Border = "black"
     encoding: Literal["raw", "jpeg"] = "jpeg"
 
 
 class Loss(Named):
     """A loss by its name in the registry; see `agebench.training.losses`.
 
-    age: what of a predicted distribution is the age: its `mean`, the expected age of the paper's eq. 6, or its
-    `median`, which has the least absolute error and follows a few improbable ages less.
+    age: which statistic of the predicted distribution is given as the age: its `mean`, the expected age of the paper's
+    eq. 6, or its `median`, which has the least absolute error and which improbable ages move less.
     """
 
     name: Annotated[str, AfterValidator(partial(known, "losses"))]
@@ -399,7 +402,7 @@ class Training(Strict):
     batch: Annotated[int, Field(ge=1)]
     # share of a batch, furthest from its claimed ages, that is not learned from once the warmup is over
     small_loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: records are drawn alike; 1: groups of five ages are
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: every record as often; 1: every group of five ages
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Field(gt=0)]
@@ -419,6 +422,16 @@ class Training(Strict):
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: Annotated[int, Field(ge=0)] = 0  # reader processes
+
+    @model_validator(mode="after")
+    def settings_fit_together(self) -> Training:
+        if self.accumulate > 1 and self.batch < 2 * self.accumulate:
+            raise ValueError("accumulate: expected at most half of batch, as normalisation needs two pictures a part")
+        if self.accumulate > 1 and self.small_loss:
+            raise ValueError("small_loss: expected 0 with accumulate: it selects from a whole batch")
+        if self.patience and not self.validation:
+            raise ValueError("patience: expected validation above 0: early stopping needs a validation MAE")
+        return self
 
 
 class TableRow(Strict):
@@ -462,7 +475,9 @@ class NetworkRecipe(ModelRecipe):
     @model_validator(mode="after")
     def oval_is_that_of_the_crop(self) -> NetworkRecipe:
         if self.crop.zoom != 1 and self.network.settings.get("oval"):
-            raise ValueError("network.oval must be false where crop.zoom is not 1: the oval is that of a whole face")
+            raise ValueError(
+                "network.oval: expected false unless crop.zoom is 1: the oval reaches from hairline to chin"
+            )
         return self
 
     @property
@@ -488,7 +503,7 @@ class MethodRecipe(ModelRecipe):
     @model_validator(mode="after")
     def features_know_the_crop(self) -> MethodRecipe:
         if self.crop.zoom != 1:
-            raise ValueError("crop.zoom must be 1: the features of a classical method are taken from whole crops")
+            raise ValueError("crop.zoom: expected 1: a method's features assume a crop from hairline to chin")
         return self
 
 
@@ -502,7 +517,8 @@ class OnnxEstimator(Strict):
     (as its own crops), `arcface` (Deng et al. 2019), or the five landmarks' x and y as shares of the side, in the order
     left eye, right eye, nose, left and right corner of the mouth. border: what lies outside of the picture, as in
     `Crop`. The input is (pixel - mean) * scale of values 0 to 255. decoding: `age`, the output is the age in years;
-    `expected`, probabilities of `ages`; `logits`, their logarithms but for a constant. ages: the age of each class, by
+    `expected` and `median`, probabilities of `ages`, of which the mean or the median is the age; `logits`, their
+    logarithms but for a constant, of which the mean is. ages: the age of each class, by
     default 0, 1, 2, …. output: its name, if the file has several.
     """
 
@@ -510,12 +526,12 @@ class OnnxEstimator(Strict):
     file: str
     size: Annotated[int, Field(ge=16, le=1024)]
     template: Literal["agebench", "arcface"] | FivePoints = "agebench"
-    border: Literal["black", "mirror"] = "black"
+    border: Border = "black"
     mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 0.0
     scale: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 1.0
     colour: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
-    decoding: Literal["age", "expected", "logits"]
+    decoding: Literal["age", "expected", "median", "logits"]
     ages: list[float] | None = None
     output: str | None = None
 

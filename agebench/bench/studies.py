@@ -17,7 +17,7 @@ from agebench.errors import RunError
 PICTURE = ("part", "path")
 HOW = (
     "Means over {seeds}, with 95 % intervals over subjects and seeds; at the same seed every arm draws from the same "
-    "records, in the same order, for as many steps, but where its settings say otherwise."
+    "records, in the same order, for as many steps, except where its settings say otherwise."
 )
 DIFFERENCES = "MAE of the row minus that of {first}, on the same pictures and seeds; p after Holm's correction: {p}."
 

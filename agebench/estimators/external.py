@@ -92,7 +92,9 @@ class Onnx(External):
         records = [faces.records.clear()]
 
         def face(rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None) -> NDArray[np.uint8]:
-            return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size, target, border)
+            if landmarks is None:
+                return whole_picture(rgb, size, border)
+            return face_crop(rgb, landmarks, size, target, border)
 
         for rows, crops in prepared(faces, face, fixed or BATCH, on_predict):
             empty = [np.zeros_like(crops[0])] * ((fixed or 0) - len(crops))
@@ -183,7 +185,7 @@ class Onnx(External):
         sums = outcome.sum(axis=1)
         right = (outcome >= -NEARLY).all(axis=1) & (np.abs(sums - 1) <= NEARLY)
         wrong = ~right & np.isfinite(sums)
-        if self.how.decoding == "expected" and wrong.any():
+        if self.how.decoding in ("expected", "median") and wrong.any():
             first = int(wrong.argmax())
             raise EstimatorError(
                 f"{self.how.file} gives no probabilities for {names[first]} and {wrong.sum() - 1:,} more of "
@@ -206,9 +208,24 @@ class Onnx(External):
             outcome = np.exp(outcome - outcome.max(axis=1, keepdims=True, initial=-np.inf))
         shares = outcome / outcome.sum(axis=1, keepdims=True)
         years = np.asarray(self.how.ages or range(outcome.shape[1]), np.float64)
-        ages = checked_ages(shares @ years, len(records), self.how.file, names)
-        spreads = np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
+        means = shares @ years
+        ages = _medians(shares, years) if self.how.decoding == "median" else means
+        spreads = np.sqrt(np.maximum(shares @ years**2 - means**2, 0))
+        ages = checked_ages(ages, len(records), self.how.file, names)
         return Estimates(records, ages, _by_year(shares, years), spreads)
+
+
+def _medians(shares: NDArray[np.floating], years: Ages) -> NDArray[np.floating]:
+    """The medians (N,) of distributions (N, K) over `years` (K,): each class's share is spread evenly between the
+    middles to its neighbours."""
+    order = np.argsort(years)
+    shares, years = shares[:, order], years[order]
+    middles = (years[1:] + years[:-1]) / 2
+    edges = np.concatenate([2 * years[:1] - middles[:1], middles, 2 * years[-1:] - middles[-1:]])
+    passed = shares.cumsum(axis=1)
+    at = np.minimum((passed < 0.5).sum(axis=1), len(years) - 1)
+    share, until = (table[np.arange(len(table)), at] for table in (shares, passed))
+    return edges[at + 1] - (until - 0.5) / np.maximum(share, 1e-9) * (edges[at + 1] - edges[at])
 
 
 def _by_year(shares: NDArray[np.floating], years: Ages) -> NDArray[np.float32] | None:

@@ -59,7 +59,7 @@ def make_crops(
 ) -> list[tuple[CropRequest, str]]:
     """Make the wanted crops that the store lacks; returns those that cannot be made, with the fault.
 
-    crop: how they are cut, by default as `Crop(size=…)` of the store's size.
+    crop: the zoom and border that they are cut with; size and encoding are the store's.
 
     Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
     """
@@ -81,7 +81,7 @@ def make_crops(
         return failed
     batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
     enough = max(1, min(workers, -(-len(missing) // BATCH)))
-    how = crop or Crop(size=store.size, encoding=store.encoding)
+    how = (crop or Crop(size=store.size)).model_copy(update={"size": store.size, "encoding": store.encoding})
     results = run_batches(crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), how))
     try:
         for result in results:
@@ -140,7 +140,7 @@ def _crop(request: CropRequest, locator: Locator, crop: Crop) -> tuple[bytes | N
     if picture is None:
         return None, fault
     if points is None:
-        return encode(whole_picture(picture.rgb, crop.size), crop.encoding), None
+        return encode(whole_picture(picture.rgb, crop.size, crop.border), crop.encoding), None
     target = template(crop.size, crop.zoom)
     face = face_crop(picture.rgb, points * picture.scale, crop.size, target, crop.border)
     return encode(face, crop.encoding), None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from agebench.recipes import Augment
+from agebench.recipes import Augment, Border
 
-Border = Literal["black", "mirror"]
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what a gray picture shows of R, G and B
 
 
@@ -21,15 +19,15 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. border: what is seen outside of a picture (see
     `recipes.Crop`). Returns (B, S, S, 3) float32 RGB, 0..255.
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
-    picture's, its centre up to a quarter of `crop` off. how.rotate: degrees either way. how.colour:
-    brightness, contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the
-    tint of faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are
-    reduced to between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain:
-    noise in grains 1 to 3 pixels wide whose deviation is drawn up to `grain` of 255, the same in all channels.
-    how.screen: a seventh of the draws get stripes or dots of 2 to 7 pixels, up to `screen` of 255 either way, like
-    printed photographs. how.fade: half of the draws keep 1 − fade to 1 of their contrast and get darker or lighter, and
-    half get a colour cast, like old prints. how.erase: in half of the draws a
-    gray rectangle, each side up to `erase` of the picture's.
+    picture's, its centre up to a quarter of `crop` off. how.rotate: degrees either way. how.colour: brightness,
+    contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the tint of
+    faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are reduced to
+    between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain: noise of a
+    deviation up to `grain` of 255, the same in all channels, in grains 1 to 3 pixels wide, as wide in the whole batch.
+    how.screen: a seventh of the draws get stripes or dots that repeat every 2 to 7 pixels, up to `screen` of 255 either
+    way, like printed photographs. how.fade: half of the draws keep 1 − fade to 1 of their contrast and get up to
+    60 fade darker or lighter; half get a colour cast, each channel times 1 − 0.6 fade to 1 + 0.3 fade; like old prints.
+    how.erase: in half of the draws a gray rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
@@ -49,7 +47,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     kept = torch.where(draw(0, 1) < 0.5, draw(1 - how.coarsen, 1), 1.0)
     deviation = draw(0, 255 * how.grain)
     middle, sides = draw(0, 1, 2), torch.where(draw(0, 1).unsqueeze(1) < 0.5, draw(0, how.erase, 2), 0.0)
-    width = 1 + 2 * draw(0, 1)[0].item()  # of the grains, the same in a batch
+    width = 1 + 2 * draw(0, 1)[0]  # of the grains, the same in a batch
     depth = torch.where(draw(0, 1) < 1 / 7, draw(0, 255 * how.screen), 0.0)
     turn, period, dots = draw(0, math.pi), draw(2, 7), draw(0, 1) < 0.6
     contrast_left = torch.where(draw(0, 1) < 0.5, draw(1 - how.fade, 1), 1.0)
@@ -70,7 +68,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     if how.coarsen:
         values = _coarsen(values, kept)
     if how.grain:
-        values = values + deviation.view(-1, 1, 1, 1) * _grains(batch, values.shape[2], width, generator)
+        values = values + deviation.view(-1, 1, 1, 1) * _grains(batch, values.shape[2], width.item(), generator)
     if how.screen:
         values = values + depth.view(-1, 1, 1, 1) * _screen(values.shape[2], turn, period, dots)
     if how.fade:

@@ -21,6 +21,8 @@ from agebench.errors import NothingCurated, RecipeError, UsageError
 from agebench.manifest.fingerprints import frame_digest
 
 Ints = NDArray[np.int64]
+GROUP_YEARS = 5  # ages that are balanced together
+SHORTEST = 4  # draws per epoch of the most frequent records, once balanced
 COLUMNS = ("part", "path", "sha256", "age", "group_id", "photograph_id", "split", "copies")
 
 
@@ -82,6 +84,20 @@ class TrainingData:
     def on_side(self, side: str) -> NDArray[np.bool_]:
         """Which records are drawn on this side of the split, (N,) bool."""
         return (self.records["split"] == side).to_numpy() & (self.copies > 0)
+
+
+def balanced_copies(ages: Ints, copies: Ints, by: float) -> Ints:
+    """Draws per epoch, (N,), by which groups of five ages are drawn more evenly.
+
+    A group of n draws gets n^(1 − by) of them, by = 0 (every record as often as before) to 1 (every group as often as
+    the others). To keep whole numbers, an epoch becomes longer: the rate of the most frequent records is 4 draws.
+    ages: (N,) years. copies: (N,) draws before.
+    """
+    if not by or not (copies > 0).any():
+        return copies
+    groups = ages // GROUP_YEARS
+    factors = np.bincount(groups, copies).clip(min=1)[groups] ** -by
+    return np.asarray(np.round(copies * factors / factors[copies > 0].min() * SHORTEST), dtype=np.int64)
 
 
 def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:

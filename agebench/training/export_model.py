@@ -20,7 +20,7 @@ from agebench.errors import Missing, RunError, UsageError
 from agebench.faces.alignment import template
 from agebench.files import write_whole
 from agebench.recipes import NetworkRecipe, name_from
-from agebench.training.decoding import CLASS_SCORES, Decoding, decoding_of
+from agebench.training.decoding import CLASS_SCORES, Decoding, decoding_of, median_age
 from agebench.training.networks import normalise
 from agebench.training.run_cards import trained_on
 from agebench.training.runs import Run, load_network
@@ -51,7 +51,7 @@ class ExportedModel:
 
 
 class _Decoded(nn.Module):
-    """Normalised pictures (B, 3, S, S) to probabilities (B, K) of the ages 0, 1, …, or to ages (B,) in years where a
+    """Normalised pictures (B, 3, S, S) to probabilities (B, K) of the ages 0, 1, …, or to ages (B,) in years where the
     loss does not train the scores of classes."""
 
     def __init__(self, network: nn.Module, decoding: Decoding) -> None:
@@ -60,7 +60,11 @@ class _Decoded(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         scores = self.network(faces).float()
-        return scores.softmax(1) if self.decoding is CLASS_SCORES else self.decoding.ages(scores)
+        return scores.softmax(1) if _gives_probabilities(self.decoding) else self.decoding.ages(scores)
+
+
+def _gives_probabilities(decoding: Decoding) -> bool:
+    return decoding.probabilities is CLASS_SCORES.probabilities
 
 
 def export_model(run: Run, out: str | Path | None = None, format: Format | None = None) -> ExportedModel:
@@ -95,7 +99,7 @@ def export_model(run: Run, out: str | Path | None = None, format: Format | None 
         own = decoding.ages(decoded.network(faces)).numpy()
     content = _onnx(decoded, faces, run) if kind == "onnx" else _torchscript(decoded, faces, run)
     given = _run_onnx(content, faces) if kind == "onnx" else _run_torchscript(content, faces)
-    difference = float(np.abs(_ages(given) - own).max())
+    difference = float(np.abs(_ages(given, recipe.loss.age) - own).max())
     if not difference <= TOLERANCE:
         raise RunError(
             f"The {kind} file of {run.id} gives ages up to {difference:.3g} years off those of the run, so it was not "
@@ -131,9 +135,13 @@ def _pictures(count: int, size: int) -> NDArray[np.uint8]:
     return pictures
 
 
-def _ages(given: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Ages (N,) from probabilities (N, K) of the ages 0, 1, …, or as they are."""
-    return np.asarray(given @ np.arange(given.shape[1]) if given.ndim == 2 else given, np.float64)
+def _ages(given: NDArray[np.float32], statistic: Literal["mean", "median"]) -> NDArray[np.float64]:
+    """Ages (N,) from probabilities (N, K) of the ages 0, 1, …, by their mean or median; or as they are."""
+    if given.ndim == 1:
+        return np.asarray(given, np.float64)
+    if statistic == "median":
+        return np.asarray(median_age(torch.from_numpy(given)).numpy(), np.float64)
+    return np.asarray(given @ np.arange(given.shape[1]), np.float64)
 
 
 def _onnx(decoded: _Decoded, faces: Tensor, run: Run) -> bytes:
@@ -182,7 +190,7 @@ def _cannot(run: Run, what: str, error: Exception) -> RunError:
 
 
 def _output(decoding: Decoding) -> str:
-    return "probabilities" if decoding is CLASS_SCORES else "age"
+    return "probabilities" if _gives_probabilities(decoding) else "age"
 
 
 RECIPE = """\
@@ -214,7 +222,7 @@ decoding = "{decoding}"
 
 def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: Decoding) -> str:
     """The recipe beside the file. A JSON string is a TOML string too."""
-    classes = decoding is CLASS_SCORES
+    classes = _gives_probabilities(decoding)
     points = template(1, recipe.crop.zoom).round(4).tolist()
     text = {
         "name": name_from(file.stem),
@@ -236,5 +244,5 @@ def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: D
         kind=kind,
         mean=MEAN,
         scale=SCALE,
-        decoding="expected" if classes else "age",
+        decoding="age" if not classes else "median" if recipe.loss.age == "median" else "expected",
     )

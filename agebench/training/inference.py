@@ -34,8 +34,9 @@ def predict_ages(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """The ages (N,) in years of the faces at `rows` and their probabilities (N, 100), None for a method without any.
 
-    A network's age is that which its loss decodes to, for most the expected one (eq. 6); its probabilities are
-    calibrated on the run's validation records (see `training.calibrate`). device: the best one by default.
+    A network's age is that which its loss decodes to, the mean (eq. 6) or the median of a distribution; its
+    probabilities are calibrated on the run's validation records (see `training.calibrate`). device: the best one by
+    default.
     `on_progress(done, total)` is called after every batch.
     Raises RunError if the run's weights were changed, RecipeError if the pictures have another size.
     """

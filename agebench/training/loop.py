@@ -29,22 +29,21 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agebench.errors import Interrupted, RunError
+from agebench.errors import Interrupted, RecipeError, RunError
 from agebench.files import write_whole
-from agebench.recipes import NetworkRecipe
+from agebench.recipes import NetworkRecipe, Training
 from agebench.training.augment import augment
-from agebench.training.data import Batches, Ints, Pictures, TrainingData, loader, read
+from agebench.training.data import Batches, Ints, Pictures, TrainingData, balanced_copies, loader, read
 from agebench.training.decoding import Decoding, decoding_of
 from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
 from agebench.training.networks import make_network, normalise
-from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
+from agebench.training.optimise import MovingAverage, make_optimiser, rate_at, warmup_steps
 from agebench.training.pretrained import start_from_weights
 
 # step, steps, loss (None where a method has none), the last validation MAE in years
 Progress = Callable[[int, int, float | None, float | None], None]
 LOG_EVERY = 20  # steps between lines of metrics.jsonl
-GROUP_YEARS = 5  # ages that are balanced together
 AUGMENTATION, DROPOUT = 1, 2  # streams of random numbers, each with seeds of its own
 
 
@@ -63,14 +62,8 @@ class Examples:
         return cls(data.pictures, data.rows[mask], data.ages[mask], data.copies[mask])
 
     def balanced(self, by: float) -> Examples:
-        """The examples with copies that draw groups of five ages more alike: a group of n draws is drawn in proportion
-        to n to the power 1 − by, to a quarter of the rarest factor. by: 0 (as they are) to 1 (all groups alike)."""
-        if not by or not len(self.rows):
-            return self
-        groups = self.ages // GROUP_YEARS
-        factors = np.bincount(groups, self.copies).clip(min=1)[groups] ** -by
-        copies = np.round(self.copies * factors / factors[self.copies > 0].min() * 4).astype(np.int64)
-        return replace(self, copies=copies)
+        """The examples with their copies balanced (see `data.balanced_copies`)."""
+        return replace(self, copies=balanced_copies(self.ages, self.copies, by))
 
 
 def start_fabric(recipe: NetworkRecipe) -> Fabric:
@@ -84,19 +77,21 @@ def out_of_memory(recipe: NetworkRecipe) -> RunError:
     """That a batch does not fit into the device's memory."""
     return RunError(
         f"The device has not enough memory for a batch of {recipe.train.batch:,} of {recipe.name}.",
-        f"Lower it with `--set train.batch={max(recipe.train.batch // 2, 2)}`, or train on another device.",
+        f"Compute it in parts with `--set train.accumulate={2 * recipe.train.accumulate}`, lower it with "
+        f"`--set train.batch={max(recipe.train.batch // 2, 2)}`, or train on another device.",
     )
 
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the network's state (the moving average where the recipe has one). val_mae: theirs, in years. step: the
-    one after which the network had these weights; None for a method without steps."""
+    """weights: the network's state (the moving average where the recipe has one). val_mae: theirs, in years. steps:
+    how many were made, and weights_of: the one that the weights are of; None for a method without steps."""
 
     weights: dict[str, Tensor]
     val_mae: float | None
     seconds: float
-    step: int | None = None
+    steps: int | None = None
+    weights_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -123,9 +118,14 @@ def fit(
     With `patience`, training ends after that many validations without a lower MAE, and the weights with the lowest are
     kept. `on_progress(step, steps, loss, val_mae)` is called whenever the loss is read.
 
-    Raises RunError if the loss is not finite, Interrupted (after a checkpoint) at Ctrl-C.
+    Raises RunError if the loss is not finite, RecipeError if there is nothing to validate with for `patience`,
+    Interrupted (after a checkpoint) at Ctrl-C.
     """
     how, device = recipe.train, fabric.device
+    if how.patience and not len(validation.rows):
+        raise RecipeError(
+            "train.patience needs validation records, and the split holds none.", "Raise train.validation."
+        )
     torch.manual_seed(seed)
     bare = make_network(recipe.network)
     pretrained = start_from_weights(bare, recipe.network)
@@ -133,7 +133,7 @@ def fit(
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how, pretrained.taken if pretrained else ()))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
-    decoding = decoding_of(recipe.loss)
+    decoding, at_once = decoding_of(recipe.loss), -(-how.batch // how.accumulate)
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
@@ -163,7 +163,8 @@ def fit(
             torch.save(state, held := io.BytesIO())
             write_whole(checkpoint, held.getbuffer())
 
-    place = (seed, done, how.steps, fabric.global_rank, fabric.world_size)
+    last = done if _ended(how, best, done) else how.steps  # it may have been stopped just when it ended
+    place = (seed, done, last, fabric.global_rank, fabric.world_size)
     batches = Batches(train.rows, train.ages, train.copies, how.batch, *place)
     workers = min(how.workers, os.cpu_count() or 1)
     losses: list[Tensor] = []
@@ -179,11 +180,11 @@ def fit(
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
             optimiser.zero_grad()
             loss = torch.zeros((), device=device)
-            parts = augment(pictures, recipe.augment, generator, recipe.crop.border).chunk(how.accumulate)
-            for number, (some, theirs) in enumerate(zip(parts, ages.chunk(how.accumulate), strict=True), 1):
+            parts = augment(pictures, recipe.augment, generator, recipe.crop.border).tensor_split(how.accumulate)
+            for number, (some, theirs) in enumerate(zip(parts, ages.tensor_split(how.accumulate), strict=True), 1):
                 with fabric.no_backward_sync(network, enabled=number < len(parts)):
                     share, scores = len(theirs) / len(ages), network(normalise(some))
-                    if how.small_loss and step > how.warmup:
+                    if how.small_loss and step > warmup_steps(how):
                         scores, theirs = _nearest(scores, theirs, decoding, 1 - how.small_loss)
                     part = loss_of(scores, theirs) * share
                     fabric.backward(part)
@@ -214,15 +215,13 @@ def fit(
                 line = {"step": step, "loss": means.mean().item(), "rate": rate}
                 line["pictures_per_second"] = round((step - logged) * how.batch / (time.perf_counter() - clock), 1)
                 if validating:
-                    val_mae = mean_absolute_error(average or bare, validation, how.batch, fabric, decoding)
+                    val_mae = mean_absolute_error(average or bare, validation, at_once, fabric, decoding)
                 write(line | ({"val_mae": val_mae} if validating else {}))
                 clock, logged, losses = time.perf_counter(), step, []
 
-            # early stopping, checkpoint
+            # checkpoint, early stopping
             if how.patience and validating and val_mae is not None and (best is None or val_mae < best.val_mae):
                 best = Best(val_mae, step, _weights(average or bare))
-            if how.patience and best and step - best.step >= how.patience * how.validate_every:
-                break
             if saving or stopping:
                 save(step)
             if stopping:
@@ -230,10 +229,18 @@ def fit(
                     f"Stopped after step {step} of {how.steps}; the checkpoint is in {checkpoint.parent}.",
                     "Run the same command with --resume to continue.",
                 )
+            done = step
+            if _ended(how, best, step):
+                break
     seconds = time.perf_counter() - begun
     if best:
-        return Trained(best.weights, best.val_mae, seconds, best.step)
-    return Trained(_weights(average or bare), val_mae, seconds, how.steps)
+        return Trained(best.weights, best.val_mae, seconds, done, best.step)
+    return Trained(_weights(average or bare), val_mae, seconds, how.steps, how.steps)
+
+
+def _ended(how: Training, best: Best | None, step: int) -> bool:
+    """Whether early stopping ends the training after this step."""
+    return bool(how.patience and best and step - best.step >= how.patience * how.validate_every)
 
 
 def _nearest(scores: Tensor, ages: Tensor, decoding: Decoding, share: float) -> tuple[Tensor, Tensor]:

@@ -34,13 +34,18 @@ def make_optimiser(network: nn.Module, how: Training, pretrained: Collection[str
     return torch.optim.SGD(given, how.rate, momentum=how.momentum, nesterov=how.momentum > 0)
 
 
+def warmup_steps(how: Training) -> int:
+    """The steps over which the rate rises."""
+    return how.warmup or (max(1, round(0.3 * how.steps)) if how.schedule == "one-cycle" else 0)
+
+
 def rate_at(how: Training, step: int) -> float:
     """The learning rate of the step that follows `step` completed ones.
 
     steps: times `decay` at each milestone. cosine: falls along a half cosine to zero. one-cycle: rises linearly (over
     `warmup` steps, or 3/10 of all steps if that is 0) and falls linearly to zero. `warmup` rises linearly from zero.
     """
-    rise = how.warmup or (max(1, round(0.3 * how.steps)) if how.schedule == "one-cycle" else 0)
+    rise = warmup_steps(how)
     if step < rise:
         return how.rate * (step + 1) / rise
     if how.schedule == "steps":

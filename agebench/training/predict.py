@@ -135,7 +135,7 @@ def members_of(run: str | Path | Run | Sequence[str | Path | Run] | None, runs_d
         seen = [one.card.get("provenance", {}).get("detector_choice") for one in (first, other)]
         if _geometry(other) != _geometry(first) or seen[0] != seen[1]:
             raise UsageError(
-                f"{first.id} and {other.id} were trained on crops of another size or detector.",
+                f"{first.id} and {other.id} were trained on crops of another size, zoom, border or detector.",
                 "Runs that predict together see the same crops; `agebench evaluate A+B` measures any mean.",
             )
     return members
@@ -178,7 +178,7 @@ def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector |
             x, y, w, h = (float(v) for v in face[:4])
             faces.append(FaceAge(path, number, (x, y, w, h), None, None, None))
         if len(found) == 0:
-            crops.append(whole_picture(picture.rgb, crop.size))
+            crops.append(whole_picture(picture.rgb, crop.size, crop.border))
             faces.append(FaceAge(path, None, None, None, None, None, note))
     each = [predict_ages(run, _Stack(crops), range(len(crops))) for run in members]
     ages = np.mean([found for found, _ in each], axis=0)

@@ -24,7 +24,7 @@ from agebench.recipes import (
     weights_path,
     wrong_changes,
 )
-from agebench.training.decoding import CLASSES
+from agebench.training.decoding import CLASSES, decoding_of
 from agebench.training.networks import make_network
 
 TABLES: dict[str, tuple[str, type[Named]]] = {
@@ -103,6 +103,11 @@ def _completed(table: str, values: dict[str, Any]) -> tuple[Named | None, list[s
         whole = named.model_validate(given.model_dump() | settings)
     except ValidationError as error:
         return None, [f"{table}.{mistake}" for mistake in mistakes_of(error, model, given.settings)]
+    if isinstance(whole, Loss):
+        try:
+            decoding_of(whole)
+        except RecipeError as error:
+            return None, [error.message]
     if isinstance(whole, Network):
         try:
             with torch.device("meta"):

@@ -10,7 +10,7 @@ from agebench.manifest.plans import PlanFacts
 from agebench.manifest.store import query
 from agebench.training.splits import LEFT_OUT, TRAIN, validation_split
 
-SUBSET = 3  # the stream of random numbers that chooses the records of `most`
+SUBSET = 0  # the stream of random numbers that chooses the records of `most`
 
 
 def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
@@ -29,7 +29,8 @@ def with_draws(
 ) -> pl.DataFrame:
     """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn per epoch.
 
-    most: train on so many records only, drawn at random; with the same seed, fewer are a part of more.
+    most: train on so many records only, drawn at random before the plan's rule is applied; with the same seed, a smaller
+    number chooses a subset of a larger one's records.
 
     The plan's rule is applied to the training records after the split, so every class is complete. Validation records
     have one copy, as have training records without a plan; records that are left out have none. The records that `most`
@@ -37,7 +38,9 @@ def with_draws(
     """
     split = validation_split(rows, validation, seed)
     if most is not None:
-        trained = np.random.default_rng([seed, SUBSET]).permutation((split == TRAIN).arg_true().to_numpy())
+        trained = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SUBSET,))).permutation(
+            (split == TRAIN).arg_true().to_numpy()
+        )
         kept = pl.Series(np.setdiff1d(np.arange(len(rows)), trained[most:]))
         rows, split = rows[kept], split[kept]
     trains = rows.filter(split == TRAIN)

@@ -174,7 +174,7 @@ def train_run(
                 write_whole(folder / WEIGHTS, save(trained.weights))
                 card["calibration"] = _calibration(recipe, trained.weights, validation, fabric)
                 card |= {"finished": _now(), "seconds": round(trained.seconds, 3), "val_mae": trained.val_mae}
-                card |= {"weights_of_step": trained.step}
+                card |= {"steps": trained.steps, "weights_of_step": trained.weights_of}
                 _write_json(folder / CARD, card)
                 (folder / "predictions").mkdir(exist_ok=True)
                 shutil.rmtree(folder / "checkpoint", ignore_errors=True)

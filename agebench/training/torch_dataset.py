@@ -18,7 +18,7 @@ from agebench.manifest.places import choose_plan, find_manifest, must_be_judged
 from agebench.manifest.plans import PlanFacts
 from agebench.manifest.records import folders_of
 from agebench.manifest.store import get_meta, open_manifest
-from agebench.recipes import Crop
+from agebench.recipes import Border, Crop
 from agebench.training.data import Ints, epoch_order
 from agebench.training.rows import training_rows
 from agebench.training.splits import TRAIN, VALIDATION, validation_split
@@ -103,6 +103,8 @@ def torch_dataset(
     manifest: str | Path | None = None,
     *,
     size: int = 112,
+    zoom: float = 1.0,
+    border: Border = "black",
     plan: str | None = None,
     transform: Transform | None = None,
     workers: int | None = None,
@@ -115,6 +117,8 @@ def torch_dataset(
     Args:
         manifest: A file or a dataset's name (see `Manifest`).
         size: Side of the crops, pixels. Missing crops are made and kept in `crops/`.
+        zoom: How much larger the face is than in a crop from hairline to chin, 1 to 3.
+        border: What a crop shows outside of its picture: `black`, or `mirror`, the picture's mirror image.
         plan: Balance plan by name; the newest by default, or every record once if there is none.
         transform: Applied to each picture, a (3, size, size) uint8 RGB tensor.
         workers: Processes that make missing crops, one per core by default.
@@ -139,7 +143,7 @@ def torch_dataset(
         folders,
         dataset=dataset,
         detector=detector,
-        crop=Crop(size=size),
+        crop=Crop(size=size, zoom=zoom, border=border),
         workers=workers,
         on_progress=on_progress,
     )

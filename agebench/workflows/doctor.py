@@ -18,7 +18,6 @@ from agebench.faces.detectors import choose_detector, detect_faces, load_detecto
 from agebench.faces.embedders import choose_embedder
 from agebench.faces.estimators import choose_estimator
 from agebench.resources import KINDS, available
-from agebench.workflows.train import default_model
 
 PACKAGES = (
     "duckdb", "polars", "pandas", "pyarrow", "numpy", "torch", "lightning-fabric", "opencv-python", "pillow",
@@ -108,5 +107,7 @@ def _devices() -> Finding:
         )
     if torch.backends.mps.is_available():
         return Finding("device", "ok", "Apple GPU")
+    from agebench.workflows.train import default_model
+
     default, _ = default_model()
     return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads; `agebench train` defaults to {default}")

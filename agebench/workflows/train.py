@@ -26,7 +26,7 @@ from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.backbones import has_imagenet_weights
-from agebench.training.data import TrainingData
+from agebench.training.data import TrainingData, balanced_copies
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -291,7 +291,10 @@ def forecast(
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
-    draws = int(drawn.filter(pl.col("split") == TRAIN)["copies"].sum())
+    trains = drawn.filter(pl.col("split") == TRAIN)
+    ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
+    balance = recipe.train.balance if isinstance(recipe, NetworkRecipe) else 0.0
+    draws = int(balanced_copies(ages, copies, balance).sum())
     return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
 
 

@@ -132,3 +132,14 @@ def test_outside_of_the_picture_its_mirror_image_can_be_shown() -> None:
     assert mirrored.min() > 0
     inside = black.any(axis=2)
     assert (np.abs(black.astype(int) - mirrored)[inside] < 60).mean() > 0.9
+    large = np.kron(picture, np.ones((8, 8, 1), np.uint8))  # reduced before it is aligned
+    shrunk = align(large, moved(40, 0, 8.0, (240, 240)), 80, template(80) / 2 + 20, "mirror")
+    assert shrunk.min() > 0
+
+
+def test_a_whole_picture_is_filled_up_with_its_mirror_image() -> None:
+    wide = np.random.default_rng(0).integers(40, 255, (20, 60, 3), dtype=np.uint8)
+    black, mirrored = (whole_picture(wide, 60, border) for border in ("black", "mirror"))
+    assert not black[:20].any()
+    assert np.array_equal(black[20:40], wide)
+    assert np.array_equal(mirrored, np.concatenate([wide[::-1], wide, wide[::-1]]))

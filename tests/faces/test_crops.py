@@ -180,7 +180,7 @@ def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_pat
     from agebench.faces.alignment import template
 
     store = CropStore(tmp_path / "s", 64, "raw")
-    assert make(pictures, store, range(8), crop=Crop(size=64, zoom=zoom)) == []
+    assert make(pictures, store, range(8), crop=Crop(size=64, zoom=zoom)) == []  # the store says how they are encoded
     [face, whole] = store.pictures([(w.sha256, w.face_no) for w in wanted(pictures, [0, 7])])
     for x, y in template(64, zoom)[:2]:
         assert face[round(y), round(x), 0] > 180  # red, in RGB

@@ -58,12 +58,17 @@ def test_the_published_weights_give_the_published_scores(
 
 def test_a_standardised_network_does_not_see_brightness_or_contrast() -> None:
     torch.manual_seed(0)
-    net = network(standardise=True).eval()
+    net, plain = network(standardise=True).eval(), network().eval()
+    plain.load_state_dict(net.state_dict())
     faces = torch.randn(2, 3, 64, 64) * 0.3
     with torch.inference_mode():
-        assert torch.allclose(net(faces), net(faces + 0.2), atol=1e-4)
-        assert not torch.allclose(network().eval()(faces), network().eval()(faces + 0.2), atol=1e-4)
+        of = {one: (one(faces), one(faces + 0.2), one(faces * 0.8)) for one in (net, plain)}
         seen = standardised(faces * 0.7)
+    brightness, contrast = (
+        {one: (a - b).abs().max() for one, (a, *others) in of.items() for b in [others[n]]} for n in (0, 1)
+    )
+    assert brightness[net] < 1e-4 < 10 * brightness[plain]
+    assert contrast[net] < contrast[plain]
     assert seen.mean((1, 2, 3)).abs().max() < 1e-5
     assert (seen.std((1, 2, 3)) - 0.5).abs().max() < 0.15
 

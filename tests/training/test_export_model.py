@@ -38,6 +38,9 @@ def by_onnx(file: Path, faces: np.ndarray, recipe: dict[str, Any]) -> np.ndarray
     said = recipe["estimator"]
     planes = ((faces.astype(np.float32) - said["mean"]) * said["scale"]).transpose(0, 3, 1, 2)
     (given,) = onnxruntime.InferenceSession(file).run(None, {"faces": np.ascontiguousarray(planes, np.float32)})
+    if said["decoding"] == "median":
+        edges = np.arange(given.shape[1] + 1) - 0.5
+        return np.array([np.interp(0.5, np.concatenate([[0], shares.cumsum()]), edges) for shares in given])
     return given @ np.arange(given.shape[1]) if said["decoding"] == "expected" else given
 
 
@@ -49,6 +52,8 @@ def by_onnx(file: Path, faces: np.ndarray, recipe: dict[str, Any]) -> np.ndarray
         ({"loss": {"name": "regression"}}, "age"),
         ({"network": {"name": "efficientnet-lite", "weights": "imagenet", "oval": True}}, "expected"),
         ({"network": {"blocks": [1, 1], "widths": [8, 16], "mirror": True}}, "expected"),
+        ({"loss": {"name": "neighborhood", "age": "median"}}, "median"),
+        ({"loss": {"name": "or-cnn", "age": "median"}}, "age"),
         ({"network": {"name": "vgg-16", "width": 0.05, "grid": 1}}, "expected"),
     ],
 )
@@ -85,9 +90,12 @@ def test_the_file_beside_it_is_an_estimators_recipe_with_the_alignment_in_number
     text = made.recipe.read_text()
     assert all(f"({x:.4f}, {y:.4f})" in text for x, y in template(1))
     assert run.id in text
-    zoomed = run_of(tmp_path, crop=TINY["crop"] | {"zoom": 1.5})
-    text = export_model(zoomed, tmp_path / "zoomed.onnx").recipe.read_text()
-    assert all(f"({x:.4f}, {y:.4f})" in text for x, y in template(1, 1.5))
+    zoomed = run_of(tmp_path, crop=TINY["crop"] | {"zoom": 1.5, "border": "mirror"})
+    made = export_model(zoomed, tmp_path / "zoomed.onnx").recipe
+    assert all(f"({x:.4f}, {y:.4f})" in made.read_text() for x, y in template(1, 1.5))
+    estimator = load_estimator_recipe(made).estimator
+    assert estimator.border == "mirror"
+    assert np.allclose(estimator.template, template(1, 1.5), atol=1e-4)
 
 
 def test_names_and_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

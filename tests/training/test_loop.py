@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from agebench.errors import Interrupted, RunError
+from agebench.errors import Interrupted, RecipeError, RunError
 from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
@@ -311,7 +312,7 @@ def test_a_batch_computed_in_parts_trains_as_the_whole(tmp_path, data, parts):
 
 
 def test_small_loss_selection_learns_less_from_wrong_ages(tmp_path):
-    """A quarter of the ages are wrong; the network is measured on the true ones."""
+    """A quarter of the ages are wrong; the network is measured with the true ones."""
     ages = np.tile(np.arange(5, 85), 3)
     pictures = InMemoryMany(ages)
     claimed = ages.copy()
@@ -340,32 +341,45 @@ def test_balanced_draws_even_out_the_groups_of_ages():
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):
-    """Five validations of a made-up MAE, whose lowest is the second: two worse ones later the training ends."""
+    """The MAE is made up: two validations in a row without a lower one end the training."""
     maes = iter([9.0, 5.0, 6.0, 7.0, 1.0])
     monkeypatch.setattr(loop, "mean_absolute_error", lambda *_: next(maes))
     recipe = tiny(steps=50, validate_every=3, patience=2)
     run = train_run(recipe, data, runs_dir=tmp_path)
     assert [line["val_mae"] for line in metrics(run.path) if "val_mae" in line] == [9.0, 5.0, 6.0, 7.0]
-    assert metrics(run.path)[-1]["step"] == 12
-    assert (run.card["val_mae"], run.card["weights_of_step"]) == (5.0, 6)
+    assert (run.card["val_mae"], run.card["weights_of_step"], run.card["steps"]) == (5.0, 6, 12)
     maes = iter([9.0, 5.0])
-    same_rates = recipe.train.model_copy(update={"steps": 6, "schedule": recipe.train.schedule})
-    until_the_best = train_run(recipe.model_copy(update={"train": same_rates}), data, runs_dir=tmp_path / "six")
+    six = recipe.train.model_copy(update={"steps": 6})
+    until_the_best = train_run(recipe.model_copy(update={"train": six}), data, runs_dir=tmp_path / "six")
     assert same_weights(run.path, until_the_best.path)
 
 
-def test_a_stopped_training_still_knows_its_best_weights(tmp_path, data, monkeypatch):
-    def train(runs: Path, **how: object) -> Path:
-        maes = iter(how.pop("maes"))  # type: ignore[call-overload]
-        monkeypatch.setattr(loop, "mean_absolute_error", lambda *_: next(maes))
+@pytest.mark.parametrize(("stop", "later"), [(8, [7.0]), (9, [])])
+def test_a_stopped_training_still_knows_its_best_weights(tmp_path, data, monkeypatch, stop, later):
+    """Stopped before the validation that ends the training, and at the step of that validation."""
+
+    def train(runs: Path, maes: list[float], **how: object) -> Path:
+        given = iter(maes)
+        monkeypatch.setattr(loop, "mean_absolute_error", lambda *_: next(given))
         recipe = tiny(steps=50, validate_every=3, checkpoint_every=4, patience=2)
         return train_run(recipe, data, runs_dir=runs, **how).path
 
-    whole = train(tmp_path / "whole", maes=[5.0, 6.0, 7.0])
+    whole = train(tmp_path / "whole", [5.0, 6.0, 7.0])
     with pytest.raises(Interrupted):
-        train(tmp_path / "two", maes=[5.0, 6.0, 7.0], on_progress=stop_at(8))
-    resumed = train(tmp_path / "two", maes=[7.0], resume=True)
-    assert same_weights(whole, resumed)
+        train(tmp_path / "two", [5.0, 6.0, 7.0], on_progress=stop_at(stop))
+    assert same_weights(whole, train(tmp_path / "two", later, resume=True))
+
+
+def test_settings_that_do_not_fit_together_are_refused(tmp_path, data):
+    for wrong, told in (({"accumulate": 5}, "half of batch"), ({"accumulate": 2, "small_loss": 0.1}, "whole batch"),
+                        ({"patience": 1, "validation": 0.0}, "validation MAE")):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            tiny(**wrong)
+    nothing_held_back = TrainingData.from_records(
+        data.pictures, data.rows, data.records.with_columns(split=pl.lit("train"))
+    )
+    with pytest.raises(RecipeError, match="the split holds none"):
+        train_run(tiny(patience=1), nothing_held_back, runs_dir=tmp_path)
 
 
 def test_metrics_have_a_line_per_validation_with_its_mae_rate_and_speed(tmp_path, data):

@@ -151,6 +151,16 @@ def test_a_setting_can_be_changed_by_its_key():
         load_model_recipe("neighborhood-34", changes={"train.batch": 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "told"),
+    [("neighborhood-quick", {"crop.zoom": 1.5}, "network.oval"), ("svr", {"crop.zoom": 1.5}, "crop.zoom: expected 1"),
+     ("cross-entropy-quick", {"loss.name": "regression", "loss.age": "median"}, "no distribution")],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_a_mistake_before_anything_is_trained(name, changes, told):
+    with pytest.raises(RecipeError, match=told):
+        resolve_recipe(name, changes)
+
+
 def test_the_34_layer_network_of_its_recipe_has_the_papers_shape():
     network = make_network(load_model_recipe("neighborhood-34").network)
     assert sum(np.prod(p.shape) for p in network.parameters()) == 21_332_516

@@ -29,7 +29,7 @@ def measure(rgb: NDArray[np.uint8]) -> dict[str, float | int | bool | list[int]]
     the long side. brightness, contrast: mean and standard deviation of the gray picture, 0..255. grayscale: whether
     the picture shows no colour.
     """
-    import cv2  # 0.1 s that a curation with nothing new to observe does not need
+    import cv2  # importing it takes 0.1 s, which a curation with nothing new to observe need not spend
 
     small = _reduce(rgb, SHARPNESS_SIDE)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8)

@@ -41,8 +41,8 @@ def only_oval(pictures: Tensor) -> Tensor:
 
 
 def standardised(pictures: Tensor) -> Tensor:
-    """Normalised pictures (B, 3, H, W) brought to one brightness and contrast: mean 0 and a deviation of a half over
-    all pixels and channels of each. A nearly flat picture stays flatter, so that its noise is not enlarged."""
+    """Normalised pictures (B, 3, H, W) brought to one brightness and contrast: mean 0, and a deviation near a half
+    over all pixels and channels of each; less in flat pictures, so that their noise is not enlarged."""
     mean, deviation = pictures.mean((1, 2, 3), keepdim=True), pictures.std((1, 2, 3), keepdim=True)
     return (pictures - mean) / (2 * deviation + 0.125)
 
@@ -75,7 +75,7 @@ def make_network(recipe: Network) -> nn.Module:
 
 
 def _mean_with_mirrored(network: nn.Module, given: tuple[Tensor], scores: Tensor) -> Tensor:
-    """The mean of a picture's scores and of its mirror image's, but while training."""
+    """The mean of a picture's scores and of its mirror image's, except during training."""
     return scores if network.training else (scores + network.forward(given[0].flip(3))) / 2
 
 
