@@ -29,8 +29,8 @@ def with_draws(
 ) -> pl.DataFrame:
     """The rows with `split` (see `splits.validation_split`) and `copies`, how often each is drawn per epoch.
 
-    most: train on so many records only, drawn at random before the plan's rule is applied; with the same seed, a smaller
-    number chooses a subset of a larger one's records.
+    most: train on so many records only, drawn at random before the plan's rule is applied; with the same seed, a
+    smaller number chooses a subset of a larger one's records.
 
     The plan's rule is applied to the training records after the split, so every class is complete. Validation records
     have one copy, as have training records without a plan; records that are left out have none. The records that `most`
@@ -38,9 +38,8 @@ def with_draws(
     """
     split = validation_split(rows, validation, seed)
     if most is not None:
-        trained = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SUBSET,))).permutation(
-            (split == TRAIN).arg_true().to_numpy()
-        )
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SUBSET,)))
+        trained = random.permutation((split == TRAIN).arg_true().to_numpy())
         kept = pl.Series(np.setdiff1d(np.arange(len(rows)), trained[most:]))
         rows, split = rows[kept], split[kept]
     trains = rows.filter(split == TRAIN)

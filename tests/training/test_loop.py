@@ -375,9 +375,8 @@ def test_settings_that_do_not_fit_together_are_refused(tmp_path, data):
                         ({"patience": 1, "validation": 0.0}, "validation MAE")):  # fmt: skip
         with pytest.raises(ValueError, match=told):
             tiny(**wrong)
-    nothing_held_back = TrainingData.from_records(
-        data.pictures, data.rows, data.records.with_columns(split=pl.lit("train"))
-    )
+    only_training = data.records.with_columns(split=pl.lit("train"))
+    nothing_held_back = TrainingData.from_records(data.pictures, data.rows, only_training)
     with pytest.raises(RecipeError, match="the split holds none"):
         train_run(tiny(patience=1), nothing_held_back, runs_dir=tmp_path)
 
