@@ -42,8 +42,9 @@ def without_normalisation(**train: Any) -> NetworkRecipe:
     """A recipe whose steps do not depend on which pictures share a part of a batch, with the loss of each step in its
     log: no batch normalisation, no dropout, no augmentation."""
     network = {"name": "levi-hassner", "stride": 1, "width": 0.1, "dropout": 0.0}
-    how = {"steps": 20, "optimiser": "sgd", "rate": 1e-2, "average": 0.0, "validation": 0.0, "checkpoint_every": 1}
+    how = {"steps": 20, "optimiser": "sgd", "rate": 1e-3, "average": 0.0, "validation": 0.0, "checkpoint_every": 1}
     tables = {"network": network, "augment": {"flip": False}, "train": TINY["train"] | how | train}
+    tables["loss"] = {"name": "neighborhood", "normalised": True}
     return NetworkRecipe.model_validate(TINY | tables)
 
 
