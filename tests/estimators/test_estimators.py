@@ -244,8 +244,8 @@ not_a_function = 3
 
 
 def test_a_function_takes_faces_and_gives_ages(there: Path) -> None:
-    Path("my_ages.py").write_text(FUNCTIONS)
-    (evaluation,) = product.evaluate("my_ages:brightness", "fg-net")
+    Path("their_ages.py").write_text(FUNCTIONS)
+    (evaluation,) = product.evaluate("their_ages:brightness", "fg-net")
     predicted = ages_of(evaluation, only_folder())
     assert all(0 < age < 85 for age in predicted)
     assert len(set(predicted)) > len(predicted) // 2
@@ -264,16 +264,16 @@ def test_a_function_takes_faces_and_gives_ages(there: Path) -> None:
     ],
 )
 def test_a_function_that_fails_is_one_sentence_and_keeps_nothing(there: Path, name: str, words: str) -> None:
-    Path("my_ages.py").write_text(FUNCTIONS)
+    Path("their_ages.py").write_text(FUNCTIONS)
     with pytest.raises(EstimatorError, match=words):
-        product.evaluate(f"my_ages:{name}", "fg-net")
+        product.evaluate(f"their_ages:{name}", "fg-net")
     assert not Path("runs").exists()
 
 
 def test_a_misspelt_function_is_told_the_nearest(there: Path) -> None:
-    Path("my_ages.py").write_text(FUNCTIONS)
-    with pytest.raises(Missing, match=r"no 'brightnes' in my_ages\. Did you mean 'brightness'"):
-        find_estimator("my_ages:brightnes")
+    Path("their_ages.py").write_text(FUNCTIONS)
+    with pytest.raises(Missing, match=r"no 'brightnes' in their_ages\. Did you mean 'brightness'"):
+        find_estimator("their_ages:brightnes")
 
 
 def test_a_file_of_predictions_that_is_not_there_is_missing(there: Path) -> None:
@@ -281,9 +281,9 @@ def test_a_file_of_predictions_that_is_not_there_is_missing(there: Path) -> None
         find_estimator("absent.csv")
 
 
-@pytest.mark.parametrize("name", ["my_ages:missing", "no_such_module:f", "my_ages:not_a_function"])
+@pytest.mark.parametrize("name", ["their_ages:missing", "no_such_module:f", "their_ages:not_a_function"])
 def test_a_function_that_is_not_there_is_missing(there: Path, name: str) -> None:
-    Path("my_ages.py").write_text(FUNCTIONS)
+    Path("their_ages.py").write_text(FUNCTIONS)
     with pytest.raises(Missing):
         find_estimator(name)
 

@@ -94,7 +94,7 @@ def test_train_takes_the_loss_and_the_network_of_another_package(
     run = trained["folder"] / trained["path"]
     card = json.loads((run / "card.json").read_text())
     assert trained["steps"] == 3
-    assert card["recipe"]["loss"] == {"name": "focal", "gamma": 1.5}
+    assert card["recipe"]["loss"] == {"name": "focal", "age": "mean", "gamma": 1.5}
     assert card["recipe"]["network"].items() >= {"name": "shallow", "weights": None, "width": 16}.items()
     with safe_open(run / "weights.safetensors", framework="np") as weights:
         assert weights.get_slice("0.weight").get_shape() == [16, 3, 3, 3]
