@@ -180,8 +180,8 @@ def test_a_long_next_command_is_one_line_to_copy(
 
 
 def test_an_estimator_that_was_not_trained_here_is_listed(workshop: Path, agebench: Callable[..., Any]) -> None:
-    (workshop / "their_ages.py").write_text("def thirty(faces):\n    return [30.0] * len(faces)\n")
-    done = agebench("evaluate", "their_ages:thirty", "--on", "fg-net", cwd=workshop)
+    (workshop / "thirties.py").write_text("def thirty(faces):\n    return [30.0] * len(faces)\n")
+    done = agebench("evaluate", "thirties:thirty", "--on", "fg-net", cwd=workshop)
     assert done.status == 0, done.err
     (found,) = json.loads(agebench("status", "--json", cwd=workshop).out)["estimators"]
     assert found["complete"]
