@@ -463,6 +463,11 @@ class ModelRecipe(TableRow):
         """The number of records to train on; None: all."""
         return None
 
+    @property
+    def balance(self) -> float:
+        """How far the draws of groups of ages are evened out, 0 to 1."""
+        return 0.0
+
 
 class NetworkRecipe(ModelRecipe):
     """A network and its training."""
@@ -487,6 +492,10 @@ class NetworkRecipe(ModelRecipe):
     @property
     def most_records(self) -> int | None:
         return self.train.records
+
+    @property
+    def balance(self) -> float:
+        return self.train.balance
 
 
 class Method(Named):
@@ -518,8 +527,8 @@ class OnnxEstimator(Strict):
     left eye, right eye, nose, left and right corner of the mouth. border: what lies outside of the picture, as in
     `Crop`. The input is (pixel - mean) * scale of values 0 to 255. decoding: `age`, the output is the age in years;
     `expected` and `median`, probabilities of `ages`, of which the mean or the median is the age; `logits`, their
-    logarithms but for a constant, of which the mean is. ages: the age of each class, by
-    default 0, 1, 2, …. output: its name, if the file has several.
+    logarithms but for a constant, of which the mean is. ages: the age of each class, by default 0, 1, 2, …. output: its
+    name, if the file has several.
     """
 
     kind: Literal["onnx"]

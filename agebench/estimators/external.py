@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agebench.errors import EstimatorError, Missing
 from agebench.estimators import Advance, Ages, Estimates, Faces, Training
 from agebench.estimators.reading import Box, checked_ages, prepared
-from agebench.faces.alignment import ARCFACE, face_crop, template, whole_picture
+from agebench.faces.alignment import ARCFACE, face_crop, template
 from agebench.faces.estimators import choose_estimator, load_estimator
 from agebench.files import file_hash
 from agebench.recipes import EstimatorRecipe, OnnxEstimator, ReadyEstimator
@@ -92,8 +92,6 @@ class Onnx(External):
         records = [faces.records.clear()]
 
         def face(rgb: NDArray[np.uint8], box: Box | None, landmarks: NDArray[np.float64] | None) -> NDArray[np.uint8]:
-            if landmarks is None:
-                return whole_picture(rgb, size, border)
             return face_crop(rgb, landmarks, size, target, border)
 
         for rows, crops in prepared(faces, face, fixed or BATCH, on_predict):
@@ -216,16 +214,18 @@ class Onnx(External):
 
 
 def _medians(shares: NDArray[np.floating], years: Ages) -> NDArray[np.floating]:
-    """The medians (N,) of distributions (N, K) over `years` (K,): each class's share is spread evenly between the
-    middles to its neighbours."""
+    """The medians (N,) of distributions (N, K) over `years` (K,): as `decoding.median_age`, with each class's share
+    spread between the middles to its neighbours."""
+    import torch
+
+    from agebench.training.decoding import median_age
+
     order = np.argsort(years)
-    shares, years = shares[:, order], years[order]
+    years = years[order]
     middles = (years[1:] + years[:-1]) / 2
     edges = np.concatenate([2 * years[:1] - middles[:1], middles, 2 * years[-1:] - middles[-1:]])
-    passed = shares.cumsum(axis=1)
-    at = np.minimum((passed < 0.5).sum(axis=1), len(years) - 1)
-    share, until = (table[np.arange(len(table)), at] for table in (shares, passed))
-    return edges[at + 1] - (until - 0.5) / np.maximum(share, 1e-9) * (edges[at + 1] - edges[at])
+    places = median_age(torch.from_numpy(shares[:, order])).numpy() + 0.5  # 0 is the first edge
+    return np.interp(places, np.arange(len(edges)), edges)
 
 
 def _by_year(shares: NDArray[np.floating], years: Ages) -> NDArray[np.float32] | None:

@@ -18,7 +18,7 @@ from agebench.errors import EstimatorError, Missing
 from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
 from agebench.estimators.reading import Box, checked_ages, prepared
-from agebench.faces.alignment import face_crop, whole_picture
+from agebench.faces.alignment import face_crop
 from agebench.files import file_hash
 from agebench.recipes import EstimatorRecipe, FunctionEstimator
 
@@ -62,7 +62,7 @@ class FromFunction(External):
         ) -> NDArray[np.uint8]:
             if self.how.input == "picture":
                 return rgb
-            return whole_picture(rgb, size) if landmarks is None else face_crop(rgb, landmarks, size)
+            return face_crop(rgb, landmarks, size)
 
         records, ages = [faces.records.clear()], [np.empty(0)]
         for rows, pictures in prepared(faces, picture, self.how.batch, on_predict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +33,6 @@ def similarity(landmarks: NDArray[np.floating], target: NDArray[np.floating]) ->
 ALIGNMENT_VERSION = 2  # raise it when any crop changes: crops of other versions are made again
 WHOLE_PICTURE = -1  # the face_no for a picture in which no face was found
 SHRINK = 0.85  # ArcFace cuts off hairline and chin, which show age: scaled by this factor, both are inside
-
-
 ZOOM_CENTRE = (0.5, 0.65)  # between nose and mouth: what stays in place when a crop is cut closer to the face
 
 
@@ -67,16 +67,17 @@ def align(
 
 def face_crop(
     rgb: NDArray[np.uint8],
-    landmarks: NDArray[np.floating],
+    landmarks: NDArray[np.floating] | None,
     size: int,
     target: NDArray[np.floating] | None = None,
     border: Border = "black",
 ) -> NDArray[np.uint8]:
-    """The aligned face (see `align`), or the whole picture where the landmarks span no area: (size, size, 3) uint8."""
-    try:
-        return align(rgb, landmarks, size, target, border)
-    except ValueError:
-        return whole_picture(rgb, size, border)
+    """The aligned face (see `align`), or the whole picture where there are no landmarks or they span no area:
+    (size, size, 3) uint8."""
+    if landmarks is not None:
+        with suppress(ValueError):
+            return align(rgb, landmarks, size, target, border)
+    return whole_picture(rgb, size, border)
 
 
 def whole_picture(rgb: NDArray[np.uint8], size: int, border: Border = "black") -> NDArray[np.uint8]:

@@ -63,10 +63,9 @@ def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
 class CropStore:
     """One folder of shards: the crops of this alignment version and encoding that it has, and adding more."""
 
-    def __init__(self, folder: Path, size: int, encoding: Encoding = "jpeg") -> None:
+    def __init__(self, folder: Path, crop: Crop) -> None:
         self.folder = folder
-        self.size = size
-        self.encoding: Encoding = encoding
+        self.crop = crop
         self.index: dict[str, dict[str, Any]] = {}
         self.damaged: list[str] = []  # shards whose bytes have changed since they were written; to be made again
         self._places: dict[Key, tuple[int, int]] | None = None
@@ -84,7 +83,7 @@ class CropStore:
                     self.damaged.append(name)
 
     def _is_ours(self, facts: dict[str, Any]) -> bool:
-        return facts.get("encoding") == self.encoding and facts.get("alignment") == ALIGNMENT_VERSION
+        return facts.get("encoding") == self.crop.encoding and facts.get("alignment") == ALIGNMENT_VERSION
 
     @property
     def places(self) -> dict[Key, tuple[int, int]]:
@@ -108,12 +107,12 @@ class CropStore:
         digest = hashlib.sha256(data).hexdigest()
         name = f"shard-{digest[:20]}.arrow"
         write_whole(self.folder / name, data)
-        facts = {"sha256": digest, "rows": len(table), "encoding": self.encoding, "alignment": ALIGNMENT_VERSION}
+        facts = {"sha256": digest, "rows": len(table), "encoding": self.crop.encoding, "alignment": ALIGNMENT_VERSION}
         try:
             with FileLock(self.folder / "index.lock"):
                 listed = _listed(self.folder / "index.json") or {}
                 listed = {n: f for n, f in listed.items() if n not in self.damaged} | {name: facts}
-                index = json.dumps({"size": self.size, "shards": listed}, indent=1)
+                index = json.dumps({"size": self.crop.size, "shards": listed}, indent=1)
                 write_whole(self.folder / "index.json", index.encode())
         except OSError as error:
             if isinstance(error, StorageError):
@@ -127,7 +126,7 @@ class CropStore:
     def pictures(self, keys: Sequence[Key]) -> CropPictures:
         """The crops of `keys`, in order. Raises KeyError if one is missing."""
         places = np.array([self.places[key] for key in keys], dtype=np.int64).reshape(-1, 2)
-        return CropPictures([self.folder / name for name in self.index], places, self.size, self.encoding)
+        return CropPictures([self.folder / name for name in self.index], places, self.crop.size, self.crop.encoding)
 
 
 class CropPictures:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from agebench.errors import Interrupted
-from agebench.faces.alignment import WHOLE_PICTURE, face_crop, template, whole_picture
+from agebench.faces.alignment import WHOLE_PICTURE, face_crop, template
 from agebench.faces.crop_store import CropPictures, CropStore, Key, crops_folder, encode
 from agebench.pictures import Locator, decode, read_bytes
 from agebench.pool import Crashed, run_batches
@@ -54,12 +54,9 @@ def make_crops(
     store: CropStore,
     *,
     workers: int,
-    crop: Crop | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[tuple[CropRequest, str]]:
     """Make the wanted crops that the store lacks; returns those that cannot be made, with the fault.
-
-    crop: the zoom and border that they are cut with; size and encoding are the store's.
 
     Raises Interrupted on Ctrl-C, after writing what was made, and StorageError.
     """
@@ -81,8 +78,7 @@ def make_crops(
         return failed
     batches = (missing[i : i + BATCH] for i in range(0, len(missing), BATCH))
     enough = max(1, min(workers, -(-len(missing) // BATCH)))
-    how = (crop or Crop(size=store.size)).model_copy(update={"size": store.size, "encoding": store.encoding})
-    results = run_batches(crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), how))
+    results = run_batches(crop_batch, batches, workers=enough, setup=set_up, setup_args=(dict(folders), store.crop))
     try:
         for result in results:
             outcomes = [(result.item, None, "crashed")] if isinstance(result, Crashed) else result
@@ -139,10 +135,8 @@ def _crop(request: CropRequest, locator: Locator, crop: Crop) -> tuple[bytes | N
     picture, fault = decode(data, sha256=request.sha256)
     if picture is None:
         return None, fault
-    if points is None:
-        return encode(whole_picture(picture.rgb, crop.size, crop.border), crop.encoding), None
     target = template(crop.size, crop.zoom)
-    face = face_crop(picture.rgb, points * picture.scale, crop.size, target, crop.border)
+    face = face_crop(picture.rgb, None if points is None else points * picture.scale, crop.size, target, crop.border)
     return encode(face, crop.encoding), None
 
 
@@ -173,13 +167,12 @@ def crop_records(
 ) -> CroppedRecords:
     """Crops of `records` (part, path, sha256, face_no, landmarks, …); for a record without a face, the whole
     picture."""
-    store = CropStore(crops_folder(CROPS, dataset, crop, detector or "none"), crop.size, crop.encoding)
+    store = CropStore(crops_folder(CROPS, dataset, crop, detector or "none"), crop)
     failed = make_crops(
         crop_requests(records),
         folders,
         store,
         workers=workers or os.cpu_count() or 1,
-        crop=crop,
         on_progress=on_progress,
     )
     faults: dict[str, int] = {}

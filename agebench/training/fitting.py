@@ -57,9 +57,7 @@ def fit_faces(recipe: ModelRecipe, faces: Faces, ages: Ints, *, folder: Path, se
     once = np.ones(len(ages), dtype=np.int64)
     if isinstance(recipe, MethodRecipe):
         return _fit_method(recipe, faces, ages, once, seed, None)
-    train = Examples(faces.pictures, faces.rows, ages, once)
-    if isinstance(recipe, NetworkRecipe):
-        train = train.balanced(recipe.train.balance)
+    train = Examples(faces.pictures, faces.rows, ages, once).balanced(recipe.balance)
     none = Examples(faces.pictures, faces.rows[:0], ages[:0], once[:0])
     return fit_recipe(recipe, train, none, folder=folder, seed=seed, fabric=start_fabric(recipe))
 

@@ -131,9 +131,7 @@ def train_run(
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     pretrained = pretrained_of(recipe) if isinstance(recipe, NetworkRecipe) else None
     fabric = fabric or start_fabric(recipe)
-    train = Examples.of(data, data.on_side(TRAIN))
-    if isinstance(recipe, NetworkRecipe):
-        train = train.balanced(recipe.train.balance)
+    train = Examples.of(data, data.on_side(TRAIN)).balanced(recipe.balance)
     validation = Examples.of(data, data.on_side(VALIDATION))
     if not len(train.rows):
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")

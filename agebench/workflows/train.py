@@ -293,8 +293,7 @@ def forecast(
     setting = _setting(recipe, why, source, drawn)
     trains = drawn.filter(pl.col("split") == TRAIN)
     ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
-    balance = recipe.train.balance if isinstance(recipe, NetworkRecipe) else 0.0
-    draws = int(balanced_copies(ages, copies, balance).sum())
+    draws = int(balanced_copies(ages, copies, recipe.balance).sum())
     return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
 
 

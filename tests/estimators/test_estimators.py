@@ -137,6 +137,14 @@ def test_probabilities_are_decoded_and_kept(there: Path, onnx_file: Callable[...
     assert np.allclose(np.stack(kept["probabilities"].to_list()).sum(1), 1)
 
 
+def test_the_median_of_classes_in_any_order_and_at_any_distance(there: Path, onnx_file: Callable[..., Path]) -> None:
+    Path("mine.toml").write_text(RECIPE.replace('"age"', '"median"') + "scale = 0\nages = [60, 0, 10, 20]\n")
+    onnx_file(Path("mine.onnx"), 32, np.zeros((3, 4)), operator="Softmax")
+    (evaluation,) = product.evaluate("mine.toml", "fg-net")
+    kept = pl.read_parquet(only_folder() / "predictions" / f"{evaluation.name}.parquet")
+    assert np.allclose(kept["predicted"], 15)  # half of the shares lie below the middle of 10 and 20
+
+
 @pytest.mark.parametrize(
     ("recipe", "matrix", "options", "words"),
     [

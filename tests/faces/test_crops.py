@@ -32,7 +32,7 @@ def crop_of(value: int, size: int = 16) -> np.ndarray:
 
 
 def add(store: CropStore, *values: int) -> None:
-    store.add([(f"{v:064x}", 0) for v in values], [encode(crop_of(v), store.encoding) for v in values])
+    store.add([(f"{v:064x}", 0) for v in values], [encode(crop_of(v), store.crop.encoding) for v in values])
 
 
 def keys(*values: int) -> list[tuple[str, int]]:
@@ -46,9 +46,9 @@ def keys(*values: int) -> list[tuple[str, int]]:
 def test_crops_come_back_as_they_were_put_in(tmp_path: Path, encoding: Encoding) -> None:
     gradient = np.dstack([np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))] * 3)
     gradient[..., 2] = 90
-    store = CropStore(tmp_path / "s", 64, encoding)
+    store = CropStore(tmp_path / "s", Crop(size=64, encoding=encoding))
     store.add([("a", 0), ("b", 3)], [encode(gradient, encoding), encode(gradient[:, ::-1].copy(), encoding)])
-    again = CropStore(tmp_path / "s", 64, encoding).pictures([("b", 3), ("a", 0)])
+    again = CropStore(tmp_path / "s", Crop(size=64, encoding=encoding)).pictures([("b", 3), ("a", 0)])
     assert len(again) == 2
     for found, put in ((again[1], gradient), (again[0], gradient[:, ::-1])):
         assert found.shape == (64, 64, 3)
@@ -58,7 +58,7 @@ def test_crops_come_back_as_they_were_put_in(tmp_path: Path, encoding: Encoding)
 
 
 def test_pictures_travel_to_other_processes_by_path(tmp_path: Path) -> None:
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     add(store, *range(200))
     pictures = store.pictures(keys(*range(200)))
     assert pictures[5][0, 0, 0] == 5
@@ -68,10 +68,13 @@ def test_pictures_travel_to_other_processes_by_path(tmp_path: Path) -> None:
 
 
 def test_shards_are_added_and_the_crops_of_each_encoding_keep_apart(tmp_path: Path) -> None:
-    add(CropStore(tmp_path / "s", 16, "raw"), 1, 2)
-    add(CropStore(tmp_path / "s", 16, "jpeg"), 2, 3)
-    add(CropStore(tmp_path / "s", 16, "raw"), 4)
-    raw, jpeg = CropStore(tmp_path / "s", 16, "raw"), CropStore(tmp_path / "s", 16, "jpeg")
+    add(CropStore(tmp_path / "s", Crop(size=16, encoding="raw")), 1, 2)
+    add(CropStore(tmp_path / "s", Crop(size=16, encoding="jpeg")), 2, 3)
+    add(CropStore(tmp_path / "s", Crop(size=16, encoding="raw")), 4)
+    raw, jpeg = (
+        CropStore(tmp_path / "s", Crop(size=16, encoding="raw")),
+        CropStore(tmp_path / "s", Crop(size=16, encoding="jpeg")),
+    )
     assert (set(raw.places), set(jpeg.places)) == (set(keys(1, 2, 4)), set(keys(2, 3)))
     assert [p[0, 0, 0] for p in raw.pictures(keys(4, 1))] == [4, 1]
     with pytest.raises(KeyError):
@@ -79,17 +82,17 @@ def test_shards_are_added_and_the_crops_of_each_encoding_keep_apart(tmp_path: Pa
 
 
 def test_crops_of_another_alignment_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(CropStore(tmp_path / "s", 16, "raw"), 1)
+    add(CropStore(tmp_path / "s", Crop(size=16, encoding="raw")), 1)
     monkeypatch.setattr(shards_module, "ALIGNMENT_VERSION", 99)
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     assert not store.places
     add(store, 1)
-    assert len(CropStore(tmp_path / "s", 16, "raw").places) == 1
+    assert len(CropStore(tmp_path / "s", Crop(size=16, encoding="raw")).places) == 1
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty"])
 def test_a_damaged_shard_is_found_and_its_crops_are_missing(tmp_path: Path, damage: str) -> None:
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     add(store, 1, 2)
     add(store, 3)
     file = tmp_path / "s" / next(iter(store.index))
@@ -99,31 +102,31 @@ def test_a_damaged_shard_is_found_and_its_crops_are_missing(tmp_path: Path, dama
         file.unlink()
     else:
         file.write_bytes({"flip": bytes(content), "cut": bytes(content[:-100]), "empty": b""}[damage])
-    again = CropStore(tmp_path / "s", 16, "raw")
+    again = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     assert again.damaged == [file.name]
     assert set(again.places) == set(keys(3))
     add(again, 1, 2)
-    whole = CropStore(tmp_path / "s", 16, "raw")
+    whole = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     assert whole.damaged == []
     assert [p[0, 0, 0] for p in whole.pictures(keys(1, 2, 3))] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("listing", ["", "{", "[]", '{"size": 16}', "\0" * 50])
 def test_a_broken_index_makes_an_empty_store_that_can_be_filled(tmp_path: Path, listing: str) -> None:
-    add(CropStore(tmp_path / "s", 16, "raw"), 1)
+    add(CropStore(tmp_path / "s", Crop(size=16, encoding="raw")), 1)
     (tmp_path / "s" / "index.json").write_text(listing)
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     assert store.places == {}
     assert store.damaged
     add(store, 1)
-    assert CropStore(tmp_path / "s", 16, "raw").pictures(keys(1))[0][0, 0, 0] == 1
+    assert CropStore(tmp_path / "s", Crop(size=16, encoding="raw")).pictures(keys(1))[0][0, 0, 0] == 1
 
 
 @pytest.mark.parametrize("moment", ["while the shard is written", "before it is listed"])
 def test_an_interrupted_write_leaves_a_usable_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     add(store, 1)
     with monkeypatch.context() as patch:
 
@@ -133,11 +136,11 @@ def test_an_interrupted_write_leaves_a_usable_store(
         patch.setattr(*((files_module.os, "fsync") if "while" in moment else (shards_module.json, "dumps")), full)
         with pytest.raises(StorageError, match="No space left"):
             add(store, 2)
-    again = CropStore(tmp_path / "s", 16, "raw")
+    again = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     assert again.damaged == []
     assert set(again.places) == set(keys(1))
     add(again, 2)
-    assert [p[0, 0, 0] for p in CropStore(tmp_path / "s", 16, "raw").pictures(keys(1, 2))] == [1, 2]
+    assert [p[0, 0, 0] for p in CropStore(tmp_path / "s", Crop(size=16, encoding="raw")).pictures(keys(1, 2))] == [1, 2]
 
 
 def test_folders_tell_size_detector_zoom_and_border_apart(tmp_path: Path) -> None:
@@ -179,8 +182,8 @@ def make(folder: Path, store: CropStore, numbers: Sequence[int], **how: Any) -> 
 def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_path: Path, zoom: float) -> None:
     from agebench.faces.alignment import template
 
-    store = CropStore(tmp_path / "s", 64, "raw")
-    assert make(pictures, store, range(8), crop=Crop(size=64, zoom=zoom)) == []  # the store says how they are encoded
+    store = CropStore(tmp_path / "s", Crop(size=64, zoom=zoom, encoding="raw"))
+    assert make(pictures, store, range(8)) == []
     [face, whole] = store.pictures([(w.sha256, w.face_no) for w in wanted(pictures, [0, 7])])
     for x, y in template(64, zoom)[:2]:
         assert face[round(y), round(x), 0] > 180  # red, in RGB
@@ -189,9 +192,9 @@ def test_the_landmarks_of_a_picture_land_on_the_template(pictures: Path, tmp_pat
 
 
 def test_only_what_is_missing_is_made(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(pictures, CropStore(tmp_path / "s", 64, "raw"), range(4))
+    make(pictures, CropStore(tmp_path / "s", Crop(size=64, encoding="raw")), range(4))
     seen: list[int] = []
-    store = CropStore(tmp_path / "s", 64, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=64, encoding="raw"))
     make(pictures, store, range(6), on_progress=lambda done, total: seen.append(total))
     assert set(seen) == {2}
     assert len(list((tmp_path / "s").glob("*.arrow"))) == 2
@@ -200,11 +203,11 @@ def test_only_what_is_missing_is_made(pictures: Path, tmp_path: Path, monkeypatc
         raise AssertionError("nothing is missing")
 
     monkeypatch.setattr(make_module, "run_batches", no_workers)
-    assert make(pictures, CropStore(tmp_path / "s", 64, "raw"), range(6)) == []
+    assert make(pictures, CropStore(tmp_path / "s", Crop(size=64, encoding="raw")), range(6)) == []
 
 
 def test_what_cannot_be_cropped_is_told_with_its_fault(pictures: Path, tmp_path: Path) -> None:
-    store = CropStore(tmp_path / "s", 64, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=64, encoding="raw"))
     odd = [
         CropRequest("p", "8.png", hashlib.sha256((pictures / "8.png").read_bytes()).hexdigest(), 0, POINTS),
         CropRequest("p", "none.png", "a" * 64, 0, POINTS),
@@ -223,12 +226,12 @@ def test_a_link_put_in_a_pictures_place_is_not_followed_out(pictures: Path, tmp_
     folder = tmp_path / "release"
     folder.mkdir()
     (folder / "0.png").symlink_to(pictures / "0.png")
-    [(_, fault)] = make(folder, CropStore(tmp_path / "s", 64, "raw"), [0])
+    [(_, fault)] = make(folder, CropStore(tmp_path / "s", Crop(size=64, encoding="raw")), [0])
     assert fault == "outside_release"
 
 
 def test_landmarks_in_one_place_give_the_whole_picture(pictures: Path, tmp_path: Path) -> None:
-    store = CropStore(tmp_path / "s", 64, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=64, encoding="raw"))
     [wish] = wanted(pictures, [2])
     assert make_crops([wish._replace(landmarks=(5.0,) * 10)], {"p": pictures}, store, workers=1) == []
     assert store.pictures([(wish.sha256, 0)])[0].any()
@@ -236,14 +239,14 @@ def test_landmarks_in_one_place_give_the_whole_picture(pictures: Path, tmp_path:
 
 def test_ctrl_c_keeps_the_crops_that_were_made(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_module, "BATCH", 2)
-    store = CropStore(tmp_path / "s", 64, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=64, encoding="raw"))
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="Stopped after 2 of 8 crops; they are kept"):
         make(pictures, store, range(8), on_progress=stop)
-    assert len(CropStore(tmp_path / "s", 64, "raw").places) == 2
+    assert len(CropStore(tmp_path / "s", Crop(size=64, encoding="raw")).places) == 2
 
 
 def test_one_crop_is_wished_for_each_face_of_each_content() -> None:
@@ -260,11 +263,14 @@ def test_one_crop_is_wished_for_each_face_of_each_content() -> None:
 
 
 def test_two_stores_that_write_to_one_folder_keep_each_others_crops(tmp_path: Path) -> None:
-    first, second = CropStore(tmp_path / "s", 16, "raw"), CropStore(tmp_path / "s", 16, "raw")
+    first, second = (
+        CropStore(tmp_path / "s", Crop(size=16, encoding="raw")),
+        CropStore(tmp_path / "s", Crop(size=16, encoding="raw")),
+    )
     add(first, 1)
     add(second, 2)
     add(first, 3)
-    for store in (first, CropStore(tmp_path / "s", 16, "raw")):
+    for store in (first, CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))):
         assert store.damaged == []
         assert [p[0, 0, 0] for p in store.pictures(keys(1, 2, 3))] == [1, 2, 3]
     assert [p[0, 0, 0] for p in second.pictures(keys(1, 2))] == [1, 2]
@@ -280,7 +286,7 @@ def test_a_face_that_a_human_boxed_has_a_crop_of_its_own(tmp_path: Path) -> None
     )  # fmt: skip
     found = crop_requests(rows)
     assert [w.face_no for w in found] == [WHOLE_PICTURE, -32_001, -2]
-    store = CropStore(tmp_path / "s", 16, "raw")
+    store = CropStore(tmp_path / "s", Crop(size=16, encoding="raw"))
     store.add([("x", w.face_no) for w in found], [encode(crop_of(i), "raw") for i in range(3)])
-    pictures = CropStore(tmp_path / "s", 16, "raw").pictures([("x", -32_001), ("x", -1)])
+    pictures = CropStore(tmp_path / "s", Crop(size=16, encoding="raw")).pictures([("x", -32_001), ("x", -1)])
     assert [int(pictures[i].mean()) for i in range(2)] == [1, 0]
