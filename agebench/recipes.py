@@ -24,7 +24,7 @@ from agebench.files import DECLARATION, read_file
 class Strict(BaseModel):
     """A table of a recipe: unknown keys are mistakes, values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def known(kind: str, name: str, *more: str) -> str:

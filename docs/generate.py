@@ -120,11 +120,14 @@ def python_api() -> str:
 
 
 def evidence() -> str:
-    rows = [(code(row["name"]), row["unit"], row["observer"], row["meaning"]) for row in catalogue.list_evidence()]
+    rows = [
+        (code(row["name"]), row["type"], row["unit"], row["observer"], row["meaning"])
+        for row in catalogue.list_evidence()
+    ]
     return (
         "# Evidence columns\n\n"
         "What a check can read: one row a record. A column is NULL until its observer has run.\n\n"
-        + table(("column", "unit", "observer", "meaning"), rows)
+        + table(("column", "type", "unit", "observer", "meaning"), rows)
     )
 
 

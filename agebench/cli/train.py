@@ -24,7 +24,6 @@ from agebench.cli.render import (
     print_json,
     progress,
 )
-from agebench.recipes import NetworkRecipe
 
 if TYPE_CHECKING:
     from agebench.workflows.train import TrainForecast, TrainSetting
@@ -121,6 +120,8 @@ def train(
 
 
 def _described(setting: TrainSetting) -> str:
+    from agebench.recipes import NetworkRecipe
+
     how = f"plan {plain(setting.plan.plan)}" if setting.plan else "each curated record once (no plan)"
     what = f"{setting.recipe.name} ({setting.why}) on {setting.records:,} records of {plain(setting.manifest)}, {how}"
     if not isinstance(setting.recipe, NetworkRecipe):
@@ -131,6 +132,7 @@ def _described(setting: TrainSetting) -> str:
 def _render_forecast(found: TrainForecast, as_json: bool) -> None:
     from rich.table import Table
 
+    from agebench.recipes import NetworkRecipe
     from agebench.training.run_cards import flat
 
     setting, cost = found.setting, found.cost

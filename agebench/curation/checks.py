@@ -11,14 +11,14 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from agebench import resources
-from agebench.curation.compiled import CompiledCheck, dry_run
+from agebench.curation.compiled import CompiledCheck, dry_run, sandbox
 from agebench.errors import RecipeError, nearest
 from agebench.manifest.evidence import COLUMNS, NOT_NUMBERS, Observer
 from agebench.recipes import Check, CurationRecipe, mistaken, read_curation_recipe
@@ -130,7 +130,7 @@ def expression_columns(expression: str, key: str) -> list[str]:
     try:
         duckdb.SQLExpression(expression)
         tree = json.loads(
-            _parser().execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}\n)"]).fetchall()[0][0]
+            sandbox().execute("SELECT json_serialize_sql(?)", [f"SELECT ({expression}\n)"]).fetchall()[0][0]
         )
     except duckdb.Error as error:
         raise RecipeError(f"{key} = {expression!r} is not one SQL expression: {str(error).splitlines()[0]}") from error
@@ -148,12 +148,6 @@ def expression_columns(expression: str, key: str) -> list[str]:
     if mistakes:
         raise RecipeError(f"{key} = {expression!r}: {' '.join(mistakes)}")
     return columns
-
-
-@cache
-def _parser() -> duckdb.DuckDBPyConnection:
-    """A connection of its own that only parses and has no access to anything."""
-    return duckdb.connect(config={"enable_external_access": "false", "lock_configuration": "true"})
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

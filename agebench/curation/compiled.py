@@ -8,7 +8,7 @@ from functools import cache
 
 import duckdb
 
-from agebench.manifest.store import CONFIG, schema_sql
+from agebench.manifest.evidence import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def _error_in(checks: Sequence[CompiledCheck]) -> str | None:
     conditions = ", ".join(check.condition_sql for check in checks)
     told = ", ".join(f"{check.reason_sql}, {check.number_sql}" for check in checks)
     try:
-        _no_evidence().execute(f"EXPLAIN SELECT {conditions}, {told} FROM no_evidence")
-        kinds = {str(kind) for kind in _no_evidence().sql(f"SELECT {conditions} FROM no_evidence").types}
+        sandbox().execute(f"EXPLAIN SELECT {conditions}, {told} FROM no_evidence")
+        kinds = {str(kind) for kind in sandbox().sql(f"SELECT {conditions} FROM no_evidence").types}
     except duckdb.Error as error:
         return str(error).splitlines()[0]
     # NULL, such as a comparison with NULL, is a condition that is never true
@@ -56,9 +56,10 @@ def _error_in(checks: Sequence[CompiledCheck]) -> str | None:
 
 
 @cache
-def _no_evidence() -> duckdb.DuckDBPyConnection:
-    """An empty manifest in memory, without access to anything, to bind checks against."""
-    con = duckdb.connect(config=CONFIG)
-    con.execute(schema_sql())
-    con.execute("CREATE TABLE no_evidence AS SELECT * FROM evidence")
+def sandbox() -> duckdb.DuckDBPyConnection:
+    """A database in memory, without access to anything, to parse expressions and to bind them against `no_evidence`,
+    an empty table of the columns of `evidence`."""
+    con = duckdb.connect(config={"enable_external_access": "false", "lock_configuration": "true"})
+    columns = ", ".join(f"{name} {column.type}" for name, column in COLUMNS.items())
+    con.execute(f"CREATE TABLE no_evidence ({columns})")
     return con

@@ -18,8 +18,6 @@ from agebench.datasets.records import Release
 from agebench.datasets.release import read_release
 from agebench.errors import Missing, ReleaseNotFound, UsageError
 from agebench.estimators import Estimator
-from agebench.estimators.finding import find_estimator
-from agebench.estimators.run import RunEstimator
 from agebench.faces.detectors import DetectorChoice, choose_detector, load_detector
 from agebench.faces.embedders import EmbedderChoice, choose_embedder
 from agebench.faces.estimators import EstimatorChoice, choose_estimator
@@ -127,6 +125,8 @@ class Request:
 
 def stored_name(estimator: Estimator) -> str:
     """The name under which the manifest stores an estimator's estimates, which a ready model cannot have."""
+    from agebench.estimators.run import RunEstimator  # 0.1 s, which few curations need to spend
+
     return f"{'run' if isinstance(estimator, RunEstimator) else 'estimator'}:{estimator.id}"
 
 
@@ -321,6 +321,8 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
         elif name in registry.names("estimators"):
             ready.append(choose_estimator(name))
         else:
+            from agebench.estimators.finding import find_estimator  # as above
+
             others.append(find_estimator(name, RUNS, also=[CROSS_FIT]))
     return tuple(dict.fromkeys(ready)), others, CROSS_FIT in wanted
 

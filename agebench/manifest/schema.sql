@@ -145,7 +145,7 @@ WINDOW same AS (PARTITION BY sha256, coalesce(identity_face_no, -1));
 -- Near duplicates as they were derived, updated with people's answers.
 CREATE OR REPLACE VIEW near_copy_now AS
 SELECT record_id, near_copies,
-       dense_rank() OVER (PARTITION BY near_group ORDER BY unwanted, near_rank) AS near_rank,
+       CAST(dense_rank() OVER (PARTITION BY near_group ORDER BY unwanted, near_rank) AS INTEGER) AS near_rank,
        first_value(part || '/' || path) OVER (PARTITION BY near_group ORDER BY unwanted, near_rank, record_id) AS near_of,
        max(plausible) OVER (PARTITION BY near_group) - min(plausible) OVER (PARTITION BY near_group) AS near_age_gap
 FROM near_copy JOIN copy_claim USING (record_id);

@@ -46,9 +46,15 @@ def list_declarations() -> dict[str, list[dict[str, Any]]]:
 
 
 def list_evidence() -> list[dict[str, Any]]:
-    """Every column that a check can read: name, unit, observer, meaning."""
+    """Every column that a check can read: name, SQL type, unit, observer, meaning."""
     return [
-        {"name": name, "unit": column.unit, "observer": column.observer, "meaning": column.meaning}
+        {
+            "name": name,
+            "type": column.type,
+            "unit": column.unit,
+            "observer": column.observer,
+            "meaning": column.meaning,
+        }
         for name, column in COLUMNS.items()
     ]
 

@@ -9,16 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from agebench.cli import app
 
-COMMANDS = sorted(c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands)
-EXAMPLES = {
-    c.name or getattr(c.callback, "__name__", ""): re.findall(r"agebench [^\n;]+", c.epilog or "")
-    for c in app.registered_commands
-}
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = sorted(name for name, command in GROUP.commands.items() if not hasattr(command, "commands"))
+EXAMPLES = {name: re.findall(r"agebench [^\n;]+", GROUP.commands[name].epilog or "") for name in COMMANDS}
 HEAVY = ("torch", "pandas", "polars", "duckdb", "cv2", "numpy", "pyarrow", "scipy", "insightface")
 MAIN = "import sys; from agebench.cli import main; sys.argv = ['agebench', *sys.argv[1:]]"
 
