@@ -50,7 +50,7 @@ KINDS = {
 
 def names(kind: str) -> list[str]:
     """All names of a kind, agebench's own and those of other packages, sorted; nothing is imported."""
-    return sorted(_ours(kind) | _entry_points(kind).keys())
+    return sorted(_ours(kind) | _entry_points()[kind].keys())
 
 
 def find(kind: str, name: str) -> Any:
@@ -62,7 +62,7 @@ def find(kind: str, name: str) -> Any:
     if name in _ours(kind):
         module = importlib.import_module(f"{place.package}.{name.replace('-', '_')}")
         return getattr(module, place.attribute) if place.attribute else module
-    point = _entry_points(kind).get(name)
+    point = _entry_points()[kind].get(name)
     if point is None:
         raise UsageError(f"There is no {place.what} '{name}'. {nearest(name, names(kind))}")
     try:
@@ -145,7 +145,7 @@ def listed() -> list[dict[str, str]]:
         {
             "kind": kind,
             "name": name,
-            "package": "agebench" if name in _ours(kind) else _package(_entry_points(kind)[name]),
+            "package": "agebench" if name in _ours(kind) else _package(_entry_points()[kind][name]),
         }
         for kind in KINDS
         for name in names(kind)
@@ -163,9 +163,13 @@ def _folder(kind: str) -> Path:
 
 
 @cache
-def _entry_points(kind: str) -> dict[str, importlib.metadata.EntryPoint]:
-    found = importlib.metadata.entry_points(group=f"agebench.{kind}")
-    return {point.name: point for point in found if point.name not in _ours(kind)}
+def _entry_points() -> dict[str, dict[str, importlib.metadata.EntryPoint]]:
+    """Kind → name → what another package brings. One reading of all packages' metadata, which takes 30 ms."""
+    every = importlib.metadata.entry_points()
+    return {
+        kind: {point.name: point for point in every.select(group=f"agebench.{kind}") if point.name not in _ours(kind)}
+        for kind in KINDS
+    }
 
 
 def _package(point: importlib.metadata.EntryPoint) -> str:

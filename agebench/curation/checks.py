@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -49,7 +49,7 @@ def load_recipe(name: str) -> tuple[CurationRecipe, Path]:
     """
     path = resources.find("pipelines", name)
     recipe, checks, mistakes = read_curation_recipe(path)
-    mistakes += _compile(checks)[1]
+    mistakes += _compile(tuple(checks))[1]
     if recipe is None or mistakes:
         raise mistaken(path, mistakes)
     return recipe, path
@@ -70,13 +70,14 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     observed: the observers that have run; a check that needs another one is compiled as not running.
     Raises RecipeError that lists all mistakes.
     """
-    compiled, mistakes = _compile(recipe.check)
+    compiled, mistakes = _compile(tuple(recipe.check))
     if mistakes:
         raise mistaken(Path(place), mistakes)
     return [replace(check, runs=check.observers <= observed) for check in compiled]
 
 
-def _compile(checks: Sequence[Check]) -> tuple[list[CompiledCheck], list[str]]:
+@lru_cache(20)  # a curation compiles its recipe twice
+def _compile(checks: tuple[Check, ...]) -> tuple[list[CompiledCheck], list[str]]:
     """The checks that can run, and every mistake in the others: in their predicate, value and reason, and where these
     are right, in their types."""
     found = [(check, *_validated(check)) for check in checks]
