@@ -392,6 +392,7 @@ class Augment(Strict):
     grain: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # noise of a deviation up to this, 1 to 3 pixels wide
     screen: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # lines or dots as of a printed photograph, up to this
     fade: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half keep 1 − fade to 1 of their contrast, half get a cast
+    jpeg: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half are seen as JPEG of quality 100 × (1 − jpeg) to 100
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0  # a gray rectangle in half of the draws, its sides up to this
 
 

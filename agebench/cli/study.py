@@ -23,7 +23,7 @@ from agebench.cli.report import FORMATS, tables_format
 from agebench.cli.train import changed_keys, training_progress
 
 if TYPE_CHECKING:
-    from agebench.workflows.study import StudyTraining
+    from agebench.workflows.study import StudyForecast, StudyTraining
     from agebench.workflows.train import TrainSetting
 
 
@@ -45,6 +45,9 @@ def study(
     format: Annotated[str | None, typer.Option(help=f"{', '.join(FORMATS)} [by --out's ending, else rich].")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write the tables to [standard output].")] = None,
     figures: Annotated[Path | None, typer.Option(help="Folder: write a figure of each test set there.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be trained, and how long it takes; write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train variants of a recipe with several seeds, and compare.
@@ -54,6 +57,15 @@ def study(
     kind = tables_format(format, out)
     if json and format is not None and out is None:
         raise typer.BadParameter("--json already writes to standard output: name a file with --out.")
+    if dry_run:
+        from agebench.workflows.study import forecast_study
+
+        with progress("timing", "arms", quiet=json) as timed:
+            forecast = forecast_study(
+                name, manifest=manifest, plan=plan, on=on or (), seeds=seeds, changes=changed_keys(change), on_arm=timed
+            )
+        _render_forecast(forecast, json)
+        return
     import agebench
     from agebench.bench.figures import of_study, write_drawings
     from agebench.bench.render import as_rich, render
@@ -104,5 +116,42 @@ def study(
                 "model": found.study.model, "seeds": found.seeds,
                 "runs": {label: [run.id for run in each] for label, each in found.runs.items()}, "sets": sets,
                 "seconds": found.seconds, "notes": found.notes,
+            }
+        )  # fmt: skip
+
+
+def _render_forecast(found: StudyForecast, as_json: bool) -> None:
+    from rich.table import Table
+
+    from agebench.recipes import NetworkRecipe
+
+    out = console(as_json)
+    table = Table("arm", "records", "steps", "memory", "time", box=None, pad_edge=False)
+    for label, arm in found.arms.items():
+        cost, recipe = arm.cost, arm.setting.recipe
+        steps = f"{recipe.train.steps:,}" if isinstance(recipe, NetworkRecipe) else ""
+        table.add_row(
+            plain(label), f"{arm.setting.records:,}", steps, f"{cost.bytes / 2**30:.1f} GiB", duration(cost.seconds)
+        )
+    out.print(table)
+    device = next(iter(found.arms.values())).cost.device
+    trainings = f"{found.seeds} training{'s' if found.seeds > 1 else ''} of each"
+    out.print(
+        f"{trainings}: about {duration(found.seconds)} on {plain(device)}, complete ones included, cropping and "
+        f"validation not counted; then measured on {plain(', '.join(map(str, found.sets)))}. "
+        "Nothing was written."
+    )
+    if as_json:
+        arms = {
+            label: {
+                "recipe": arm.setting.recipe.model_dump(mode="json"), "records": arm.setting.records,
+                "draws": arm.draws, **dataclasses.asdict(arm.cost),
+            }
+            for label, arm in found.arms.items()
+        }  # fmt: skip
+        print_json(
+            {
+                "command": "study", "dry_run": True, "study": found.study.name, "model": found.study.model,
+                "seeds": found.seeds, "arms": arms, "test_sets": found.sets, "seconds": found.seconds,
             }
         )  # fmt: skip

@@ -27,7 +27,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     how.screen: a seventh of the draws get stripes or dots that repeat every 2 to 7 pixels, up to `screen` of 255 either
     way, like printed photographs. how.fade: half of the draws keep 1 − fade to 1 of their contrast and get up to
     60 fade darker or lighter; half get a colour cast, each channel times 1 − 0.6 fade to 1 + 0.3 fade; like old prints.
-    how.erase: in half of the draws a gray rectangle, each side up to `erase` of the picture's.
+    how.jpeg: half of the draws go through JPEG's quantisation at a quality of 100 (1 − jpeg) to 100, without its
+    coarser colours. how.erase: in half of the draws a gray rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
@@ -53,6 +54,7 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     contrast_left = torch.where(draw(0, 1) < 0.5, draw(1 - how.fade, 1), 1.0)
     lighter = torch.where(contrast_left < 1, draw(-60 * how.fade, 60 * how.fade), 0.0)
     cast = torch.where((draw(0, 1) < 0.5).unsqueeze(1), draw(1 - 0.6 * how.fade, 1 + 0.3 * how.fade, 3), 1.0)
+    quality = torch.where(draw(0, 1) < 0.5, draw(100 * (1 - how.jpeg), 100), 100.0)
 
     # one plane per colour: resampling and matrix products are several times faster on a CPU
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
@@ -77,6 +79,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
         values = values * cast.view(-1, 3, 1, 1)
     if how.grain or how.screen or how.fade:
         values = values.clamp_(0, 255)
+    if how.jpeg:
+        values = _quantised(values, quality)
     if how.erase:
         values = values.masked_fill_(_rectangles(middle, sides, values.shape[2]), 127.5)
     return values.permute(0, 2, 3, 1)
@@ -139,6 +143,38 @@ def _screen(size: int, turn: Tensor, period: Tensor, dots: Tensor) -> Tensor:
     along = (wave * (x * turn.cos() + y * turn.sin())).cos()
     across = (wave * (y * turn.cos() - x * turn.sin())).cos()
     return torch.where(dots.view(-1, 1, 1), (along + across) / 2, along).unsqueeze(1)
+
+
+# JPEG's tables of quantisation steps at quality 50 (ITU-T T.81, annex K), and its colours (JFIF).
+LUMA_STEPS = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
+    14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+CHROMA_STEPS = (
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99,
+    47, 66, 99, 99, 99, 99, 99, 99, *[99] * 32,
+)  # fmt: skip
+YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+
+
+def _quantised(values: Tensor, quality: Tensor) -> Tensor:
+    """`values` (B, 3, S, S) as they are after JPEG at `quality` (B,), 1 to 100, with all colours at full resolution."""
+    batch, _, height, width = values.shape
+    to_ycbcr = torch.tensor(YCBCR, device=values.device)
+    k, n = torch.arange(8.0, device=values.device).view(8, 1), torch.arange(8.0, device=values.device)
+    dct = torch.cos(math.pi / 8 * k * (n + 0.5)) * torch.where(k > 0, 0.5, math.sqrt(1 / 8))  # orthonormal DCT-II
+    steps = torch.tensor([LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS], device=values.device).view(1, 3, 1, 1, 8, 8)
+    scale = torch.where(quality < 50, 50 / quality.clamp(min=1), 2 - quality / 50)  # as the IJG's library scales them
+    steps = (steps * scale.view(-1, 1, 1, 1, 1, 1) + 0.5).floor().clamp(1, 255)
+    even = F.pad(values, (0, -width % 8, 0, -height % 8), mode="replicate")
+    planes = torch.einsum("ij,bjhw->bihw", to_ycbcr, even - 128).round()
+    blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # (B, 3, rows, columns, 8, 8)
+    rounded = (dct @ blocks @ dct.T / steps).round() * steps
+    planes = (dct.T @ rounded @ dct).transpose(3, 4).flatten(4, 5).flatten(2, 3)
+    stored = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_ycbcr), planes) + 128
+    lossless = (quality >= 100).view(batch, 1, 1, 1)
+    return torch.where(lossless, values, stored[:, :, :height, :width].clamp(0, 255))
 
 
 def _rectangles(middle: Tensor, sides: Tensor, size: int) -> Tensor:

@@ -19,7 +19,7 @@ from agebench.recipes import StudyRecipe, load_card, load_study
 from agebench.training.resolve import resolve_recipe
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run
-from agebench.workflows.train import TrainSetting, train
+from agebench.workflows.train import TrainForecast, TrainSetting, forecast, train
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,25 @@ class StudyTraining:
     total: int
     label: str
     seed: int
+
+
+@dataclass(frozen=True)
+class StudyForecast:
+    """What a study would train.
+
+    Attributes:
+        study: Its recipe.
+        seeds: Trainings of each arm.
+        arms: Label → what one training of the arm takes.
+        sets: Test manifests.
+        seconds: Of all trainings together, those that are complete already included.
+    """
+
+    study: StudyRecipe
+    seeds: int
+    arms: dict[str, TrainForecast]
+    sets: list[Path]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,17 +111,8 @@ def study(
         Interrupted: Ctrl-C; the last checkpoint is kept.
         AgebenchError: Whatever else `train` and `evaluate` raise.
     """
-    recipe = load_study(name)
-    number = seeds or recipe.seeds
-    with open_manifest(find_manifest(manifest)) as con:
-        trained_on = get_meta(con, "dataset") or ""
-    tested = [find_manifest(one) for one in on] or manifests_for_testing(trained_on)
-    if not tested:
-        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
-    names = _columns(tested)
-    settings = {arm.label: (changes or {}) | arm.set for arm in recipe.arm}
-    for each in settings.values():
-        resolve_recipe(recipe.model, each)
+    recipe, settings, tested = _planned(name, manifest, on, changes)
+    number, names = seeds or recipe.seeds, _columns(tested)
     made: dict[str, list[Run]] = {label: [] for label in settings}
     measured: dict[tuple[str, int], list[Evaluation]] = {}
     total, done = number * len(settings), 0
@@ -135,6 +145,45 @@ def study(
         sets.append(compare_arms(dataset, names[path], frames))
     seconds = sum(float(run.card.get("seconds", 0.0)) for each in made.values() for run in each)
     return StudyReport(recipe, number, made, sets, seconds, notes)
+
+
+def forecast_study(
+    name: str,
+    *,
+    manifest: str | Path | None = None,
+    plan: str | None = None,
+    on: Sequence[str | Path] = (),
+    seeds: int | None = None,
+    changes: dict[str, Any] | None = None,
+    on_arm: Callable[[int, int], None] | None = None,
+) -> StudyForecast:
+    """What `study` would do with these arguments, from a few timed steps of each arm; writes nothing.
+
+    on_arm: called with the number of arms that are timed, of how many. Raises as `study` does."""
+    recipe, settings, tested = _planned(name, manifest, on, changes)
+    arms = {}
+    for label, each in settings.items():
+        arms[label] = forecast(recipe.model, manifest=manifest, plan=plan, changes=each)
+        if on_arm:
+            on_arm(len(arms), len(settings))
+    number = seeds or recipe.seeds
+    return StudyForecast(recipe, number, arms, tested, number * sum(arm.cost.seconds for arm in arms.values()))
+
+
+def _planned(
+    name: str, manifest: str | Path | None, on: Sequence[str | Path], changes: dict[str, Any] | None
+) -> tuple[StudyRecipe, dict[str, dict[str, Any]], list[Path]]:
+    """(a study, label → changes of each arm, test manifests). Raises RecipeError where any arm is wrong, Missing."""
+    recipe = load_study(name)
+    with open_manifest(find_manifest(manifest)) as con:
+        trained_on = get_meta(con, "dataset") or ""
+    tested = [find_manifest(one) for one in on] or manifests_for_testing(trained_on)
+    if not tested:
+        raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
+    settings = {arm.label: (changes or {}) | arm.set for arm in recipe.arm}
+    for each in settings.values():
+        resolve_recipe(recipe.model, each)
+    return recipe, settings, tested
 
 
 def _columns(tested: Sequence[Path]) -> dict[Path, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from agebench.recipes import Augment
-from agebench.training.augment import augment
+from agebench.training.augment import _quantised, augment
 
 PICTURES = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
 ALL = Augment(flip=True, crop=0.2, rotate=10, colour=0.3)
@@ -146,6 +147,25 @@ def test_outside_of_a_mirrored_crop_is_its_mirror_image():
     how = Augment(flip=False, crop=0.25, rotate=20)
     assert augment(white, how, generator()).min() == 0
     assert augment(white, how, generator(), "mirror").min() > 254
+
+
+@pytest.mark.parametrize("quality", [10, 40, 75, 95])
+def test_quantised_pictures_are_those_that_a_jpeg_encoder_writes(quality: int) -> None:
+    y, x = np.mgrid[:44, :44]  # not a multiple of 8
+    face = np.stack([128 + 90 * np.sin(x / 5), 128 + 90 * np.cos(y / 7), 40 + 4 * x], 2).clip(0, 255).astype(np.uint8)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality,
+               cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # fmt: skip
+    _, stored = cv2.imencode(".jpg", face[:, :, ::-1], options)
+    expected = cv2.imdecode(stored, cv2.IMREAD_COLOR)[:, :, ::-1].astype(float)
+    ours = _quantised(torch.from_numpy(face).permute(2, 0, 1).unsqueeze(0).float(), torch.tensor([float(quality)]))
+    assert np.abs(ours[0].permute(1, 2, 0).numpy() - expected).mean() < 1
+    assert np.abs(face - expected).mean() > 2 or quality > 40
+
+
+def test_half_of_the_draws_are_as_jpeg_stores_them():
+    pictures = torch.randint(0, 256, (200, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    changed = (augment(pictures, Augment(flip=False, jpeg=0.9), torch.Generator().manual_seed(0)) != pictures).any(3)
+    assert changed.flatten(1).any(1).float().mean() == pytest.approx(0.5, abs=0.12)
 
 
 def test_a_rectangle_is_erased_in_half_of_the_draws():

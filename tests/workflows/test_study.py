@@ -90,6 +90,20 @@ def test_every_arm_is_trained_with_every_seed_on_the_same_records_and_compared(
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
 
 
+def test_a_dry_run_of_a_study_tells_what_it_takes_and_writes_nothing(work: Path, agebench: Callable[..., Any]) -> None:
+    found = json.loads(agebench("study", "pair", *SMALL, "--dry-run", "--json").out)
+    assert (found["dry_run"], found["seeds"]) == (True, 2)
+    assert {label: arm["recipe"]["loss"]["name"] for label, arm in found["arms"].items()} == {
+        "Cross entropy": "cross-entropy", "Regression": "regression",
+    }  # fmt: skip
+    assert found["seconds"] == pytest.approx(2 * sum(arm["seconds"] for arm in found["arms"].values()))
+    assert all(arm["recipe"]["train"]["steps"] == 2 and arm["parameters"] > 0 for arm in found["arms"].values())
+    told = agebench("study", "pair", *SMALL, "--dry-run", "--seeds", "1").out
+    assert "1 trainings" not in told
+    assert "Nothing was written." in told
+    assert not (work / "runs").exists()
+
+
 def test_a_study_goes_on_where_it_was_stopped(work: Path) -> None:
     changes = {"train.steps": 4, "train.batch": 8, "train.checkpoint_every": 1, "network.widths": [8, 8, 8, 8]}
     trained = 0
