@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from agebench import recipes
+from agebench import recipes, resources
 from agebench.datasets.fetch import fetch, plan_fetch
 from agebench.datasets.release import read_release
 from agebench.demo.releases import draw_releases
@@ -47,7 +47,7 @@ def fgnet(names: list[str] = NAMES, inside: str = "FGNET/images") -> bytes:
 
 def card_at(folder: Path, site: Site, name: str, **more: str) -> None:
     """The shipped card as a card of the folder, whose files are on the loopback server."""
-    shipped = recipes.resources.find("manifests", name).read_text(encoding="utf-8")
+    shipped = resources.find("manifests", name).read_text(encoding="utf-8")
     for item in recipes.load_card(name).download:
         shipped = shipped.replace(item.url, site.url(item.file))
     for old, new in more.items():
