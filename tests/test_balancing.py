@@ -113,6 +113,20 @@ def test_a_plan_is_stored_under_its_name_and_in_place_of_an_older_one(tmp_path: 
         assert with_draws(training_rows(con), None, validation=0, seed=0)["copies"].to_list() == [1, 1, 1]
 
 
+def test_rows_for_training_have_the_label_suspicion_of_ages_that_nobody_confirmed(tmp_path: Path) -> None:
+    path = manifest_of(tmp_path / "a.duckdb", [5, 6, 7])
+    with open_manifest(path, write=True) as con:
+        con.execute(
+            "INSERT INTO suspicion BY NAME SELECT record_id, 1 AS estimates, 0.3 AS label_suspicion FROM record "
+            "WHERE age < 7"
+        )
+        con.execute(
+            "INSERT INTO decision BY NAME SELECT record_id, 'decided' AS status, 'keep' AS answer, 'anna' AS \"by\", "
+            "'' AS \"at\", 1 AS answers FROM record WHERE age = 6"
+        )
+        assert dict(training_rows(con).select("age", "label_suspicion").iter_rows()) == {5: 0.3, 6: 0.0, 7: None}
+
+
 def test_other_records_make_a_plan_stale_though_the_kept_ones_are_the_same(tmp_path: Path) -> None:
     path = manifest_of(tmp_path / "a.duckdb", [5, 6, 6])
     balance(path, per_class=4)

@@ -87,6 +87,8 @@ class Training(Strict):
     batch: Annotated[int, Field(ge=1)]
     # share of a batch, furthest from its claimed ages, that is not learned from once the warmup is over
     small_loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # a record whose age is wrong with probability p (label suspicion) is drawn 1 − distrust × p times as often
+    distrust: Annotated[float, Field(ge=0, le=1)] = 0.0
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: every record as often; 1: every group of five ages
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
@@ -153,6 +155,11 @@ class ModelRecipe(TableRow):
         """How far the draws of groups of ages are evened out, 0 to 1."""
         return 0.0
 
+    @property
+    def distrust(self) -> float:
+        """How far records with a suspicious age are drawn less often, 0 to 1."""
+        return 0.0
+
 
 class NetworkRecipe(ModelRecipe):
     """A network and its training."""
@@ -181,6 +188,10 @@ class NetworkRecipe(ModelRecipe):
     @property
     def balance(self) -> float:
         return self.train.balance
+
+    @property
+    def distrust(self) -> float:
+        return self.train.distrust
 
 
 class Method(Named):

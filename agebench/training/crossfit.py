@@ -133,7 +133,7 @@ def _one_fold(
     try:
         trained = fit(
             recipe,
-            Examples.of(data, drawn).balanced(recipe.balance),
+            Examples.drawn_by(recipe, data, drawn),
             Examples.of(data, np.zeros_like(out)),
             folder=place,
             seed=seed,

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from lightning_fabric import Fabric
 
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training import loop
-from agebench.training.data import Ints
+from agebench.training.data import Ints, doubts_of
 from agebench.training.features import Faces
 from agebench.training.loop import Examples, Progress, Trained
 from agebench.training.methods import make_method
@@ -57,7 +58,8 @@ def fit_faces(recipe: ModelRecipe, faces: Faces, ages: Ints, *, folder: Path, se
     once = np.ones(len(ages), dtype=np.int64)
     if isinstance(recipe, MethodRecipe):
         return _fit_method(recipe, faces, ages, once, seed, None)
-    train = Examples(faces.pictures, faces.rows, ages, once).balanced(recipe.balance)
+    train = Examples(faces.pictures, faces.rows, ages, once)
+    train = train.balanced(recipe.balance, doubts_of(pl.DataFrame(), recipe.distrust))
     none = Examples(faces.pictures, faces.rows[:0], ages[:0], once[:0])
     return fit_recipe(recipe, train, none, folder=folder, seed=seed, fabric=start_fabric(recipe))
 

@@ -15,12 +15,16 @@ SUBSET = 0  # the stream of random numbers that chooses the records of `most`
 
 def training_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Curated records of ages 0 to 99, in order: record_id, part, path, age, subject_id, name, group_id, photograph_id,
-    sha256, face_no, landmarks, and the picture's hashes phash, inset_phash, edges."""
+    sha256, face_no, landmarks, label_suspicion (0 where a person confirmed or corrected the age; NULL if unknown), and
+    the picture's hashes phash, inset_phash, edges."""
     return query(
         con,
         """SELECT record_id, part, path, age, subject_id, name, group_id, photograph_id, sha256, face_no, landmarks,
+                  CASE WHEN record_id IN (SELECT record_id FROM decision WHERE status = 'decided') THEN 0.0
+                       ELSE label_suspicion END AS label_suspicion,
                   phash, inset_phash, edges
-           FROM curated LEFT JOIN image USING (sha256) WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
+           FROM curated LEFT JOIN image USING (sha256) LEFT JOIN suspicion USING (record_id)
+           WHERE age BETWEEN 0 AND 99 ORDER BY record_id""",
     )
 
 

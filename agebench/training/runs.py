@@ -131,9 +131,9 @@ def train_run(
     check_size(data.pictures, int(data.rows[0]), recipe.crop.size)
     pretrained = pretrained_of(recipe) if isinstance(recipe, NetworkRecipe) else None
     fabric = fabric or start_fabric(recipe)
-    train = Examples.of(data, data.on_side(TRAIN)).balanced(recipe.balance)
+    train = Examples.drawn_by(recipe, data, data.on_side(TRAIN))
     validation = Examples.of(data, data.on_side(VALIDATION))
-    if not len(train.rows):
+    if not train.copies.any():
         raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
     identity = _identity(recipe, data, seed)
     with _storage(runs_dir):
@@ -336,11 +336,12 @@ def _identity(recipe: ModelRecipe, data: TrainingData, seed: int) -> dict[str, A
     from agebench.manifest.fingerprints import frame_digest
     from agebench.training.data import COLUMNS
 
+    columns = [*COLUMNS, "label_suspicion"] if recipe.distrust else COLUMNS
     return {
         "recipe_digest": digest(recipe),
         "seed": seed,
         "data_fingerprint": data.fingerprint,
-        "records_digest": frame_digest(data.records.select(COLUMNS)),
+        "records_digest": frame_digest(data.records.select(columns)),
     }
 
 

@@ -136,7 +136,7 @@ def torch_dataset(
     with open_manifest(path) as con:
         must_be_judged(con, path)
         facts = choose_plan(con, path, plan)
-        rows = training_rows(con).drop("phash", "inset_phash", "edges")
+        rows = training_rows(con).drop("label_suspicion", "phash", "inset_phash", "edges")
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
     cropped = crop_records(
         rows,

@@ -26,7 +26,7 @@ from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.backbones import has_imagenet_weights
-from agebench.training.data import TrainingData, balanced_copies
+from agebench.training.data import TrainingData, balanced_copies, doubts_of
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -189,9 +189,10 @@ class _Source:
             raise NothingCurated(f"Every curated record of {self.manifest} leaks into {', '.join(counts)}.")
         return replace(source, provenance=source.provenance | {"without_leaks": counts}) if counts else source
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, recipe: ModelRecipe) -> str:
         """SHA-256 of all records that a training could draw, whatever its seed, and of the plan's rule."""
-        known = frame_digest(self.rows.select("part", "path", "sha256", "age", "group_id", "photograph_id", "face_no"))
+        columns = ["part", "path", "sha256", "age", "group_id", "photograph_id", "face_no"]
+        known = frame_digest(self.rows.select(*columns, *(["label_suspicion"] if recipe.distrust else [])))
         rule = (self.plan.per_class, self.plan.thin_ages, self.plan.seed) if self.plan else None
         return hashlib.sha256(f"{known} {self.detector} {rule}".encode()).hexdigest()
 
@@ -227,7 +228,7 @@ def _source(manifest: str | Path | None, plan: str | None) -> _Source:
 def _crop(source: _Source, recipe: ModelRecipe, seed: int, on_crops: Advance | None) -> tuple[TrainingData, list[str]]:
     """The drawn records with a crop each, and notes for the user. Records that cannot be cropped are removed and the
     draw is repeated, so that the classes stay complete."""
-    fingerprint = source.fingerprint()  # of the curated records: which of them fail here depends on the draw
+    fingerprint = source.fingerprint(recipe)  # of the curated records: which of them fail here depends on the draw
     faults: dict[str, int] = {}
     damaged = 0
     while True:
@@ -293,7 +294,7 @@ def forecast(
     setting = _setting(recipe, why, source, drawn)
     trains = drawn.filter(pl.col("split") == TRAIN)
     ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
-    draws = int(balanced_copies(ages, copies, recipe.balance).sum())
+    draws = int(balanced_copies(ages, copies, recipe.balance, doubts_of(trains, recipe.distrust)).sum())
     return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from agebench.training.data import TrainingData
 from agebench.training.decoding import expected_age
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
-from agebench.training.runs import list_runs, load_network, train_run
+from agebench.training.runs import list_runs, load_network, same_training, train_run
 
 from .conftest import InMemoryMany, data_of, records_of, tiny, without_normalisation
 
@@ -338,6 +339,34 @@ def test_balanced_draws_even_out_the_groups_of_ages():
     half = np.bincount(ages // 5, plain.balanced(0.5).copies)[[0, 4, 10]]
     assert half / half.sum() == pytest.approx(np.sqrt([20, 400, 80]) / np.sqrt([20, 400, 80]).sum(), abs=0.02)
     assert plain.balanced(1.0).copies[ages < 5].std() == 0
+
+
+def test_records_with_a_suspicious_age_are_drawn_less_often():
+    ages = np.repeat([22, 50], [40, 10])
+    records = records_of(ages, 1).with_columns(label_suspicion=pl.Series([0.0, 1.0, 0.5, None, 0.25] * 10))
+    data = TrainingData.from_records(InMemoryMany(ages), np.arange(50), records)
+    everyone = np.ones(50, dtype=bool)
+    drawn = loop.Examples.drawn_by(tiny(distrust=1.0), data, everyone).copies
+    assert drawn[:5].tolist() == [4, 0, 2, 4, 3]
+    halved = loop.Examples.drawn_by(tiny(distrust=0.5), data, everyone).copies
+    assert halved[:5].tolist() == [4, 2, 3, 4, 4]
+    balanced = loop.Examples.drawn_by(tiny(distrust=1.0, balance=1.0), data, everyone).copies
+    assert balanced[40:45].tolist() == [16, 0, 8, 16, 12]
+    without = TrainingData.from_records(InMemoryMany(ages), np.arange(50), records.drop("label_suspicion"))
+    with pytest.raises(RecipeError, match=r"train\.distrust needs label suspicion"):
+        loop.Examples.drawn_by(tiny(distrust=1.0), without, everyone)
+    assert loop.Examples.drawn_by(tiny(), without, everyone).copies.tolist() == [1] * 50
+
+
+def test_a_run_with_distrust_is_of_other_records_once_the_suspicion_changes(tmp_path):
+    ages = np.tile(np.arange(20, 40), 4)
+    records = records_of(ages, 1).with_columns(label_suspicion=pl.lit(0.1))
+    data = TrainingData.from_records(InMemoryMany(ages), np.arange(80), records)
+    recipe = tiny(steps=2, distrust=1.0)
+    run = train_run(recipe, data, runs_dir=tmp_path)
+    assert same_training(recipe, data, tmp_path, 0).id == run.id
+    other = replace(data, records=records.with_columns(label_suspicion=pl.lit(0.2)))
+    assert same_training(recipe, other, tmp_path, 0) is None
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):
