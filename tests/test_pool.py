@@ -67,7 +67,7 @@ def linger_after_one(batch):
 def linger(batch):
     with open(batch[0], "a") as handle:
         handle.write(f"{os.getpid()}\\n")
-    time.sleep(60)
+    time.sleep(3600)  # longer than any test waits
 """
 
 

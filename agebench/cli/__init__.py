@@ -43,7 +43,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-class _Modules(Mapping[str, Any]):
+class _LazyCommands(Mapping[str, Any]):
     """The commands by name, each imported when it is asked for: all of them together take 0.3 s."""
 
     def __getitem__(self, name: str) -> Any:
@@ -60,16 +60,23 @@ class _Modules(Mapping[str, Any]):
 
 @cache
 def _command(name: str) -> Any:
-    """The command or group that its module registers."""
-    alone = typer.Typer()
-    importlib.import_module(f"agebench.cli.{name.replace('-', '_')}").register(alone)
+    """The command or group that its module registers. Raises ImportError."""
+    alone = typer.Typer(rich_markup_mode=app.rich_markup_mode)  # a group takes its mode from here, not from itself
+    try:
+        module = importlib.import_module(f"agebench.cli.{name.replace('-', '_')}")
+    except KeyError as error:  # which a mapping would take for an unknown name
+        raise ImportError(f"agebench.cli.{name}: {error!r}") from error
+    module.register(alone)
     return typer.main.get_group(alone).commands[name]
 
 
 class _Commands(typer.core.TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Modules()  # type: ignore[assignment]
+        self.commands = _LazyCommands()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return list(COMMANDS)
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
@@ -174,7 +181,10 @@ def _named(arguments: list[str]) -> str | None:
     place, first = next(((i, a) for i, a in enumerate(arguments) if a in COMMANDS), (0, None))
     if first is None:
         return None
-    below = getattr(_command(first), "commands", {})
+    try:
+        below = getattr(_command(first), "commands", {})
+    except Exception:  # noqa: BLE001 - that its module cannot be imported is the error which is being reported
+        return first
     second = next((a for a in arguments[place + 1 :] if a in below), None)
     return f"{first} {second}" if second else first
 

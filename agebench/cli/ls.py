@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DECLARATIONS = ("manifests", "pipelines", "models")
 TITLES = {  # kind → its title, and what `ls KIND` lists
-    "evidence": ("evidence columns", "what a check can read, with units"),
+    "evidence": ("evidence columns", "what a check can read, with types and units"),
     "checks": ("checks", "the rules of all curation recipes"),
     "estimators": ("age estimators", "what `--estimator` takes, and which are ready"),
     "parts": ("parts", "losses, networks, detectors, embedders, age models and layouts by name"),
@@ -32,7 +32,7 @@ def ls(
 ) -> None:
     """List cards, recipes, and what recipes can name.
 
-    `ls` lists names; `ls KIND` adds units, predicates, licences and descriptions.
+    `ls` lists names; `ls KIND` adds types, units, predicates, licences and descriptions.
     """
     if kind is not None:
         must_be_one_of(kind, KINDS, "kind", "KIND")

@@ -135,12 +135,19 @@ def _render_forecast(found: StudyForecast, as_json: bool) -> None:
         )
     out.print(table)
     device = next(iter(found.arms.values())).cost.device
-    trainings = f"{found.seeds} training{'s' if found.seeds > 1 else ''} of each"
+    classical = any(arm.cost.parameters is None for arm in found.arms.values())
+    uncounted = "cropping, validation and the fitting of methods" if classical else "cropping and validation"
     out.print(
-        f"{trainings}: about {duration(found.seconds)} on {plain(device)}, complete ones included, cropping and "
-        f"validation not counted; then measured on {plain(', '.join(map(str, found.sets)))}. "
-        "Nothing was written."
+        f"Would train each arm {found.seeds} time{'s' if found.seeds > 1 else ''}: about {duration(found.seconds)} on "
+        f"{plain(device)} if none is trained yet, {uncounted} not counted; then measure on "
+        f"{plain(', '.join(map(str, found.test_sets)))}. Nothing was written."
     )
+    if tight := [label for label, arm in found.arms.items() if not arm.cost.fits]:
+        out.print(
+            f"A batch does not fit into the memory of {plain(device)}: {plain(', '.join(tight))}. Memory and time are "
+            "extrapolated from a smaller one; `--set train.accumulate=…` computes it in parts.",
+            style="yellow",
+        )
     if as_json:
         arms = {
             label: {
@@ -152,6 +159,6 @@ def _render_forecast(found: StudyForecast, as_json: bool) -> None:
         print_json(
             {
                 "command": "study", "dry_run": True, "study": found.study.name, "model": found.study.model,
-                "seeds": found.seeds, "arms": arms, "test_sets": found.sets, "seconds": found.seconds,
+                "seeds": found.seeds, "arms": arms, "test_sets": found.test_sets, "seconds": found.seconds,
             }
         )  # fmt: skip

@@ -72,12 +72,12 @@ def compile_recipe(recipe: CurationRecipe, place: str, observed: set[Observer]) 
     """
     compiled, mistakes = _compile(tuple(recipe.check))
     if mistakes:
-        raise mistaken(Path(place), mistakes)
+        raise mistaken(Path(place), list(mistakes))
     return [replace(check, runs=check.observers <= observed) for check in compiled]
 
 
 @lru_cache(20)  # a curation compiles its recipe twice
-def _compile(checks: tuple[Check, ...]) -> tuple[list[CompiledCheck], list[str]]:
+def _compile(checks: tuple[Check, ...]) -> tuple[tuple[CompiledCheck, ...], tuple[str, ...]]:
     """The checks that can run, and every mistake in the others: in their predicate, value and reason, and where these
     are right, in their types."""
     found = [(check, *_validated(check)) for check in checks]
@@ -90,7 +90,7 @@ def _compile(checks: tuple[Check, ...]) -> tuple[list[CompiledCheck], list[str]]
         elif made:
             compiled.append(made)
         mistakes += [f"check '{check.name}': {mistake}" for mistake in wrong]
-    return compiled, mistakes
+    return tuple(compiled), tuple(mistakes)
 
 
 @lru_cache(1000)

@@ -57,8 +57,8 @@ def _error_in(checks: Sequence[CompiledCheck]) -> str | None:
 
 @cache
 def sandbox() -> duckdb.DuckDBPyConnection:
-    """A database in memory, without access to anything, to parse expressions and to bind them against `no_evidence`,
-    an empty table of the columns of `evidence`."""
+    """An in-memory database without access to files. Checks are parsed in it and bound against `no_evidence`, an empty
+    table with the columns of `evidence`."""
     con = duckdb.connect(config={"enable_external_access": "false", "lock_configuration": "true"})
     columns = ", ".join(f"{name} {column.type}" for name, column in COLUMNS.items())
     con.execute(f"CREATE TABLE no_evidence ({columns})")

@@ -125,7 +125,7 @@ class Request:
 
 def stored_name(estimator: Estimator) -> str:
     """The name under which the manifest stores an estimator's estimates, which a ready model cannot have."""
-    from agebench.estimators.run import RunEstimator  # 0.1 s, which few curations need to spend
+    from agebench.estimators.run import RunEstimator  # takes 0.1 s; few curations need it
 
     return f"{'run' if isinstance(estimator, RunEstimator) else 'estimator'}:{estimator.id}"
 
@@ -321,7 +321,7 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
         elif name in registry.names("estimators"):
             ready.append(choose_estimator(name))
         else:
-            from agebench.estimators.finding import find_estimator  # as above
+            from agebench.estimators.finding import find_estimator  # takes 0.1 s; few curations need it
 
             others.append(find_estimator(name, RUNS, also=[CROSS_FIT]))
     return tuple(dict.fromkeys(ready)), others, CROSS_FIT in wanted

@@ -214,8 +214,8 @@ class Onnx(External):
 
 
 def _medians(shares: NDArray[np.floating], years: Ages) -> NDArray[np.floating]:
-    """The medians (N,) of distributions (N, K) over `years` (K,): as `decoding.median_age`, with each class's share
-    spread between the middles to its neighbours."""
+    """The medians (N,) in years of distributions (N, K) over `years` (K,), in any order: as `decoding.median_age`, but
+    each class's share is spread from the midpoint to the class before to the midpoint to the class after."""
     import torch
 
     from agebench.training.decoding import median_age

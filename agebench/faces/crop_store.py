@@ -61,7 +61,10 @@ def decode_crop(data: Any, encoding: Encoding, size: int) -> NDArray[np.uint8]:
 
 
 class CropStore:
-    """One folder of shards: the crops of this alignment version and encoding that it has, and adding more."""
+    """One folder of shards: its crops of this alignment version and encoding, and adding more.
+
+    crop: how all of them are cut and stored; the folder is that of its size, zoom and border.
+    """
 
     def __init__(self, folder: Path, crop: Crop) -> None:
         self.folder = folder

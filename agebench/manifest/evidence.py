@@ -14,7 +14,7 @@ Observer = str  # release, files, image, faces, or a derivation
 
 class Column(NamedTuple):
     observer: Observer
-    type: str  # as SQL has it
+    type: str  # SQL type
     meaning: str
     unit: str = ""
 

@@ -1,4 +1,4 @@
-"""What the tables of cards and recipes are made of."""
+"""Base classes and field types of cards and recipes."""
 
 from __future__ import annotations
 

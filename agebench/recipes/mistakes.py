@@ -1,4 +1,4 @@
-"""Pydantic's errors in a file as sentences."""
+"""Turns pydantic's errors into sentences about a file."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Training(Strict):
     batch: Annotated[int, Field(ge=1)]
     # share of a batch, furthest from its claimed ages, that is not learned from once the warmup is over
     small_loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    # a record whose age is wrong with probability p (label suspicion) is drawn 1 − distrust × p times as often
+    # a record's draws are multiplied by 1 − distrust × p, where p is its label suspicion
     distrust: Annotated[float, Field(ge=0, le=1)] = 0.0
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # 0: every record as often; 1: every group of five ages
     accumulate: Annotated[int, Field(ge=1)] = 1  # parts that a batch is computed in, for less memory
@@ -157,7 +157,7 @@ class ModelRecipe(TableRow):
 
     @property
     def distrust(self) -> float:
-        """How far records with a suspicious age are drawn less often, 0 to 1."""
+        """How strongly label suspicion reduces a record's draws, 0 (not at all) to 1."""
         return 0.0
 
 

@@ -27,8 +27,8 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     how.screen: a seventh of the draws get stripes or dots that repeat every 2 to 7 pixels, up to `screen` of 255 either
     way, like printed photographs. how.fade: half of the draws keep 1 − fade to 1 of their contrast and get up to
     60 fade darker or lighter; half get a colour cast, each channel times 1 − 0.6 fade to 1 + 0.3 fade; like old prints.
-    how.jpeg: half of the draws go through JPEG's quantisation at a quality of 100 (1 − jpeg) to 100, without its
-    coarser colours. how.erase: in half of the draws a gray rectangle, each side up to `erase` of the picture's.
+    how.jpeg: half of the draws get the losses of JPEG at a quality of 100 (1 − jpeg) to 100, without chroma
+    subsampling. how.erase: in half of the draws a gray rectangle, each side up to `erase` of the picture's.
 
     Crops both enlarge and reduce: a network trained only on enlarged faces is years off on faces of normal size.
     """
@@ -145,7 +145,7 @@ def _screen(size: int, turn: Tensor, period: Tensor, dots: Tensor) -> Tensor:
     return torch.where(dots.view(-1, 1, 1), (along + across) / 2, along).unsqueeze(1)
 
 
-# JPEG's tables of quantisation steps at quality 50 (ITU-T T.81, annex K), and its colours (JFIF).
+# JPEG's quantisation tables at quality 50 (ITU-T T.81, annex K), and its colour space (JFIF).
 LUMA_STEPS = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56,
     14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
@@ -159,7 +159,8 @@ YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0
 
 
 def _quantised(values: Tensor, quality: Tensor) -> Tensor:
-    """`values` (B, 3, S, S) as they are after JPEG at `quality` (B,), 1 to 100, with all colours at full resolution."""
+    """`values` (B, 3, S, S), 0 to 255, after JPEG's quantisation at each `quality` (B,), 1 to 100, without chroma
+    subsampling; at 100 they are unchanged."""
     batch, _, height, width = values.shape
     to_ycbcr = torch.tensor(YCBCR, device=values.device)
     k, n = torch.arange(8.0, device=values.device).view(8, 1), torch.arange(8.0, device=values.device)
@@ -167,8 +168,8 @@ def _quantised(values: Tensor, quality: Tensor) -> Tensor:
     steps = torch.tensor([LUMA_STEPS, CHROMA_STEPS, CHROMA_STEPS], device=values.device).view(1, 3, 1, 1, 8, 8)
     scale = torch.where(quality < 50, 50 / quality.clamp(min=1), 2 - quality / 50)  # as the IJG's library scales them
     steps = (steps * scale.view(-1, 1, 1, 1, 1, 1) + 0.5).floor().clamp(1, 255)
-    even = F.pad(values, (0, -width % 8, 0, -height % 8), mode="replicate")
-    planes = torch.einsum("ij,bjhw->bihw", to_ycbcr, even - 128).round()
+    padded = F.pad(values, (0, -width % 8, 0, -height % 8), mode="replicate")
+    planes = torch.einsum("ij,bjhw->bihw", to_ycbcr, padded - 128).round()
     blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # (B, 3, rows, columns, 8, 8)
     rounded = (dct @ blocks @ dct.T / steps).round() * steps
     planes = (dct.T @ rounded @ dct).transpose(3, 4).flatten(4, 5).flatten(2, 3)

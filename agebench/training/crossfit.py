@@ -57,9 +57,13 @@ def crossfit(
     folder: keeps finished folds and the checkpoint of the current one, so the same call continues where an interrupted
     one stopped; folds of another recipe, seed, number of folds or other records are deleted. The network sees
     `recipe.train.steps` batches per fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds.
-    Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size or the loss
-    trains no probabilities, RunError if training diverges, Interrupted at Ctrl-C.
+    Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size, the loss
+    trains no probabilities or the recipe has distrust, RunError if training diverges, Interrupted at Ctrl-C.
     """
+    if recipe.distrust:
+        raise RecipeError(
+            "train.distrust cannot be used in cross-fitting, which label suspicion is computed from.", "Set it to 0."
+        )
     place = fold_of(data.records, folds, seed)
     held_out = np.unique(place)
     if len(held_out) < 2:
@@ -133,7 +137,7 @@ def _one_fold(
     try:
         trained = fit(
             recipe,
-            Examples.drawn_by(recipe, data, drawn),
+            Examples.of(data, drawn).balanced(recipe.balance),
             Examples.of(data, np.zeros_like(out)),
             folder=place,
             seed=seed,

@@ -23,6 +23,7 @@ from agebench.manifest.fingerprints import frame_digest
 Ints = NDArray[np.int64]
 GROUP_YEARS = 5  # ages that are balanced together
 SHORTEST = 4  # draws per epoch of the most frequent records, once balanced
+FINER = 5  # times as many with discounts, most of which are small
 COLUMNS = ("part", "path", "sha256", "age", "group_id", "photograph_id", "split", "copies")
 
 
@@ -86,37 +87,37 @@ class TrainingData:
         return (self.records["split"] == side).to_numpy() & (self.copies > 0)
 
 
-def balanced_copies(ages: Ints, copies: Ints, by: float, doubts: NDArray[np.float64] | None = None) -> Ints:
+def balanced_copies(ages: Ints, copies: Ints, by: float, discounts: NDArray[np.float64] | None = None) -> Ints:
     """Draws per epoch, (N,), by which groups of five ages are drawn more evenly.
 
     A group of n draws gets n^(1 − by) of them, by = 0 (every record as often as before) to 1 (every group as often as
-    the others). To keep whole numbers, an epoch becomes longer: the rate of the most frequent records is 4 draws.
-    ages: (N,) years. copies: (N,) draws before. doubts: (N,) by what share, 0 to 1, each record is drawn less often.
+    the others). To keep whole numbers, an epoch becomes longer: the rate of the most frequent records is 4 draws, or 20
+    with discounts. ages: (N,) years. copies: (N,) draws before. discounts: (N,) the share of its draws, 0 to 1, that
+    each record loses.
     """
-    if (not by and doubts is None) or not (copies > 0).any():
+    if (not by and discounts is None) or not (copies > 0).any():
         return copies
     groups = ages // GROUP_YEARS
     factors = np.bincount(groups, copies).clip(min=1)[groups] ** -by
     rates = factors / factors[copies > 0].min() * SHORTEST
-    if doubts is not None:
-        rates = rates * (1 - doubts)
+    if discounts is not None:
+        rates = rates * FINER * (1 - discounts)
     return np.asarray(np.round(copies * rates), dtype=np.int64)
 
 
-def doubts_of(records: pl.DataFrame, distrust: float) -> NDArray[np.float64] | None:
-    """By what share each record is drawn less often because its age may be wrong, (N,); None if `distrust` is 0.
+def discounts_of(records: pl.DataFrame, distrust: float) -> NDArray[np.float64] | None:
+    """The share of its draws that each record loses because its age may be wrong, (N,) 0 to 1; None if `distrust` is 0.
 
-    records: with the column `label_suspicion`, 0 to 1, where NULL counts as 0. Raises RecipeError without any.
+    records: with `label_suspicion`, 0 to 1; NULL counts as 0. Raises RecipeError if no record has a suspicion.
     """
     if not distrust:
         return None
-    known = records["label_suspicion"] if "label_suspicion" in records.columns else pl.Series([None])
-    if known.null_count() == len(known):
+    if "label_suspicion" not in records.columns or (len(records) and records["label_suspicion"].is_null().all()):
         raise RecipeError(
             "train.distrust needs label suspicion, and these records have none.",
             "Curate them with an estimator (`--estimator ready`), or set train.distrust to 0.",
         )
-    return distrust * known.fill_null(0.0).to_numpy()
+    return distrust * records["label_suspicion"].cast(pl.Float64).fill_null(0.0).to_numpy()
 
 
 def epoch_order(copies: Ints, seed: int, epoch: int) -> Ints:

@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from lightning_fabric import Fabric
 
+from agebench.errors import RecipeError
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training import loop
-from agebench.training.data import Ints, doubts_of
+from agebench.training.data import Ints
 from agebench.training.features import Faces
 from agebench.training.loop import Examples, Progress, Trained
 from agebench.training.methods import make_method
@@ -53,13 +53,17 @@ def fit_recipe(
 def fit_faces(recipe: ModelRecipe, faces: Faces, ages: Ints, *, folder: Path, seed: int) -> Trained:
     """Train as the recipe says on faces of these ages, (N,) years, each once, with none held back.
 
-    folder: for a network's checkpoint. Raises as `loop.fit` does.
+    folder: for a network's checkpoint. Raises as `loop.fit` does, and RecipeError for a recipe with distrust.
     """
     once = np.ones(len(ages), dtype=np.int64)
     if isinstance(recipe, MethodRecipe):
         return _fit_method(recipe, faces, ages, once, seed, None)
-    train = Examples(faces.pictures, faces.rows, ages, once)
-    train = train.balanced(recipe.balance, doubts_of(pl.DataFrame(), recipe.distrust))
+    if recipe.distrust:
+        raise RecipeError(
+            "train.distrust cannot be used in cross-validation, which knows no label suspicion.",
+            "Set it to 0 in a copy of the recipe.",
+        )
+    train = Examples(faces.pictures, faces.rows, ages, once).balanced(recipe.balance)
     none = Examples(faces.pictures, faces.rows[:0], ages[:0], once[:0])
     return fit_recipe(recipe, train, none, folder=folder, seed=seed, fabric=start_fabric(recipe))
 

@@ -33,7 +33,7 @@ from agebench.errors import Interrupted, RecipeError, RunError
 from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, NetworkRecipe, Training
 from agebench.training.augment import augment
-from agebench.training.data import Batches, Ints, Pictures, TrainingData, balanced_copies, doubts_of, loader, read
+from agebench.training.data import Batches, Ints, Pictures, TrainingData, balanced_copies, discounts_of, loader, read
 from agebench.training.decoding import Decoding, decoding_of
 from agebench.training.log import METRICS, read_log
 from agebench.training.losses import make_loss
@@ -65,11 +65,11 @@ class Examples:
     def drawn_by(cls, recipe: ModelRecipe, data: TrainingData, mask: NDArray[np.bool_]) -> Examples:
         """The records of `data` selected by `mask` (N,), with the copies that the recipe's balance and distrust give
         them. Raises RecipeError if it needs label suspicion and there is none."""
-        return cls.of(data, mask).balanced(recipe.balance, doubts_of(data.records.filter(mask), recipe.distrust))
+        return cls.of(data, mask).balanced(recipe.balance, discounts_of(data.records.filter(mask), recipe.distrust))
 
-    def balanced(self, by: float, doubts: NDArray[np.float64] | None = None) -> Examples:
+    def balanced(self, by: float, discounts: NDArray[np.float64] | None = None) -> Examples:
         """The examples with their copies balanced (see `data.balanced_copies`)."""
-        return replace(self, copies=balanced_copies(self.ages, self.copies, by, doubts))
+        return replace(self, copies=balanced_copies(self.ages, self.copies, by, discounts))
 
 
 def start_fabric(recipe: NetworkRecipe) -> Fabric:

@@ -116,6 +116,8 @@ def trained_on(card: dict[str, Any]) -> str:
             title += f"the card says {dataset.expected.records:,})"
     plan = known.get("plan")
     how = f", balanced to {plan['per_class']:,} per class" if plan else ", each record once"
+    if card.get("recipe", {}).get("train", {}).get("distrust"):
+        how += ", suspicious labels less often"
     records = int(card.get("train_records", 0))
     for name, count in known.get("without_leaks", {}).items():
         how += f", without {count:,} that leak into {name}"

@@ -134,7 +134,9 @@ def train_run(
     train = Examples.drawn_by(recipe, data, data.on_side(TRAIN))
     validation = Examples.of(data, data.on_side(VALIDATION))
     if not train.copies.any():
-        raise NothingCurated("No record is left to train on.", "Lower train.validation, or curate more records.")
+        raise NothingCurated(
+            "No record is left to train on.", "Lower train.validation or train.distrust, or curate more records."
+        )
     identity = _identity(recipe, data, seed)
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
@@ -146,7 +148,7 @@ def train_run(
                 "recipe": recipe.model_dump(mode="json"),
                 **identity,
                 "provenance": provenance or {},
-                "train_records": len(train.rows),
+                "train_records": int((train.copies > 0).sum()),
                 "validation_records": len(validation.rows),
                 "left_out_records": int((data.records["split"] == LEFT_OUT).sum()),
                 "largest_group": largest_group(data.records),

@@ -40,14 +40,14 @@ class StudyForecast:
         study: Its recipe.
         seeds: Trainings of each arm.
         arms: Label → what one training of the arm takes.
-        sets: Test manifests.
-        seconds: Of all trainings together, those that are complete already included.
+        test_sets: Manifests that it would be measured on.
+        seconds: Of all trainings together, including those that are already complete.
     """
 
     study: StudyRecipe
     seeds: int
     arms: dict[str, TrainForecast]
-    sets: list[Path]
+    test_sets: list[Path]
     seconds: float
 
 
@@ -159,7 +159,7 @@ def forecast_study(
 ) -> StudyForecast:
     """What `study` would do with these arguments, from a few timed steps of each arm; writes nothing.
 
-    on_arm: called with the number of arms that are timed, of how many. Raises as `study` does."""
+    on_arm: called with the number of arms timed so far and their total. Raises as `study` does."""
     recipe, settings, tested = _planned(name, manifest, on, changes)
     arms = {}
     for label, each in settings.items():
@@ -173,7 +173,8 @@ def forecast_study(
 def _planned(
     name: str, manifest: str | Path | None, on: Sequence[str | Path], changes: dict[str, Any] | None
 ) -> tuple[StudyRecipe, dict[str, dict[str, Any]], list[Path]]:
-    """(a study, label → changes of each arm, test manifests). Raises RecipeError where any arm is wrong, Missing."""
+    """The study, each arm's changes by label, and the test manifests. Raises RecipeError if an arm is wrong, Missing if
+    there is no test manifest."""
     recipe = load_study(name)
     with open_manifest(find_manifest(manifest)) as con:
         trained_on = get_meta(con, "dataset") or ""

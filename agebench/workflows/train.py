@@ -26,7 +26,7 @@ from agebench.manifest.store import get_meta, open_manifest
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.backbones import has_imagenet_weights
-from agebench.training.data import TrainingData, balanced_copies, doubts_of
+from agebench.training.data import TrainingData, balanced_copies, discounts_of
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -294,7 +294,7 @@ def forecast(
     setting = _setting(recipe, why, source, drawn)
     trains = drawn.filter(pl.col("split") == TRAIN)
     ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
-    draws = int(balanced_copies(ages, copies, recipe.balance, doubts_of(trains, recipe.distrust)).sum())
+    draws = int(balanced_copies(ages, copies, recipe.balance, discounts_of(trains, recipe.distrust)).sum())
     return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from agebench import cli
 from agebench.cli import app
 
 GROUP: Any = typer.main.get_command(app)
@@ -21,6 +23,25 @@ COMMANDS = sorted(name for name, command in GROUP.commands.items() if not hasatt
 EXAMPLES = {name: re.findall(r"agebench [^\n;]+", GROUP.commands[name].epilog or "") for name in COMMANDS}
 HEAVY = ("torch", "pandas", "polars", "duckdb", "cv2", "numpy", "pyarrow", "scipy", "insightface")
 MAIN = "import sys; from agebench.cli import main; sys.argv = ['agebench', *sys.argv[1:]]"
+
+
+def test_help_shows_defaults_in_brackets_and_no_boxes(agebench: Callable[..., Any]) -> None:
+    for arguments, shown in ((("study",), ["[[arm]] tables", "[all]"]), (("review", "list"), ["Usage:", "Options:"])):
+        told = " ".join(agebench(*arguments, "--help").out.split())
+        assert [words for words in shown if words not in told] == []
+        assert "╭" not in told
+
+
+def test_a_command_whose_module_cannot_be_imported_is_told(
+    agebench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli._command.cache_clear()
+    monkeypatch.setitem(sys.modules, "agebench.cli.cp", None)
+    found = agebench("cp", "a", "b", "--json")
+    assert found.status == 1
+    assert json.loads(found.out)["command"] == "cp"
+    assert "agebench.cli.cp" in json.loads(found.out)["error"]["message"]
+    cli._command.cache_clear()
 
 
 def test_every_command_of_the_surface_is_there() -> None:

@@ -22,12 +22,15 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from agebench.errors import Interrupted, RecipeError, RunError
+from agebench.errors import Interrupted, NothingCurated, RecipeError, RunError
 from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
 from agebench.training.augment import augment
+from agebench.training.crossfit import crossfit
 from agebench.training.data import TrainingData
 from agebench.training.decoding import expected_age
+from agebench.training.features import Faces
+from agebench.training.fitting import fit_faces
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.training.runs import list_runs, load_network, same_training, train_run
@@ -347,15 +350,31 @@ def test_records_with_a_suspicious_age_are_drawn_less_often():
     data = TrainingData.from_records(InMemoryMany(ages), np.arange(50), records)
     everyone = np.ones(50, dtype=bool)
     drawn = loop.Examples.drawn_by(tiny(distrust=1.0), data, everyone).copies
-    assert drawn[:5].tolist() == [4, 0, 2, 4, 3]
+    assert drawn[:5].tolist() == [20, 0, 10, 20, 15]
     halved = loop.Examples.drawn_by(tiny(distrust=0.5), data, everyone).copies
-    assert halved[:5].tolist() == [4, 2, 3, 4, 4]
+    assert halved[:5].tolist() == [20, 10, 15, 20, 18]
     balanced = loop.Examples.drawn_by(tiny(distrust=1.0, balance=1.0), data, everyone).copies
-    assert balanced[40:45].tolist() == [16, 0, 8, 16, 12]
+    assert balanced[40:45].tolist() == [80, 0, 40, 80, 60]
     without = TrainingData.from_records(InMemoryMany(ages), np.arange(50), records.drop("label_suspicion"))
     with pytest.raises(RecipeError, match=r"train\.distrust needs label suspicion"):
         loop.Examples.drawn_by(tiny(distrust=1.0), without, everyone)
+    assert len(loop.Examples.drawn_by(tiny(distrust=1.0), data, ~everyone).rows) == 0
     assert loop.Examples.drawn_by(tiny(), without, everyone).copies.tolist() == [1] * 50
+
+
+def test_nothing_is_trained_where_every_record_is_wrong_and_distrusted(tmp_path):
+    ages = np.arange(20, 40)
+    records = records_of(ages, 1).with_columns(label_suspicion=pl.lit(1.0))
+    data = TrainingData.from_records(InMemoryMany(ages), np.arange(20), records)
+    with pytest.raises(NothingCurated, match="No record is left to train on"):
+        train_run(tiny(distrust=1.0, validation=0.0), data, runs_dir=tmp_path)
+
+
+def test_cross_fitting_and_cross_validation_refuse_distrust(tmp_path, data):
+    with pytest.raises(RecipeError, match="cross-fitting"):
+        crossfit(tiny(distrust=1.0), data, folder=tmp_path)
+    with pytest.raises(RecipeError, match="cross-validation"):
+        fit_faces(tiny(distrust=1.0), Faces(data.pictures, data.rows), data.ages, folder=tmp_path, seed=0)
 
 
 def test_a_run_with_distrust_is_of_other_records_once_the_suspicion_changes(tmp_path):
