@@ -111,8 +111,12 @@ def all_meta(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
 
 
 def set_meta(con: duckdb.DuckDBPyConnection, **values: str | None) -> None:
-    """Write values into the table `meta`; None removes a key."""
+    """Write values into the table `meta`; None removes a key. What is there already is not written: a transaction that
+    changes nothing is closed without touching the file."""
+    before = all_meta(con)
     for key, value in values.items():
+        if before.get(key) == value:
+            continue
         con.execute("DELETE FROM meta WHERE key = ?", [key])
         if value is not None:
             con.execute("INSERT INTO meta VALUES (?, ?)", [key, value])
@@ -203,9 +207,9 @@ def _holder(text: str) -> str:
 
 def _check_version(con: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
-        tables = {row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        version = (get_meta(con, "schema_version") or "0") if {"meta", "record"} <= tables else None
-    except duckdb.Error:  # a table of that name from another program
+        con.execute("SELECT 1 FROM record LIMIT 0")
+        version = get_meta(con, "schema_version") or "0"
+    except duckdb.Error:  # no such table, or one from another program
         version = None
     if version is None:
         raise ManifestError(f"{path} is a DuckDB file but not a manifest.", "Name another with `--manifest`.")
