@@ -183,6 +183,7 @@ class _Lines:
             self.began, self.first, self.last, self.said = now, done, now, False
             return
         if now - self.last < self.every and not (done == total and self.said):
+            self._end_at(done, total)
             return
         self.last, self.said = now, True
         did, took = done - self.first, max(now - self.began, 1e-6)
@@ -190,6 +191,11 @@ class _Lines:
         if did and done < total:
             shown.append(f"{duration((total - done) * took / did)} left")
         print(f"{self.what}: {', '.join(filter(None, shown))}", file=sys.stderr, flush=True)
+        self._end_at(done, total)
+
+    def _end_at(self, done: int, total: int) -> None:
+        if done >= total:  # the next call counts something else, at a rate of its own
+            self.began = None
 
 
 def _rate(did: int, took: float, unit: str) -> str:

@@ -208,5 +208,7 @@ def training_progress(quiet: bool = False) -> Iterator[Callable[[int, int, float
             smoothed = loss if smoothed is None else SMOOTHING * smoothed + (1 - SMOOTHING) * loss
             validated = "" if val_mae is None else f", validation MAE {val_mae:.2f} years"
             advance(step, steps, f"loss {smoothed:.3f}{validated}")
+            if step == steps:  # what follows is another training
+                smoothed = None
 
         yield show

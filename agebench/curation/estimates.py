@@ -1,4 +1,4 @@
-"""Age estimates that no observer makes: by finished runs, and by networks cross-fitted on the release itself.
+"""Age estimates that no observer makes: by finished runs, and by models cross-fitted on the release itself.
 
 The manifest is closed while networks compute.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
-from agebench.curation.settings import CROSS_FIT, Request, Stage, cross_fit_recipe, stored_name
+from agebench.curation.settings import Request, Stage, cross_fit_recipe, stored_name
 from agebench.errors import NothingCurated
 from agebench.estimators import Estimator, Faces
 from agebench.faces.crops import crop_records
@@ -21,20 +22,20 @@ from agebench.manifest.fingerprints import frame_digest
 from agebench.manifest.records import folders_of
 from agebench.manifest.renewal import Derived, derivations_made, mark_made
 from agebench.manifest.store import get_meta, open_manifest, query
-from agebench.recipes import digest
+from agebench.recipes import NetworkRecipe, digest
 
 FOLDS = 5
 
 
 def derive_estimates(manifest: Path, request: Request) -> Derived | None:
-    """Estimates by runs and cross-fitted networks for faces that they have not estimated yet; the result names all
+    """Estimates by runs and cross-fitted models for faces that they have not estimated yet; the result names all
     estimators with their versions. None if nothing estimates ages."""
     observers = request.observers
     names = {e.name: observers.versions[f"age:{e.name}"] for e in observers.estimators if observers.detector}
     for estimator in request.other_estimators:
         names |= _by_estimator(manifest, estimator, request)
-    if request.cross_fit:
-        names |= _by_cross_fit(manifest, request)
+    for name in request.cross_fitted:
+        names |= _by_cross_fit(manifest, name, request)
     return Derived(result=hashlib.sha256(repr(sorted(names.items())).encode()).hexdigest()) if names else None
 
 
@@ -63,11 +64,12 @@ def _by_estimator(manifest: Path, estimator: Estimator, request: Request) -> dic
     return {name: version}
 
 
-def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
-    """Estimates by networks trained on this release, each for records that it was not trained on; {estimator: version}.
+def _by_cross_fit(manifest: Path, name: str, request: Request) -> dict[str, str]:
+    """Estimates by models trained on this release by the recipe `name`, each of records that it was not trained on;
+    {estimator: version}.
 
-    Finished folds are kept in `<manifest>.crossfit/` until all are done. If records, faces or recipes change, all folds
-    start again.
+    Finished folds are kept in `<manifest>.crossfit/<name>/` until all are done. If records, faces or recipes change,
+    all folds start again.
     """
     from agebench.training.crossfit import crossfit  # imports torch, which judging again does not need
     from agebench.training.data import TrainingData
@@ -76,14 +78,15 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     with open_manifest(manifest) as con:
         rows = meant_rows(con)
         dataset, detector, folders = get_meta(con, "dataset") or "", get_meta(con, "detector"), folders_of(con)
-        done = derivations_made(con).get(CROSS_FIT)
-    recipe = cross_fit_recipe()
-    steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
+        done = derivations_made(con).get(name)
+    recipe = cross_fit_recipe(name)
+    if isinstance(recipe, NetworkRecipe):
+        steps = max(recipe.train.steps, len(rows) * 4 // (5 * recipe.train.batch))
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"steps": steps})})
     labels = frame_digest(rows.select("sha256", "face_no", "age", "group_id", "photograph_id"))
     version = f"{digest(recipe)[:12]}-{labels[:12]} on {detector}"
     if done is not None and done.inputs_hash == version:
-        return {CROSS_FIT: version}
+        return {name: version}
     if rows["group_id"].n_unique() < 2 * FOLDS:
         raise NothingCurated(
             f"Cross-fitting needs at least {2 * FOLDS} people with a face and an age; {manifest} has "
@@ -96,18 +99,20 @@ def _by_cross_fit(manifest: Path, request: Request) -> dict[str, str]:
     )  # fmt: skip
     records = cropped.records.drop("landmarks").with_columns(split=pl.lit(TRAIN), copies=pl.lit(1))
     data = TrainingData.from_records(cropped.pictures, range(len(records)), records)
-    advance = _named(request.on_stage, "cross-fitting")
-    folder = manifest.with_name(manifest.name + ".crossfit")
+    advance = _named(request.on_stage, "cross-fitting" if isinstance(recipe, NetworkRecipe) else "extracting features")
+    folder = manifest.with_name(manifest.name + ".crossfit") / name
     found = crossfit(
         recipe, data, folder=folder, folds=FOLDS,
         on_progress=None if advance is None else lambda step, of, loss, val_mae: advance(step, of),
     )  # fmt: skip
     estimates = found.select("sha256", records["face_no"], "spread", "probabilities", age="estimate")
     with open_manifest(manifest, write=True) as con:
-        write_estimates(con, estimates, CROSS_FIT, version, whole=True)
-        mark_made(con, CROSS_FIT, version)
+        write_estimates(con, estimates, name, version, whole=True)
+        mark_made(con, name, version)
     shutil.rmtree(folder, ignore_errors=True)
-    return {CROSS_FIT: version}
+    with suppress(OSError):  # another recipe's folds are kept there
+        folder.parent.rmdir()
+    return {name: version}
 
 
 def meant_rows(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:

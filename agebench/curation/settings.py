@@ -20,7 +20,7 @@ from agebench.errors import Missing, ReleaseNotFound, UsageError
 from agebench.estimators import Estimator
 from agebench.faces.detectors import DetectorChoice, choose_detector, load_detector
 from agebench.faces.embedders import EmbedderChoice, choose_embedder
-from agebench.faces.estimators import EstimatorChoice, choose_estimator
+from agebench.faces.estimators import EstimatorChoice, age_and_gender, choose_estimator
 from agebench.manifest.evidence import COLUMNS, Observer
 from agebench.manifest.places import manifest_of
 from agebench.manifest.renewal import ManifestState, read_state
@@ -30,16 +30,22 @@ from agebench.remote import Folder, as_folder
 from agebench.training.backbones import has_imagenet_weights
 from agebench.training.run_cards import RUNS
 
-CROSS_FIT = "cross-fit"  # estimator, recipe, and the name for it on the command line
+CROSS_FIT = "cross-fit"  # estimator, recipe, and how the names of such recipes begin
 COLUMN_OBSERVERS: set[Observer] = {column.observer for column in COLUMNS.values()}
 Stage = Callable[[str, int, int], None]  # name of a stage, done, total
 
 
-def cross_fit_recipe() -> recipes.NetworkRecipe:
-    """The recipe of cross-fitted networks: your own `models/cross-fit.toml`; else `cross-fit-lite`, where the ImageNet
-    weights that it starts from are installed; else the small `cross-fit`. Raises RecipeError."""
-    own = resources.is_yours("models", CROSS_FIT, resources.find("models", CROSS_FIT))
-    return recipes.load_network_recipe("cross-fit-lite" if has_imagenet_weights() and not own else CROSS_FIT)
+def cross_fit_recipe(name: str = CROSS_FIT) -> recipes.ModelRecipe:
+    """The recipe that `--estimator cross-fit`, or another model recipe whose name begins so, trains on a release.
+
+    For `cross-fit` itself your own `models/cross-fit.toml`; else what finds most wrong ages of those whose extras are
+    installed: `cross-fit-ready`, `cross-fit-lite`, the small `cross-fit`. Raises RecipeError, UsageError."""
+    if name == CROSS_FIT and not resources.is_yours("models", CROSS_FIT, resources.find("models", CROSS_FIT)):
+        if age_and_gender.available(None):
+            name = "cross-fit-ready"
+        elif has_imagenet_weights():
+            name = "cross-fit-lite"
+    return recipes.load_model_recipe(name)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class CurateSettings:
     observers: Observers | None  # None: the recipe needs no pictures and there are none
     estimators_asked: str | None  # in place of the recipe's: a JSON list of names and folders
     other_estimators: list[Estimator]  # besides the ready models, which observers run
-    cross_fit: bool
+    cross_fitted: tuple[str, ...]  # names of the recipes that are trained on the release itself
     notes: list[str]
 
     @property
@@ -68,7 +74,7 @@ class CurateSettings:
     def estimators(self) -> list[str]:
         """The estimators whose estimates are compared with the claimed ages."""
         ready = [e.name for e in self.observers.estimators] if self.observers and self.observers.detector else []
-        return [*ready, *(one.id for one in self.other_estimators), *([CROSS_FIT] if self.cross_fit else [])]
+        return [*ready, *(one.id for one in self.other_estimators), *self.cross_fitted]
 
     def request(self, workers: int, on_stage: Stage | None) -> Request:
         """The argument of the derivations' functions."""
@@ -76,7 +82,7 @@ class CurateSettings:
         return Request(
             observers,
             tuple(self.other_estimators),
-            self.cross_fit,
+            self.cross_fitted,
             self.recipe,
             self.recipe_file,
             workers,
@@ -93,8 +99,7 @@ class CurateSettings:
         embedder, versions = self.observers.embedder, self.observers.versions
         estimators = [(e.name, versions[f"age:{e.name}"]) for e in self.observers.estimators if self.observers.detector]
         estimators += [(one.id, "") for one in self.other_estimators]
-        if self.cross_fit:
-            estimators.append((CROSS_FIT, recipes.digest(cross_fit_recipe())))
+        estimators += [(name, recipes.digest(cross_fit_recipe(name))) for name in self.cross_fitted]
         return facts | {
             "detector": self.detector,
             "embedder": f"{embedder.name}:{embedder.version}" if embedder else None,
@@ -109,7 +114,7 @@ class Request:
 
     observers: Observers
     other_estimators: tuple[Estimator, ...]
-    cross_fit: bool
+    cross_fitted: tuple[str, ...]
     recipe: recipes.CurationRecipe
     recipe_file: Path
     workers: int
@@ -120,7 +125,7 @@ class Request:
     def estimator_names(self) -> list[str]:
         """The sorted names under which the manifest stores their estimates."""
         ready = [e.name for e in self.observers.estimators] if self.observers.detector else []
-        return sorted([*ready, *map(stored_name, self.other_estimators), *([CROSS_FIT] if self.cross_fit else [])])
+        return sorted([*ready, *map(stored_name, self.other_estimators), *self.cross_fitted])
 
 
 def stored_name(estimator: Estimator) -> str:
@@ -169,7 +174,7 @@ def resolve_settings(
     needs_pictures = any(observer != "release" for check in compiled for observer in check.observers)
     observers: Observers | None = None
     others: list[Estimator] = []
-    cross_fit = False
+    cross_fitted: tuple[str, ...] = ()
     if needs_pictures or _any_picture(release):
         if before is not None and before.pictures:
             _must_not_lose_pictures(release, manifest)
@@ -180,14 +185,26 @@ def resolve_settings(
             notes.append("Without a face detector, no ages are estimated and no identities are compared.")
             observers = Observers()
         else:
-            ready, others, cross_fit = _estimators(wanted, notes)
+            ready, others, cross_fitted = _estimators(wanted, notes)
             notes += _not_asked_for(loaded, compiled, named)
             observers = Observers(chosen, ready, _embedder(loaded))
     else:
         notes.append("There are no pictures here and the recipe needs none: only the labels were judged.")
     asked = None if named is None else json.dumps(named)
     return CurateSettings(
-        card, loaded, recipe_file, place, folder, release, manifest, before, observers, asked, others, cross_fit, notes
+        card,
+        loaded,
+        recipe_file,
+        place,
+        folder,
+        release,
+        manifest,
+        before,
+        observers,
+        asked,
+        others,
+        cross_fitted,
+        notes,
     )
 
 
@@ -306,14 +323,18 @@ def _remembered(manifest: Path, choice: DetectorChoice) -> DetectorChoice:
     return current
 
 
-def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[EstimatorChoice, ...], list[Estimator], bool]:
-    """(ready models, other estimators, whether to cross-fit) for the names in a recipe. Raises Missing, UsageError."""
+def _estimators(
+    wanted: Sequence[str], notes: list[str]
+) -> tuple[tuple[EstimatorChoice, ...], list[Estimator], tuple[str, ...]]:
+    """(ready models, other estimators, recipes to cross-fit) for the names in a recipe. Raises Missing, UsageError."""
     ready: list[EstimatorChoice] = []
     others: list[Estimator] = []
+    cross_fitted = []
     for name in wanted:
-        if name == CROSS_FIT:
-            continue
-        if name == "ready":
+        if name.startswith(CROSS_FIT) and name in resources.available("models"):
+            cross_fit_recipe(name)  # its mistakes are told now
+            cross_fitted.append(name)
+        elif name == "ready":
             try:
                 ready.append(choose_estimator("auto"))
             except Missing as error:
@@ -324,7 +345,7 @@ def _estimators(wanted: Sequence[str], notes: list[str]) -> tuple[tuple[Estimato
             from agebench.estimators.finding import find_estimator  # takes 0.1 s; few curations need it
 
             others.append(find_estimator(name, RUNS, also=[CROSS_FIT]))
-    return tuple(dict.fromkeys(ready)), others, CROSS_FIT in wanted
+    return tuple(dict.fromkeys(ready)), others, tuple(dict.fromkeys(cross_fitted))
 
 
 def _embedder(recipe: recipes.CurationRecipe) -> EmbedderChoice | None:

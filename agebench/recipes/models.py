@@ -78,6 +78,7 @@ class Augment(Strict):
     fade: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half keep 1 − fade to 1 of their contrast, half get a cast
     jpeg: Annotated[float, Field(ge=0, lt=1)] = 0.0  # half are seen as JPEG of quality 100 × (1 − jpeg) to 100
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0  # a gray rectangle in half of the draws, its sides up to this
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # blend pictures in pairs, their shares from Beta(mixup, mixup)
 
 
 class Training(Strict):
@@ -168,6 +169,12 @@ class NetworkRecipe(ModelRecipe):
     loss: Loss
     augment: Augment = Augment()
     train: Training
+
+    @model_validator(mode="after")
+    def blends_have_no_age(self) -> NetworkRecipe:
+        if self.augment.mixup and self.train.small_loss:
+            raise ValueError("train.small_loss: expected 0 with augment.mixup: a blend of two faces has no claimed age")
+        return self
 
     @model_validator(mode="after")
     def oval_is_that_of_the_crop(self) -> NetworkRecipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -84,6 +85,18 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     if how.erase:
         values = values.masked_fill_(_rectangles(middle, sides, values.shape[2]), 127.5)
     return values.permute(0, 2, 3, 1)
+
+
+def mixup(pictures: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """(blends of `pictures` (B, ...) in pairs, each one's partner (B,), the share that is not the partner's).
+
+    The share is drawn from Beta(alpha, alpha), once for the batch. A loss of blends is that share of the loss for their
+    own ages, and the rest of that for their partners' (Zhang et al., "mixup: beyond empirical risk minimization", ICLR
+    2018)."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    share = float(np.random.default_rng(seed).beta(alpha, alpha))  # torch's Beta takes no generator
+    partner = torch.randperm(len(pictures), generator=generator, device=generator.device)
+    return torch.lerp(pictures[partner], pictures, share), partner, share
 
 
 def _resample(values: Tensor, window: Tensor, border: Border) -> Tensor:

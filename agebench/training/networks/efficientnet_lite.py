@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -63,10 +64,15 @@ def _norm(filters: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """Expansion, depthwise convolution, projection; the input is added if the shapes are equal."""
+    """Expansion, depthwise convolution, projection; the input is added if the shapes are equal.
+
+    While training, a share `drop_path` of the examples pass an adding block unchanged (stochastic depth, Huang et al.,
+    ECCV 2016); what the block adds to the others is enlarged accordingly.
+    """
 
     def __init__(self, inside: int, outside: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         wide = inside * expansion
         self.expands, self.adds = expansion > 1, stride == 1 and inside == outside
         if self.expands:
@@ -81,14 +87,25 @@ class Block(nn.Module):
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
-        return x + y if self.adds else y
+        if not self.adds:
+            return y
+        if self.training and self.drop_path:
+            kept = torch.rand(len(y), 1, 1, 1, device=y.device) >= self.drop_path
+            y = y * kept / (1 - self.drop_path)
+        return x + y
 
 
 class EfficientNetLite(nn.Module):
     """(B, 3, S, S) normalised RGB, S at least 32 → (B, 100) raw scores, class k = age k in years."""
 
     def __init__(
-        self, variant: int, dropout: float, oval: bool, standardise: bool = False, classes: int = CLASSES
+        self,
+        variant: int,
+        dropout: float,
+        oval: bool,
+        standardise: bool = False,
+        classes: int = CLASSES,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.variant, self.oval, self.standardise = variant, oval, standardise
@@ -103,6 +120,8 @@ class EfficientNetLite(nn.Module):
             for repeat in range(repeats):
                 blocks.append(Block(inside, outside, kernel, 1 if repeat else stride, expansion))
                 inside = outside
+        for number, block in enumerate(blocks):
+            block.drop_path = drop_path * number / len(blocks)
         self._blocks = nn.Sequential(*blocks)
         self._conv_head = SameConv2d(inside, HEAD, 1)
         self._bn1 = _norm(HEAD)
@@ -149,7 +168,9 @@ def network(
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2,
     oval: bool = False,
     standardise: bool = False,
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> EfficientNetLite:
     """An `EfficientNetLite` with random weights. oval: see only the face's oval (`networks.only_oval`). standardise:
-    bring every picture to one brightness and contrast (`networks.standardised`)."""
-    return EfficientNetLite(variant, dropout, oval, standardise)
+    bring every picture to one brightness and contrast (`networks.standardised`). drop_path: the share of examples that
+    pass the last block unchanged while training; it falls linearly to 0 for the first."""
+    return EfficientNetLite(variant, dropout, oval, standardise, drop_path=drop_path)
