@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 20  # records of a comparison in the terminal
 NO_ESTIMATOR = (
     "No age estimator looked for wrong labels, so most of them are kept. `pip install 'agebench\\[age]'` brings a "
-    "model; `--estimator cross-fit` trains small networks on the release itself."
+    "model; `--estimator cross-fit` trains models on the release itself."
 )
 ENGINES = {"local": "local worker processes", "ray": "Ray"}
 

@@ -31,6 +31,7 @@ FEWEST_SURE = 100  # from this many records with a face known to be the subject'
 ROUNDS = 30
 CHUNK = 50_000
 FLOOR = 0.002  # probability that an estimate is unrelated to the picture, spread over all years
+FAR = 30  # years from an estimator's median: its probability there is put down to wrong claims that it learned from
 FREEDOM = 5.0  # degrees of freedom of the errors' t distribution, which has heavier tails than a normal one
 BANDWIDTH = 5.0  # years over which bias and spread are averaged
 WRONG_BANDWIDTH = 12.0
@@ -188,8 +189,10 @@ class _Model:
         self.prior = np.full(CLASSES, 1 / CLASSES)
         self.wrong_share = 0.1
         self.wrong_claims = np.full(CLASSES, 1 / CLASSES)
+        self.random_claims = EVEN / CLASSES + (1 - EVEN) * np.bincount(claims, minlength=CLASSES) / max(1, len(claims))
+        self.learned = [_learned_at_random(view, self.random_claims) for view in views]
         wrong = np.full(len(claims), self.wrong_share)
-        own = [self._own(view) for view in views if view.probabilities is not None]
+        own = self._own(views)
         for turn in range(ROUNDS if len(claims) else 0):
             for errors, view in zip(self.errors, views, strict=True):
                 errors.fit(claims, view, 1 - wrong)
@@ -207,15 +210,22 @@ class _Model:
             for errors, view in zip(self.errors, views, strict=True)
         ]
 
-    @staticmethod
-    def _own(view: _View) -> Floats:
-        """(N, 100): the logarithm of the estimator's own probabilities."""
-        return np.log((1 - FLOOR) * np.asarray(view.probabilities, np.float64) + FLOOR / CLASSES)
+    def _own(self, views: list[_View]) -> list[Floats]:
+        """For each estimator with probabilities (N, 100): their logarithm, less what random claims taught it.
+
+        An estimator that was trained on claims of which some are wrong gives their share of probability to ages at
+        random. Left in, a wrong claim would seem as probable as the claims that it was trained on are wrong."""
+        found = []
+        for view, share in zip(views, self.learned, strict=True):
+            if view.probabilities is not None:
+                rest = np.maximum(view.probabilities - share * self.random_claims, 0)
+                rest /= np.maximum(rest.sum(1, keepdims=True), 1e-12)
+                found.append(np.log((1 - FLOOR) * rest + FLOOR / CLASSES))
+        return found
 
     def posterior(self, views: list[_View]) -> Floats:
         """(N, 100): the probability of every age, from the estimates alone."""
-        own = [self._own(view) for view in views if view.probabilities is not None]
-        return self._join(np.stack([*self._estimates(views), *own]))
+        return self._join(np.stack([*self._estimates(views), *self._own(views)]))
 
     def wrong(self, posterior: Floats, claims: Ints) -> Floats:
         """(N,): the probability that the claim is wrong."""
@@ -251,6 +261,16 @@ class _Model:
         expected = _smooth((posterior * (1 - wrong)[:, None]).sum(0), 3.0) + PRIOR_CLAIMS
         self.prior *= np.sqrt(right / expected)
         self.prior /= self.prior.sum()
+
+
+def _learned_at_random(view: _View, random_claims: Floats) -> float:
+    """The share of wrong claims among those that an estimator was trained on, by its own probabilities: those more than
+    FAR years from its median, divided by the probability of a random claim there."""
+    if view.probabilities is None or not view.there.any():
+        return 0.0
+    given = np.asarray(view.probabilities[view.there], np.float64)
+    far = np.abs(YEARS - (np.cumsum(given, 1) >= 0.5).argmax(1)[:, None]) > FAR
+    return float(min(given[far].sum() / max((far @ random_claims).sum(), 1e-12), 0.5))
 
 
 def _smooth(values: NDArray[Any], bandwidth: float) -> Floats:

@@ -46,7 +46,8 @@ class Observe(Strict):
     """What a curation recipe observes besides hashes, quality and faces.
 
     estimators: `ready` (a pretrained age model, if one is installed), the name of one in the registry, `cross-fit`
-    (networks trained on this release, each estimating the records held out from it), or a finished run.
+    (models trained on this release, each estimating the records held out from it), a model recipe whose name begins so,
+    or a finished run.
     identities: `auto` or an embedder in the registry, whose embeddings show which face is the subject's.
     second_detector: is run if the first found no face or only doubtful ones.
     """

@@ -95,6 +95,7 @@ class Training(Strict):
     optimiser: Literal["adam", "adamw", "sgd"] = "adam"
     rate: Annotated[float, Field(gt=0)]
     pretrained_rate: Annotated[float, Field(gt=0)] = 1.0  # of weights taken from a file, as a share of `rate`
+    first_layer_rate: Annotated[float, Field(gt=0)] = 1.0  # of the first pretrained layer, as a share of the last one's
     clip: Annotated[float, Field(gt=0)] | None = None  # greatest norm of the gradient of all weights together
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -16,12 +16,17 @@ def make_optimiser(network: nn.Module, how: Training, pretrained: Collection[str
 
     `adam` has coupled weight decay on every parameter, as published; `adamw` and `sgd` leave biases and normalisation
     without decay. `momentum` is Adam's first beta. pretrained: names of the parameters that train at the share
-    `pretrained_rate`.
+    `pretrained_rate`; of their layers, in the network's order, the first at `first_layer_rate` of that, and those
+    between at a geometric series (discriminative fine-tuning, Howard and Ruder, ACL 2018).
     """
+    layers = list(dict.fromkeys(_layer(name) for name, _ in network.named_parameters() if name in pretrained))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         decay = how.weight_decay if parameter.ndim > 1 or how.optimiser == "adam" else 0.0
-        share = how.pretrained_rate if name in pretrained else 1.0
+        share = 1.0
+        if name in pretrained:
+            depth = layers.index(_layer(name)) / max(1, len(layers) - 1)  # 0 for the first, 1 for the last
+            share = how.pretrained_rate * how.first_layer_rate ** (1 - depth)
         groups.setdefault((share, decay), []).append(parameter)
     given = [
         {"params": parameters, "weight_decay": decay, "share": share}
@@ -32,6 +37,11 @@ def make_optimiser(network: nn.Module, how: Training, pretrained: Collection[str
     if how.optimiser == "adamw":
         return torch.optim.AdamW(given, how.rate, betas=(how.momentum, 0.999))
     return torch.optim.SGD(given, how.rate, momentum=how.momentum, nesterov=how.momentum > 0)
+
+
+def _layer(parameter: str) -> str:
+    """The module that a parameter, such as `blocks.0.weight`, belongs to."""
+    return parameter.rpartition(".")[0]
 
 
 def warmup_steps(how: Training) -> int:

@@ -98,7 +98,7 @@ def list_estimators() -> list[dict[str, Any]]:
         except Missing as error:
             state, licence = error.message, ""
         rows.append({"name": kind, "unit": "years", "state": state, "licence": licence, "what": what})
-    cross_fit = "networks trained on the release itself, each estimating the records held out from it"
+    cross_fit = "models trained on the release itself, each estimating the records held out from it"
     rows.append({"name": "cross-fit", "unit": "years", "state": "ready", "licence": "", "what": cross_fit})
     for run in list_runs(RUNS):
         if run.complete:

@@ -124,8 +124,8 @@ def curate(
         recipe: Curation recipe, by name or file; the card's by default.
         detector: A name in the registry, `auto` or `none`; by default the one that the manifest was observed with.
         detector_model: For the detector `insightface`: an ONNX file, or a pack's folder or name.
-        estimators: Age estimators that check the claimed ages, instead of the recipe's own list: `ready`, `cross-fit`,
-            names in the registry, finished runs by id or folder.
+        estimators: Age estimators that check the claimed ages, instead of the recipe's own list: `ready`, `cross-fit`
+            or a model recipe whose name begins so, names in the registry, finished runs by id or folder.
         engine: Where pictures are observed: local processes (`local`) or Ray Data (`ray`); the rows are the same.
         ray_address: The cluster of the engine `ray`; this machine by default.
         workers: Worker processes, one per core by default.

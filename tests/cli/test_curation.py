@@ -194,6 +194,37 @@ def test_networks_trained_on_the_release_itself_doubt_its_labels(
     assert curate(agebench, workshop, "--estimator", "cross-fit")["kept"] == found["kept"]
 
 
+def test_several_recipes_are_cross_fitted_beside_each_other(workshop: Path, agebench: Run) -> None:
+    (workshop / "models").mkdir(exist_ok=True)
+    for name in ("cross-fit-median", "cross-fit-again"):
+        (workshop / "models" / f"{name}.toml").write_text(
+            f'name = "{name}"\ntitle = "t"\nlabel = "l"\n[method]\nname = "median"\n[crop]\nsize = 64\n'
+        )
+    both = ("--estimator", "cross-fit-median", "--estimator", "cross-fit-again")
+    found = curate(agebench, workshop, *both)
+    assert found["estimators"] == ["cross-fit-median", "cross-fit-again"]
+    manifest = workshop / "manifests" / "imdb-wiki.duckdb"
+    with open_manifest(manifest) as con:
+        rows = query(con, "SELECT estimator, age, spread, probabilities FROM age_estimate")
+    assert set(rows["estimator"]) == {"cross-fit-median", "cross-fit-again"}
+    assert rows["age"].is_between(1, 99).all()
+    assert rows.select("spread", "probabilities").null_count().row(0) == (len(rows), len(rows))
+    assert not manifest.with_name(manifest.name + ".crossfit").exists()
+    assert agebench("curate", "imdb-wiki", "--estimator", "cross-fit-mode", cwd=workshop).status == 2
+
+
+def test_cross_fitting_takes_the_best_models_whose_extras_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agebench.curation import settings
+
+    taken = []
+    for age, backbones in ((True, True), (False, True), (False, False)):
+        monkeypatch.setattr(settings.age_and_gender, "available", lambda home, found=age: found)
+        monkeypatch.setattr(settings, "has_imagenet_weights", lambda found=backbones: found)
+        taken.append(settings.cross_fit_recipe().name)
+    assert taken == ["cross-fit-ready", "cross-fit-lite", "cross-fit"]
+    assert settings.cross_fit_recipe("cross-fit-identity").name == "cross-fit-identity"
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [(("--estimator", "none", "--estimator", "cross-fit"), "cannot be combined"), (("--root", ""), "--root"),

@@ -121,6 +121,20 @@ def test_probabilities_serve_where_they_mean_something_and_do_no_harm_where_they
     assert area[2] > area[0] - 0.02
 
 
+def test_probabilities_learned_from_wrong_claims_do_not_make_them_likely() -> None:
+    """A model fitted to claims of which a fifth are wrong gives a fifth of its probability to ages at random. By the
+    estimates alone it would be certain of the wrong ones, too: they are made to say nothing here."""
+    true, claimed, wrong = people(4000, 0.25)
+    clean = norm.pdf(YEARS, true[:, None] + np.random.default_rng(3).normal(0, 4, (4000, 1)), 5)
+    clean /= clean.sum(1, keepdims=True)
+    by_chance = np.bincount(claimed[wrong], minlength=CLASSES) / wrong.sum()
+    learned = 0.8 * clean + 0.2 * by_chance
+    rows = said(true, claimed).with_columns(estimate=40.0, probabilities=pl.Series(learned, dtype=pl.List(pl.Float64)))
+    found = label_suspicion(rows)["label_suspicion"].to_numpy()
+    assert found[wrong].mean() > 0.75
+    assert found[~wrong].mean() < 0.1
+
+
 def test_a_record_without_probabilities_takes_them_from_no_other_record() -> None:
     true, claimed, _ = people(2000, 0.15)
     centre = true + np.random.default_rng(3).normal(0, 4, len(true))

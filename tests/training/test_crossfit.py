@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from agebench import registry
 from agebench.errors import Interrupted, NothingCurated, RecipeError
+from agebench.recipes import MethodRecipe
 from agebench.training import crossfit as module
 from agebench.training.crossfit import SCHEMA, crossfit
 from agebench.training.data import TrainingData
@@ -35,6 +37,37 @@ def test_every_record_is_estimated_once_in_order(tmp_path: Path, data: TrainingD
     claimed = probabilities[np.arange(len(found)), data.ages]
     assert found["log_probability"].to_numpy() == pytest.approx(np.log(claimed), abs=1e-3)
     assert steps[-1] == (12, 12)
+
+
+def test_a_methods_estimates_have_no_probabilities_where_it_gives_none(tmp_path: Path, data: TrainingData) -> None:
+    table = {"name": "median", "title": "for tests", "label": "Median", "crop": {"size": 32, "encoding": "raw"}}
+    recipe = MethodRecipe.model_validate(table | {"method": {"name": "median"}})
+    found = crossfit(recipe, data, folder=tmp_path, folds=3)
+    assert found.schema == SCHEMA
+    assert found["path"].to_list() == data.records["path"].to_list()
+    assert found.select("spread", "log_probability", "probabilities").null_count().row(0) == (len(found),) * 3
+    for (fold,), some in found.group_by("fold"):
+        others = found.filter(pl.col("fold") != fold)["age"]
+        assert some["estimate"].to_list() == pytest.approx([others.median()] * len(some), abs=2)
+
+
+def test_a_methods_features_are_read_once_for_all_folds(
+    tmp_path: Path, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def brightness(faces: np.ndarray) -> np.ndarray:
+        read.append(len(faces))
+        return faces.mean((1, 2)).astype(np.float32)
+
+    real = registry.find
+    monkeypatch.setattr(registry, "find", lambda kind, name: brightness if kind == "features" else real(kind, name))
+    table = {"name": "fitted", "title": "for tests", "label": "Fitted", "crop": {"size": 32, "encoding": "raw"}}
+    recipe = MethodRecipe.model_validate(table | {"method": {"name": "logistic", "penalty": 0.1}})
+    found = crossfit(recipe, data, folder=tmp_path, folds=3)
+    assert sum(read) == len(data.rows)
+    assert (found["estimate"] - found["age"]).abs().mean() < 15  # brightness tells the age
+    assert np.array(found["probabilities"].to_list()).sum(1) == pytest.approx(1, abs=1e-4)
 
 
 def test_a_network_never_sees_what_it_is_asked_about(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,39 @@ def test_pretrained_weights_train_at_their_share_of_the_rate(optimiser: str) -> 
     assert {name: shares[id(p)] for name, p in net.named_parameters()} == {
         name: 0.25 if name in taken else 1.0 for name, _ in net.named_parameters()
     }
+
+
+def test_earlier_layers_train_at_smaller_rates() -> None:
+    recipe = lite(optimiser="adamw", rate=0.01, pretrained_rate=0.5, first_layer_rate=0.01)
+    net = make_network(recipe.network)
+    taken = [name for name, _ in net.named_parameters() if not name.startswith("_fc")]
+    groups = make_optimiser(net, recipe.train, taken).param_groups
+    shares = {id(p): group["share"] for group in groups for p in group["params"]}
+    by_name = {name: shares[id(p)] for name, p in net.named_parameters()}
+    assert by_name["_conv_stem.weight"] == pytest.approx(0.005)
+    assert by_name["_bn1.weight"] == by_name["_bn1.bias"] == pytest.approx(0.5)
+    assert by_name["_fc.weight"] == 1.0
+    assert list(by_name.values()) == sorted(by_name.values())
+    ratios = {round(b / a, 6) for a, b in itertools.pairwise(by_name[name] for name in taken) if a != b}
+    assert len(ratios) == 1
+
+
+def test_stochastic_depth_skips_blocks_while_training_only() -> None:
+    torch.manual_seed(0)
+    net = network(drop_path=0.5)
+    assert [block.drop_path for block in net._blocks][:2] == [0.0, 0.5 / 16]
+    block = net._blocks[-2].eval()
+    assert block.adds
+    x = torch.randn(256, 192, 2, 2)
+    with torch.inference_mode():
+        added = block(x) - x
+        for norm in (block._bn0, block._bn1, block._bn2):
+            norm.momentum = 0.0
+        block.drop_path = 0.5
+        assert torch.equal(block(x) - x, added)
+        block.train()
+        skipped = (block(x) == x).flatten(1).all(1)
+    assert 0.35 < skipped.float().mean() < 0.65
 
 
 def test_a_smaller_share_moves_the_pretrained_weights_less(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ import polars as pl
 import pytest
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from agebench.errors import Interrupted, NothingCurated, RecipeError, RunError
 from agebench.recipes import Augment, NetworkRecipe, Training
 from agebench.training import loop
-from agebench.training.augment import augment
+from agebench.training.augment import augment, mixup
 from agebench.training.crossfit import crossfit
 from agebench.training.data import TrainingData
 from agebench.training.decoding import expected_age
@@ -35,7 +36,7 @@ from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
 from agebench.training.runs import list_runs, load_network, same_training, train_run
 
-from .conftest import InMemoryMany, data_of, records_of, tiny, without_normalisation
+from .conftest import TINY, InMemoryMany, data_of, records_of, tiny, without_normalisation
 
 
 def metrics(path: Path) -> list[dict]:
@@ -214,6 +215,7 @@ sys.path.insert(0, {tests!r})
 import torch
 from conftest import data_of, without_normalisation
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from agebench.training.runs import train_run
 
 torch.set_num_threads(1)
@@ -244,6 +246,7 @@ sys.path.insert(0, {tests!r})
 import torch
 from conftest import data_of, tiny
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from agebench.errors import RunError
 from agebench.training import loop
 from agebench.training.runs import train_run
@@ -331,6 +334,36 @@ def test_small_loss_selection_learns_less_from_wrong_ages(tmp_path):
             predicted = expected_age(load_network(run)(normalise(torch.from_numpy(pictures.pictures))))
         errors.append(np.abs(predicted.numpy() - ages).mean())
     assert errors[1] < 0.6 * errors[0]
+
+
+def test_blends_learn_from_both_ages(tmp_path):
+    """With half of each picture, every age is as likely as its partner's: brightness tells less of the age."""
+    ages = np.tile(np.arange(5, 85), 3)
+    data = TrainingData.from_records(InMemoryMany(ages), np.arange(len(ages)), records_of(ages, 1))
+    losses = []
+    for alpha in (0.0, 100.0):
+        recipe = tiny(steps=100, batch=48, rate=1e-2, validation=0.0)
+        recipe = recipe.model_copy(update={"augment": recipe.augment.model_copy(update={"mixup": alpha})})
+        run = train_run(recipe, data, runs_dir=tmp_path)
+        losses.append(metrics(run.path)[-1]["loss"])
+    assert losses[1] > losses[0] + 0.3
+
+
+def test_a_blend_is_its_share_of_two_pictures():
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(16, 8, 8, 3, generator=generator) * 255
+    blends, partner, share = mixup(pictures, 0.4, generator)
+    assert 0 <= share <= 1
+    assert sorted(partner.tolist()) == list(range(16))
+    assert torch.allclose(blends, share * pictures + (1 - share) * pictures[partner], atol=1e-3)
+    again = mixup(pictures, 0.4, torch.Generator().manual_seed(5))
+    assert torch.equal(mixup(pictures, 0.4, torch.Generator().manual_seed(5))[0], again[0])
+
+
+def test_blends_and_small_loss_selection_exclude_each_other():
+    table = TINY | {"augment": {"mixup": 0.2}, "train": TINY["train"] | {"small_loss": 0.2}}
+    with pytest.raises(ValidationError, match="no claimed age"):
+        NetworkRecipe.model_validate(table)
 
 
 def test_balanced_draws_even_out_the_groups_of_ages():
