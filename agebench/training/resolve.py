@@ -58,6 +58,19 @@ def resolve_recipe(name: str, changes: dict[str, Any] | None = None) -> ModelRec
     return recipe
 
 
+def with_new_defaults(recipe: ModelRecipe) -> ModelRecipe | None:
+    """The recipe of a run with every setting stated, so also those that agebench has only had since; None if it does
+    not fit the code of today."""
+    whole = {}
+    for table in TABLES:
+        if isinstance(named := getattr(recipe, table, None), Named):
+            found, mistakes = _completed(table, named.model_dump())
+            if found is None or mistakes:
+                return None
+            whole[table] = found
+    return recipe.model_copy(update=whole)
+
+
 def _with_weights(recipe: ModelRecipe, path: Path, changes: dict[str, Any] | None) -> ModelRecipe:
     """The recipe with the absolute path of its network's weights: a relative one is relative to the recipe's folder, or
     to the current folder if it was given as a change."""

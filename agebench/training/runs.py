@@ -13,7 +13,7 @@ import json
 import platform
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -326,11 +326,29 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
 
 
 def same_training(recipe: ModelRecipe, data: TrainingData, runs_dir: Path, seed: int) -> Listed | None:
-    """The newest run of this recipe, seed and records, the complete ones first; None if there is none."""
+    """The newest run of this recipe, seed and records, the complete ones first; None if there is none.
+
+    A run from before a setting existed was trained at that setting's default."""
     identity = _identity(recipe, data, seed)
+    wanted = identity.pop("recipe_digest")
     listed = [run for run in list_runs(runs_dir) if run.card.get("model") == recipe.name]
-    same = [run for run in listed if all(run.card.get(key) == value for key, value in identity.items())]
+    same = [
+        run
+        for run in listed
+        if all(run.card.get(key) == value for key, value in identity.items()) and wanted in _digests(run.card)
+    ]
     return max(reversed(same), key=lambda run: run.complete, default=None)
+
+
+def _digests(card: dict[str, Any]) -> list[str]:
+    """The digest of a run's recipe, as it was and with the settings of today."""
+    from agebench.training.resolve import with_new_defaults
+
+    facts, digests = card.get("recipe") or {}, [str(card.get("recipe_digest"))]
+    with suppress(ValidationError):
+        if today := with_new_defaults(model_recipe_kind(Path(CARD), facts).model_validate(facts)):
+            digests.append(digest(today))
+    return digests
 
 
 def _identity(recipe: ModelRecipe, data: TrainingData, seed: int) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from agebench.training.features import Faces
 from agebench.training.fitting import fit_faces
 from agebench.training.networks import make_network, normalise
 from agebench.training.optimise import MovingAverage, make_optimiser, rate_at
+from agebench.training.resolve import resolve_recipe
 from agebench.training.runs import list_runs, load_network, same_training, train_run
 
 from .conftest import TINY, InMemoryMany, data_of, records_of, tiny, without_normalisation
@@ -419,6 +420,22 @@ def test_a_run_with_distrust_is_of_other_records_once_the_suspicion_changes(tmp_
     assert same_training(recipe, data, tmp_path, 0).id == run.id
     other = replace(data, records=records.with_columns(label_suspicion=pl.lit(0.2)))
     assert same_training(recipe, other, tmp_path, 0) is None
+
+
+def test_a_run_from_before_a_setting_existed_was_trained_at_its_default(tmp_path, data):
+    recipe = resolve_recipe("cross-fit", {"train.steps": 2, "crop.size": 32, "crop.encoding": "raw", "train.batch": 4})
+    run = train_run(recipe, data, runs_dir=tmp_path)
+    card = json.loads((run.path / "card.json").read_text())
+    for missing, found in (({}, run.id), ({"drop"}, run.id), ({"drop", "change"}, None)):
+        older = json.loads(json.dumps(card))
+        if "drop" in missing:
+            older["recipe"]["loss"].pop("two_sigma_squared")
+            older["recipe_digest"] = "of an older version"
+        if "change" in missing:
+            older["recipe"]["loss"]["sigma"] += 1
+        (run.path / "card.json").write_text(json.dumps(older))
+        same = same_training(recipe, data, tmp_path, 0)
+        assert (same and same.id) == found
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -84,8 +85,10 @@ def study(found: StudySet) -> Figure:
     """The arms of a study on one test set: MAE over all pictures with its 95 % interval, small marks for the seeds, and
     beneath it the MAE by age group."""
     arms = found.arms
-    figure = new_figure(3.6 + 0.34 * len(arms))
-    axes, below = figure.subplots(2, height_ratios=[0.55 + 0.34 * len(arms), 3.05])
+    legend = 0.3 + 0.18 * len(arms)
+    figure = new_figure(3.6 + 0.34 * len(arms) + legend)
+    axes, below, bottom = figure.subplots(3, height_ratios=[0.55 + 0.34 * len(arms), 3.05, legend])
+    bottom.axis("off")
     for place, arm in enumerate(arms):
         style = series(place)
         if arm.interval:
@@ -94,14 +97,17 @@ def study(found: StudySet) -> Figure:
         axes.plot(arm.mae, place, marker="o", markersize=5.5, color=style["color"])
         rows = arm.groups.filter(pl.col("group") != UNKNOWN)
         below.plot(rows["group"].to_list(), rows["mae"].to_list(), label=short(arm.label), **style)
-    axes.set_yticks(range(len(arms)), [short(arm.label, 26) for arm in arms])
+    axes.set_yticks(range(len(arms)), [fill(short(arm.label), 24) for arm in arms])
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"MAE on {short(found.column)}, years; bars: seeds")
+    axes.set_xlabel(f"MAE on {short(found.column)}, years; ticks: seeds")
     only_lines_across(axes, "x")
     below.set(xlabel="True age, years", ylabel="MAE, years")
     below.set_ylim(0)
     below.tick_params(axis="x", labelrotation=30)
     only_lines_across(below)
-    below.legend(loc="upper left", fontsize=8, handlelength=2.6, labelspacing=0.3)
+    bottom.legend(
+        *below.get_legend_handles_labels(), loc="upper left", fontsize=8, handlelength=2.6, borderaxespad=0,
+        labelspacing=0.3,
+    )  # fmt: skip
     return figure
