@@ -4,7 +4,7 @@ Each face's target is not its age alone but a normal distribution around it, as 
 "Label distribution learning", TKDE 2016): 100 classes of which most have few faces could not be learned apart.
 
 Chosen here by cross-fitting on a release with wrong ages: the distribution's deviation and the penalty on the weights.
-The regression is fitted on at most 50,000 faces, drawn by weight where there are more.
+The regression is fitted on at most 20,000 faces, drawn by weight where there are more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agebench.training.features import Advance, Faces, FeatureName, extract
 from agebench.training.methods import Ages, Parameters
 from agebench.training.regression import sample
 
-FACES = 50_000
+FACES = 20_000
 ITERATIONS = 150  # of L-BFGS
 YEARS = np.arange(CLASSES)
 
