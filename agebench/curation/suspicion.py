@@ -264,8 +264,8 @@ class _Model:
 
 
 def _learned_at_random(view: _View, random_claims: Floats) -> float:
-    """The share of wrong claims among those that an estimator was trained on, by its own probabilities: those more than
-    FAR years from its median, divided by the probability of a random claim there."""
+    """The share of random claims among those that an estimator was trained on, as its own probabilities tell: their sum
+    beyond FAR years from its median, divided by that of random claims there. random_claims: (100,)."""
     if view.probabilities is None or not view.there.any():
         return 0.0
     given = np.asarray(view.probabilities[view.there], np.float64)

@@ -128,7 +128,7 @@ DERIVATIONS = (
         f"{CURATE}.estimates:derive_estimates",
     ),
     Derivation(
-        "ages", ("records", "contents", "detector", "identities", "estimates"), 7, f"{CURATE}.suspicion:derive_ages",
+        "ages", ("records", "contents", "detector", "identities", "estimates"), 8, f"{CURATE}.suspicion:derive_ages",
         (SUSPICION, AGE_OFFSET),
     ),
     Derivation("decisions", ("records", "contents", "answers"), 3, f"{REVIEW}.folding:derive_decisions", (DECISION,)),

@@ -27,7 +27,7 @@ from agebench.files import DECLARATION, read_file, write_whole
 from agebench.recipes import Loss, MethodRecipe, ModelRecipe, NetworkRecipe, digest
 from agebench.training.data import Ints, Pictures, TrainingData, check_size, read
 from agebench.training.decoding import decoding_of
-from agebench.training.features import Faces
+from agebench.training.features import Faces, extract
 from agebench.training.inference import spread
 from agebench.training.loop import Examples, Progress, fit, start_fabric
 from agebench.training.methods import make_method
@@ -40,6 +40,7 @@ Estimates = tuple[NDArray[np.float64], NDArray[np.float64] | None]  # ages (N,),
 Estimate = Callable[..., Estimates]
 IDENTITY = "crossfit.json"
 BATCH = 64
+HELD = 2**30
 SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "part": pl.String, "path": pl.String, "sha256": pl.String, "age": pl.Int64, "fold": pl.Int32,
     "estimate": pl.Float64, "spread": pl.Float64, "log_probability": pl.Float64, "probabilities": pl.List(pl.Float32),
@@ -65,8 +66,8 @@ def crossfit(
 
     folder: keeps finished folds and the checkpoint of the current one, so the same call continues where an interrupted
     one stopped; folds of another recipe, seed, number of folds or other records are deleted. A network sees
-    `recipe.train.steps` batches per fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds; the
-    features that a method reads are extracted once for all folds, and it then counts faces.
+    `recipe.train.steps` batches per fold. `on_progress(step, steps, loss, val_mae)` counts the steps of all folds, or
+    the faces of which a method reads its features.
     Raises NothingCurated if all records are in one group, RecipeError if the pictures have another size, the loss
     trains no probabilities or the recipe has distrust, RunError if training diverges, Interrupted at Ctrl-C.
     """
@@ -181,14 +182,16 @@ def _by_network(
 
 
 def _by_method(recipe: MethodRecipe, data: TrainingData, on_progress: Progress | None) -> Estimate:
-    """What fits the method, whose features of all records are extracted here."""
+    """What fits the method. Features are extracted once where those of all records fit into `HELD` bytes, else in each
+    fold again."""
 
     def read(done: int, total: int) -> None:
         if on_progress:
             on_progress(done, total, None, None)
 
     method, faces = make_method(recipe.method), Faces(data.pictures, data.rows)
-    if feature := getattr(method, "features", None):
+    feature = getattr(method, "features", None)
+    if feature and extract(feature, faces.take(np.zeros(1, np.int64))).nbytes * len(data.pictures) <= HELD:
         faces = faces.with_features(feature, read)
 
     def estimate(drawn: Mask, out: Mask, *, folder: Path, seed: int, on_progress: Progress) -> Estimates:
