@@ -196,9 +196,10 @@ def fit(
                     share, scores = len(theirs) / len(ages), network(normalise(some))
                     if how.small_loss and step > warmup_steps(how):
                         scores, theirs = _nearest(scores, theirs, decoding, 1 - how.small_loss)
-                    part = loss_of(scores, theirs) * share
+                    part = loss_of(scores, theirs)
                     if partners:
-                        part = own * part + (1 - own) * loss_of(scores, partners[number]) * share
+                        part = own * part + (1 - own) * loss_of(scores, partners[number])
+                    part = part * share
                     fabric.backward(part)
                 loss += part.detach()
             if how.clip:

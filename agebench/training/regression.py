@@ -27,6 +27,12 @@ def sample(count: int, most: int, seed: int, weights: Doubles | None = None) -> 
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False, p=shares))
 
 
+def sample_with_counts(most: int, seed: int, weights: Doubles) -> tuple[NDArray[np.int64], Doubles]:
+    """At most `most` of the faces, and how much each counts: its weight, or 1 where faces were drawn by weight."""
+    drawn = sample(len(weights), most, seed, weights)
+    return drawn, weights if len(drawn) == len(weights) else np.ones(len(drawn))
+
+
 def fit_projection(
     feature: str, faces: Faces, components: int, seed: int, on_progress: Advance | None
 ) -> tuple[Parameters, Floats]:
@@ -88,8 +94,7 @@ def fit_svr(
     """
     from sklearn.svm import SVR
 
-    drawn = sample(len(points), KERNEL_FACES, seed, weights)
-    counts = weights[drawn] if len(drawn) == len(points) else np.ones(len(drawn))
+    drawn, counts = sample_with_counts(KERNEL_FACES, seed, weights)
     fitted = SVR(C=c, gamma=gamma, epsilon=epsilon, cache_size=1000)
     return _arrays(fitted.fit(points[drawn], ages[drawn], sample_weight=counts / counts.mean()), gamma)
 
@@ -100,8 +105,7 @@ def fit_svc(
     """A support vector classifier as arrays for `machine`, above 0 where a point is more likely `above`."""
     from sklearn.svm import SVC
 
-    drawn = sample(len(points), KERNEL_FACES, seed, weights)
-    counts = weights[drawn] if len(drawn) == len(points) else np.ones(len(drawn))
+    drawn, counts = sample_with_counts(KERNEL_FACES, seed, weights)
     fitted = SVC(C=c, gamma=gamma, class_weight="balanced", cache_size=1000)
     return _arrays(fitted.fit(points[drawn], above[drawn], sample_weight=counts / counts.mean()), gamma)
 

@@ -13,7 +13,7 @@ import json
 import platform
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -326,29 +326,30 @@ def _new_folder(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -
 
 
 def same_training(recipe: ModelRecipe, data: TrainingData, runs_dir: Path, seed: int) -> Listed | None:
-    """The newest run of this recipe, seed and records, the complete ones first; None if there is none.
-
-    A run from before a setting existed was trained at that setting's default."""
+    """The newest run of this recipe, seed and records, the complete ones first; None if there is none."""
     identity = _identity(recipe, data, seed)
-    wanted = identity.pop("recipe_digest")
     listed = [run for run in list_runs(runs_dir) if run.card.get("model") == recipe.name]
-    same = [
-        run
-        for run in listed
-        if all(run.card.get(key) == value for key, value in identity.items()) and wanted in _digests(run.card)
-    ]
-    return max(reversed(same), key=lambda run: run.complete, default=None)
+    return max(
+        reversed([run for run in listed if _is_of(run.card, identity)]), key=lambda run: run.complete, default=None
+    )
 
 
-def _digests(card: dict[str, Any]) -> list[str]:
-    """The digest of a run's recipe, as it was and with the settings of today."""
+def _is_of(card: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Whether a run's card has this identity. A run from before a setting existed was trained at its default."""
+    differing = [key for key, value in identity.items() if card.get(key) != value]
+    return not differing or (differing == ["recipe_digest"] and _digest_today(card) == identity["recipe_digest"])
+
+
+def _digest_today(card: dict[str, Any]) -> str | None:
+    """The digest of a run's recipe with the settings of today; None if it does not fit them."""
     from agebench.training.resolve import with_new_defaults
 
-    facts, digests = card.get("recipe") or {}, [str(card.get("recipe_digest"))]
-    with suppress(ValidationError):
-        if today := with_new_defaults(model_recipe_kind(Path(CARD), facts).model_validate(facts)):
-            digests.append(digest(today))
-    return digests
+    facts = card.get("recipe") or {}
+    try:
+        today = with_new_defaults(model_recipe_kind(Path(CARD), facts).model_validate(facts))
+    except ValidationError:
+        return None
+    return digest(today) if today else None
 
 
 def _identity(recipe: ModelRecipe, data: TrainingData, seed: int) -> dict[str, Any]:
@@ -367,7 +368,7 @@ def _identity(recipe: ModelRecipe, data: TrainingData, seed: int) -> dict[str, A
 
 def _unfinished(runs_dir: Path, recipe: ModelRecipe, identity: dict[str, Any]) -> Path:
     unfinished = [run for run in list_runs(runs_dir) if not run.complete and run.card.get("model") == recipe.name]
-    same = [run for run in unfinished if all(run.card.get(key) == value for key, value in identity.items())]
+    same = [run for run in unfinished if _is_of(run.card, identity)]
     if same:
         return same[-1].path
     words = {"recipe_digest": "recipe", "seed": "seed", "data_fingerprint": "records", "records_digest": "records"}

@@ -438,6 +438,18 @@ def test_a_run_from_before_a_setting_existed_was_trained_at_its_default(tmp_path
         assert (same and same.id) == found
 
 
+def test_an_unfinished_run_from_before_a_setting_existed_is_continued(tmp_path, data):
+    recipe = resolve_recipe("cross-fit", {"train.steps": 2, "crop.size": 32, "crop.encoding": "raw", "train.batch": 4})
+    run = train_run(recipe, data, runs_dir=tmp_path)
+    (run.path / "COMMITTED").unlink()
+    card = json.loads((run.path / "card.json").read_text())
+    card["recipe"]["loss"].pop("two_sigma_squared")
+    card["recipe_digest"] = "of an older version"
+    (run.path / "card.json").write_text(json.dumps(card))
+    assert same_training(recipe, data, tmp_path, 0).id == run.id
+    assert train_run(recipe, data, runs_dir=tmp_path, resume=True).id == run.id
+
+
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path, data, monkeypatch):
     """The MAE is made up: two validations in a row without a lower one end the training."""
     maes = iter([9.0, 5.0, 6.0, 7.0, 1.0])

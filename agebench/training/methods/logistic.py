@@ -23,7 +23,7 @@ from agebench.training.data import Ints
 from agebench.training.decoding import CLASSES
 from agebench.training.features import Advance, Faces, FeatureName, extract
 from agebench.training.methods import Ages, Parameters
-from agebench.training.regression import sample
+from agebench.training.regression import sample_with_counts
 
 FACES = 20_000
 ITERATIONS = 150  # of L-BFGS
@@ -42,9 +42,8 @@ class Logistic:
     def fit(
         self, faces: Faces, ages: Ints, *, weights: NDArray[np.float64], seed: int, on_progress: Advance | None = None
     ) -> Parameters:
-        drawn = sample(len(faces), FACES, seed, weights)
+        drawn, counts = sample_with_counts(FACES, seed, weights)
         features = extract(self.features, faces.take(drawn), on_progress=on_progress).astype(np.float64)
-        counts = weights[drawn] if len(drawn) == len(faces) else np.ones(len(drawn))
         mean, spread = features.mean(0), np.maximum(features.std(0), 1e-6)
         targets = softmax(-((YEARS - ages[drawn, None]) ** 2) / (2 * self.sigma**2), axis=1)
         points = torch.from_numpy((features - mean) / spread)
