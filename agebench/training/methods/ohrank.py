@@ -23,7 +23,7 @@ from pydantic import Field
 from agebench.training.data import Ints
 from agebench.training.features import Advance, Faces, FeatureName
 from agebench.training.methods import Ages, Parameters
-from agebench.training.regression import fit_projection, inside, project, rbf, sample, under
+from agebench.training.regression import fit_projection, inside, project, rbf, sample, sample_with_counts, under
 
 HYPERPLANE_FACES = 20_000  # a hundred machines are fitted on at most so many faces, drawn by weight
 
@@ -52,8 +52,7 @@ class OhRank:
         from sklearn.svm import LinearSVC
 
         projection, points = fit_projection(self.features, faces, self.components, seed, on_progress)
-        drawn = sample(len(points), HYPERPLANE_FACES, seed, weights)
-        counts = weights[drawn] if len(drawn) == len(points) else np.ones(len(drawn))
+        drawn, counts = sample_with_counts(HYPERPLANE_FACES, seed, weights)
         points, ages = points[drawn], ages[drawn]
         centres = points[sample(len(points), self.landmarks, seed)]
         values, vectors = np.linalg.eigh(rbf(centres, centres, self.gamma))
