@@ -20,7 +20,10 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     pictures: (B, S, S, 3) RGB uint8. generator: on the same device. border: what is seen outside of a picture (see
     `recipes.Crop`). Returns (B, S, S, 3) float32 RGB, 0..255.
     how.flip: mirrored in half of the draws. how.crop: seen through a window whose side is 1 − crop to 1 + crop of the
-    picture's, its centre up to a quarter of `crop` off. how.rotate: degrees either way. how.colour: brightness,
+    picture's, its centre up to a quarter of `crop` off. how.stretch: that window is 1 − stretch to 1 + stretch times as
+    wide as high, so that faces look narrower or wider. how.perspective: like a camera that is tilted: one border of the
+    picture is seen up to 1 + perspective times as large as the middle, the opposite one up to 1 − perspective, both up
+    and down and sideways. how.rotate: degrees either way. how.colour: brightness,
     contrast and saturation each times 1 − colour to 1 + colour, and each channel by half of that, like the tint of
     faded prints. how.gray: the share of draws that lose their colours. how.coarsen: half of the draws are reduced to
     between 1 − coarsen and 1 of their side and enlarged again, like small or blurred photographs. how.grain: noise of a
@@ -56,14 +59,17 @@ def augment(pictures: Tensor, how: Augment, generator: torch.Generator, border: 
     lighter = torch.where(contrast_left < 1, draw(-60 * how.fade, 60 * how.fade), 0.0)
     cast = torch.where((draw(0, 1) < 0.5).unsqueeze(1), draw(1 - 0.6 * how.fade, 1 + 0.3 * how.fade, 3), 1.0)
     quality = torch.where(draw(0, 1) < 0.5, draw(100 * (1 - how.jpeg), 100), 100.0)
+    stretch = draw(1 - how.stretch, 1 + how.stretch).sqrt()
+    tilt = draw(-how.perspective, how.perspective, 2)
 
     # one plane per colour: resampling and matrix products are several times faster on a CPU
     values = pictures.permute(0, 3, 1, 2).contiguous().float()
-    if how.crop or how.rotate:
-        across = torch.where(mirrored, -side, side)
+    if how.crop or how.stretch or how.perspective or how.rotate:
+        across, down = torch.where(mirrored, -side, side) * stretch, side / stretch
         cos, sin = angle.cos(), angle.sin()
-        window = torch.stack([across * cos, -side * sin, shift[:, 0], across * sin, side * cos, shift[:, 1]], 1)
-        values = _resample(values, window.view(batch, 2, 3), border)
+        window = torch.stack([across * cos, -down * sin, shift[:, 0], across * sin, down * cos, shift[:, 1]], 1)
+        distance = torch.cat([tilt, torch.ones_like(tilt[:, :1])], 1)
+        values = _resample(values, torch.cat([window, distance], 1).view(batch, 3, 3), border)
     elif how.flip:
         values = torch.where(mirrored.view(-1, 1, 1, 1), values.flip(3), values)
     if how.colour or how.gray:
@@ -100,13 +106,15 @@ def mixup(pictures: Tensor, alpha: float, generator: torch.Generator) -> tuple[T
 
 
 def _resample(values: Tensor, window: Tensor, border: Border) -> Tensor:
-    """`values` (B, 3, S, S) through each `window` (B, 2, 3), which says where an output place x, y (−1..1), 1 lies."""
+    """`values` (B, 3, S, S) through each `window` (B, 3, 3), the homography from output places x, y (−1..1) to where they
+    lie in the picture."""
     batch, _, height, width = values.shape
     # F.affine_grid gives the same grid by one small product per picture: slower than the resampling itself
     x = (torch.arange(width, device=values.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=values.device) * 2 + 1) / height - 1
     places = torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones_like(x).repeat(height)])
-    grid = (window @ places).view(batch, 2, height, width).permute(0, 2, 3, 1)
+    x, y, distance = (window @ places).view(batch, 3, height, width).unbind(1)
+    grid = torch.stack([x / distance, y / distance], 3)
     outside = "reflection" if border == "mirror" else "zeros"
     return F.grid_sample(values, grid, padding_mode=outside, align_corners=False)
 

@@ -58,6 +58,31 @@ def test_crops_enlarge_and_reduce_faces_alike_and_show_black_outside():
     assert (changed == 0).any()
 
 
+def test_a_stretch_shows_a_square_wider_or_higher_and_as_large():
+    square = torch.zeros(400, 64, 64, 3, dtype=torch.uint8)
+    square[:, 16:48, 16:48] = 255
+    seen = augment(square, Augment(flip=False, stretch=0.2), generator())[..., 0] / 255
+    wide, high = seen[:, 32].sum(1), seen[:, :, 32].sum(1)
+    shape = wide / high
+    assert shape.min() == pytest.approx(1 / 1.2, abs=0.02)
+    assert shape.max() == pytest.approx(1 / 0.8, abs=0.02)
+    assert 0.4 < (shape > 1).float().mean() < 0.6
+    assert (wide * high).sqrt().sub(32).abs().max() < 0.5
+
+
+def test_a_perspective_enlarges_one_border_and_reduces_the_opposite_one():
+    square = torch.zeros(400, 64, 64, 3, dtype=torch.uint8)
+    square[:, 16:48, 16:48] = 255
+    seen = augment(square, Augment(flip=False, perspective=0.2), generator())[..., 0] / 255
+    top, bottom = seen[:, 20].sum(1), seen[:, 43].sum(1)
+    shape = top / bottom  # (1 - 0.36 k) / (1 + 0.36 k): these rows lie 0.36 above and below the middle, and |k| <= 0.2
+    assert shape.max() == pytest.approx(1.072 / 0.928, abs=0.03)
+    assert shape.min() == pytest.approx(0.928 / 1.072, abs=0.03)
+    assert 0.4 < (shape > 1).float().mean() < 0.6
+    sides = seen[:, :, 20].sum(1) / seen[:, :, 43].sum(1)
+    assert abs(torch.corrcoef(torch.stack([shape, sides]))[0, 1]) < 0.2  # up and down, and sideways, each by its own
+
+
 def test_crops_are_off_the_middle_as_often_one_way_as_the_other():
     dot = torch.zeros(400, 33, 33, 3, dtype=torch.uint8)
     dot[:, 15:18, 15:18] = 255
