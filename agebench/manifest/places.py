@@ -32,10 +32,11 @@ def manifest_of(dataset: str) -> Path:
 
 
 def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
-    """The manifest that `--manifest` names: a file or a dataset's name. If nothing is given, that of imdb-wiki, or the
-    only one that may be used for training (`training=False`: the only one of any role).
+    """The manifest that `--manifest` names: a file, a dataset's name, or the name of a file in `manifests/` without its
+    ending. If nothing is given, that of imdb-wiki, or the only one that may be used for training (`training=False`: the
+    only one of any role).
 
-    Raises ManifestNotFound (exit 3), or UsageError (exit 2) if there are several candidates.
+    Raises ManifestNotFound (exit 3), or UsageError (exit 2) for an unknown name or if there are several candidates.
     """
     if given is not None:
         path, given = Path(given), str(given)
@@ -45,11 +46,13 @@ def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
             raise ManifestNotFound(
                 f"There is no manifest {given}.", "`agebench curate DATASET --manifest FILE` makes it."
             )
-        if given not in resources.available("manifests"):
-            raise UsageError(f"Unknown dataset '{given}'. {nearest(given, resources.available('manifests'))}")
         path = manifest_of(given)
         if path.is_file():
             return path
+        known = resources.available("manifests")
+        if given not in known:
+            own = [found.stem for found in MANIFESTS.glob("*.duckdb")]
+            raise UsageError(f"Unknown manifest or dataset '{given}'. {nearest(given, {*known, *own})}")
         raise ManifestNotFound(f"There is no manifest {path}.", f"`agebench curate {given}` makes it.")
     default = manifest_of("imdb-wiki")
     if default.is_file():

@@ -106,8 +106,8 @@ def mixup(pictures: Tensor, alpha: float, generator: torch.Generator) -> tuple[T
 
 
 def _resample(values: Tensor, window: Tensor, border: Border) -> Tensor:
-    """`values` (B, 3, S, S) through each `window` (B, 3, 3), the homography from output places x, y (−1..1) to where they
-    lie in the picture."""
+    """`values` (B, 3, S, S) through each `window` (B, 3, 3), the homography from output places x, y (−1..1) to places
+    in the picture."""
     batch, _, height, width = values.shape
     # F.affine_grid gives the same grid by one small product per picture: slower than the resampling itself
     x = (torch.arange(width, device=values.device) * 2 + 1) / width - 1

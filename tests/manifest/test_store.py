@@ -18,8 +18,9 @@ import pytest
 
 from agebench.curation.observing import parts as observations_module
 from agebench.curation.observing.parts import PART_SCHEMA, fold_parts, write_part
-from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError
+from agebench.errors import AgebenchError, ManifestBusy, ManifestError, ManifestNotFound, StorageError, UsageError
 from agebench.manifest import store as store_module
+from agebench.manifest.places import find_manifest
 from agebench.manifest.store import SCHEMA_VERSION, create, get_meta, must_be_of, open_manifest, peek, set_meta
 
 Build = Callable[..., Path]
@@ -42,6 +43,16 @@ def test_a_missing_manifest_names_the_command_that_makes_it(tmp_path: Path) -> N
     with pytest.raises(ManifestNotFound, match="agebench curate") as error, open_manifest(tmp_path / "no.duckdb"):
         pass
     assert error.value.exit_status == 3
+
+
+def test_a_manifest_is_found_by_its_name_without_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    create(Path("manifests/held-out.duckdb"), "fg-net")
+    assert find_manifest("held-out") == Path("manifests/held-out.duckdb")
+    with pytest.raises(UsageError, match=r"Unknown manifest or dataset 'heldout'\. Did you mean 'held-out'\?"):
+        find_manifest("heldout")
+    with pytest.raises(ManifestNotFound, match="agebench curate morph"):
+        find_manifest("morph")
 
 
 def test_a_newer_schema_is_refused_and_an_older_one_is_told(build: Build) -> None:
