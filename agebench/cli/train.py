@@ -60,6 +60,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the newest unfinished run of this recipe.")
     ] = False,
+    devices: Annotated[
+        int, typer.Option(help="Devices of this machine to train a network on, each with its share of a batch.")
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved recipe, records, memory and time; write nothing.")
     ] = False,
@@ -77,7 +80,13 @@ def train(
 
         _render_forecast(
             forecast(
-                model, manifest=manifest, plan=plan, changes=changes, without_leaks=without_leaks or (), seed=seed
+                model,
+                manifest=manifest,
+                plan=plan,
+                changes=changes,
+                without_leaks=without_leaks or (),
+                seed=seed,
+                devices=devices,
             ),
             json,
         )
@@ -98,7 +107,7 @@ def train(
     ):
         report = agebench.train(
             model, manifest=manifest, plan=plan, runs=runs, changes=changes, without_leaks=without_leaks or (),
-            seed=seed, resume=resume,
+            seed=seed, resume=resume, devices=devices,
             on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
         )  # fmt: skip
     out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {plain(report.run.path)}")
@@ -148,10 +157,14 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
     else:
         amount = f"{cost.parameters:,} parameters, {found.draws:,} pictures per epoch"
         uncounted = "cropping and validation"
+    memory, where = f"{cost.bytes / 2**30:.1f} GiB of memory", plain(cost.device)
+    if cost.devices > 1:
+        memory += f" on each of {cost.devices} devices, which takes {cost.share} pictures of every batch,"
+        where = f"{cost.devices} × {where}"
+        uncounted = "cropping, validation and the exchange of gradients"
     out.print(
-        f"Would train {_described(setting)}: {amount}, about {cost.bytes / 2**30:.1f} GiB of memory and "
-        f"{duration(cost.seconds)} on {plain(cost.device)}, {uncounted} not counted; then measure it on {plain(sets)}. "
-        "Nothing was written."
+        f"Would train {_described(setting)}: {amount}, about {memory} and {duration(cost.seconds)} on {where}, "
+        f"{uncounted} not counted; then measure it on {plain(sets)}. Nothing was written."
     )
     if setting.pretrained:
         out.print(plain(f"Of the network's weights, {setting.pretrained}"))

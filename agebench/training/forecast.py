@@ -29,9 +29,10 @@ class Cost:
     """What a training costs.
 
     parameters: of the network; None for a classical method, whose number depends on the faces.
-    bytes: weights, gradients, the optimiser's state, and what a batch's backward pass needs; for a method, the features
-    of the faces that it holds at once. seconds: of all steps, without cropping and validation; for a method, of reading
-    every face's features, without fitting. device: where they were timed. fits: whether a batch fits into its memory;
+    bytes: weights, gradients, the optimiser's state, and what the backward pass needs, on each of `devices` devices,
+    which takes `share` pictures of every batch; for a method, the features of the faces that it holds at once.
+    seconds: of all steps, without cropping, validation and what the devices exchange; for a method, of reading every
+    face's features, without fitting. device: where they were timed, on one. fits: whether a share fits into its memory;
     if not, bytes and seconds are extrapolated from a smaller one.
     """
 
@@ -40,15 +41,18 @@ class Cost:
     seconds: float
     device: str
     fits: bool
+    devices: int = 1
+    share: int | None = None
 
 
-def training_cost(recipe: ModelRecipe, faces: int) -> Cost:
-    """Time a few steps of a recipe on the best device of this machine. faces: drawn per epoch.
+def training_cost(recipe: ModelRecipe, faces: int, devices: int = 1) -> Cost:
+    """Time a few steps of a recipe on the best device of this machine. faces: drawn per epoch. devices: such as it that
+    share every batch of a network; only one of them need be here.
 
     Raises RecipeError, and RunError if even two pictures do not fit into its memory.
     """
     if isinstance(recipe, NetworkRecipe):
-        return _network_cost(recipe)
+        return _network_cost(recipe, devices)
     assert isinstance(recipe, MethodRecipe)
     return _method_cost(recipe, faces)
 
@@ -70,7 +74,7 @@ def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:
     return Cost(None, features[0].nbytes * min(faces, PCA_FACES), seconds, "cpu", fits=True)
 
 
-def _network_cost(recipe: NetworkRecipe) -> Cost:
+def _network_cost(recipe: NetworkRecipe, devices: int = 1) -> Cost:
     how, fabric = recipe.train, start_fabric(recipe)
     device = fabric.device
     network = make_network(recipe.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,7 +105,8 @@ def _network_cost(recipe: NetworkRecipe) -> Cost:
         loss.item()  # waits for the accelerator
         return sum(saved.values()), time.perf_counter() - began
 
-    part = -(-how.batch // how.accumulate)  # what is computed at once
+    share = -(-how.batch // devices)
+    part = -(-share // how.accumulate)  # what is computed at once
     batch, fits = min(part, ON_A_CPU) if device.type == "cpu" else part, True
     while True:
         smaller = max(min(batch, 2), batch // 2)  # batch normalisation needs two pictures
@@ -116,11 +121,14 @@ def _network_cost(recipe: NetworkRecipe) -> Cost:
     # what is kept once, whatever the batch, such as weights in another precision, cancels out
     a_picture = (held[0] - held_by_smaller) / max(batch - smaller, 1)
     state = sum(t.nbytes for s in optimiser.state.values() for t in s.values() if isinstance(t, Tensor))
-    copies = 2 + bool(how.average)  # weights, gradients, the moving average
+    # weights, gradients, the moving average, and the gradients that are exchanged
+    copies = 2 + bool(how.average) + (devices > 1)
     return Cost(
         parameters,
         int(copies * sum(weights.values()) + state + held[0] + a_picture * (part - batch)),
-        min(took[0]) * how.batch / batch * how.steps,
+        min(took[0]) * share / batch * how.steps,
         torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         fits,
+        devices,
+        share,
     )

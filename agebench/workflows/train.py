@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.backbones import has_imagenet_weights
 from agebench.training.data import TrainingData, balanced_copies, discounts_of
+from agebench.training.devices import must_have, must_share, train_on
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -87,6 +89,7 @@ def train(
     resume: bool = False,
     reuse: bool = False,
     measure: bool = True,
+    devices: int = 1,
     on_setting: Callable[[TrainSetting], None] | None = None,
     on_crops: Advance | None = None,
     on_step: Callable[[int, int, float | None, float | None], None] | None = None,
@@ -107,6 +110,8 @@ def train(
         resume: Continue the newest unfinished run of this recipe, seed and records.
         reuse: Take a complete run of this recipe, seed and records if there is one, or continue an unfinished one.
         measure: Evaluate the run on every test manifest that exists.
+        devices: Train a network on so many devices of this machine at once, each with its share of every batch. More
+            than one need `if __name__ == "__main__":` in a script.
         on_setting: Called with the recipe, manifest and plan before training.
         on_crops: Called with the progress of cropping.
         on_step: Called with step, steps, loss and the last validation MAE in years; for a classical method with the
@@ -114,7 +119,7 @@ def train(
         on_predict: Called with the progress of predicting the test sets.
 
     Raises:
-        UsageError: A name is unknown.
+        UsageError: A name is unknown, or there are fewer devices.
         RecipeError: The recipe is wrong; the message lists every mistake.
         ManifestNotFound: There is no such manifest.
         NothingCurated: There is nothing to train on.
@@ -124,6 +129,7 @@ def train(
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
     recipe, why = _recipe(model, changes)
+    must_have(devices, recipe)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -136,7 +142,8 @@ def train(
         if same and same.complete:
             run = load_run(same.path)
         else:
-            run = train_run(
+            learn = partial(train_on, devices) if devices > 1 else train_run
+            run = learn(
                 recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance,
                 resume=resume or same is not None, on_progress=on_step,
             )  # fmt: skip
@@ -286,16 +293,19 @@ def forecast(
     changes: dict[str, Any] | None = None,
     without_leaks: Sequence[str | Path] = (),
     seed: int = 0,
+    devices: int = 1,
 ) -> TrainForecast:
-    """What `train` would do with these arguments, from a few timed steps; writes nothing. Raises as `train` does."""
+    """What `train` would do with these arguments, from a few timed steps; writes nothing. Raises as `train` does, but
+    only one of the `devices` need be here."""
     recipe, why = _recipe(model, changes)
+    must_share(devices, recipe)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
     trains = drawn.filter(pl.col("split") == TRAIN)
     ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
     draws = int(balanced_copies(ages, copies, recipe.balance, discounts_of(trains, recipe.distrust)).sum())
-    return TrainForecast(setting, draws, training_cost(recipe, draws), manifests_for_testing(source.dataset))
+    return TrainForecast(setting, draws, training_cost(recipe, draws, devices), manifests_for_testing(source.dataset))
 
 
 def _setting(recipe: ModelRecipe, why: str, source: _Source, drawn: pl.DataFrame) -> TrainSetting:

@@ -1,0 +1,103 @@
+"""Training on several devices: the same losses, progress, errors and interrupts as on one."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agebench.errors import RunError, UsageError
+from agebench.recipes import MethodRecipe, load_model_recipe
+from agebench.training.devices import must_have, must_share, train_on
+from agebench.training.runs import list_runs, train_run
+
+from .conftest import data_of, tiny, without_normalisation
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_devices_have_the_losses_of_one_and_tell_their_progress(tmp_path):
+    told = []
+    recipe = without_normalisation()
+    both = train_on(
+        2, recipe, data_of(), runs_dir=tmp_path / "two", seed=3, on_progress=lambda *news: told.append(news)
+    )
+    alone = train_run(recipe, data_of(), runs_dir=tmp_path / "one", seed=3)
+    assert losses(both.path) == pytest.approx(losses(alone.path), abs=1e-4)
+    assert both.card["hardware"]["processes"] == 2
+    assert [step for step, *_ in told] == list(range(1, recipe.train.steps + 1))
+    assert multiprocessing.active_children() == []
+
+
+def test_what_stops_every_process_is_told_as_of_one(tmp_path):
+    with pytest.raises(RunError, match=r"loss of tiny became (nan|inf) at step \d+.*Lower train\.rate"):
+        train_on(2, tiny(optimiser="sgd", rate=1e12), data_of(), runs_dir=tmp_path)
+    assert multiprocessing.active_children() == []
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from agebench.errors import Interrupted
+from agebench.training.devices import train_on
+from tests.training.conftest import data_of, tiny
+
+if __name__ == "__main__":
+    recipe = tiny(steps=100_000, checkpoint_every=100_000)
+    try:
+        train_on(2, recipe, data_of(), runs_dir=Path({runs!r}), on_progress=lambda *news: print(news[0], flush=True))
+    except Interrupted as error:
+        print(error, flush=True)
+"""
+
+
+def test_an_interrupt_reaches_every_process_and_leaves_a_checkpoint(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(SCRIPT.format(root=str(Path(__file__).parents[2]), runs=str(tmp_path / "runs")))
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        while int(process.stdout.readline()) < 3:
+            time.sleep(0)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: it reaches every process
+        told = process.communicate(timeout=60)[0].splitlines()[-1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert told.startswith("Stopped after step ")
+    assert "--resume" in told
+    [left] = list_runs(tmp_path / "runs")
+    assert not left.complete
+    assert (left.path / "checkpoint" / "state.pt").exists()
+
+
+def test_devices_are_for_networks_with_a_batch_that_is_large_enough():
+    with pytest.raises(UsageError, match=r"svr is no network.*Leave out --devices"):
+        must_have(2, load_model_recipe("svr"))
+    assert isinstance(load_model_recipe("svr"), MethodRecipe)
+    must_have(1, load_model_recipe("svr"))
+    with pytest.raises(UsageError, match=r"batch of 8 is too small for 5 devices.*train\.batch=10"):
+        must_share(5, tiny())
+    must_share(4, tiny())
+    with pytest.raises(UsageError, match="at least 1, not 0"):
+        must_share(0, tiny())
+
+
+def test_more_devices_than_there_are_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(UsageError, match="This machine has 1 GPU, not 2"):
+        must_have(2, tiny())
+    must_share(2, tiny())  # enough for a dry run
