@@ -173,6 +173,17 @@ def test_a_dry_run_of_a_training_tells_its_cost_and_writes_nothing(workshop: Pat
     assert {p: p.stat().st_mtime_ns for p in workshop.rglob("*")} == before
 
 
+def test_a_dry_run_for_several_devices_tells_what_each_of_them_holds(workshop: Path, agebench: Run) -> None:
+    words = ("train", "neighborhood-quick", "--set", "train.steps=7", "--set", "train.warmup=1", "--dry-run")
+    shared = json.loads(agebench(*words, "--devices", 4, "--json", cwd=workshop).out)
+    assert (shared["devices"], shared["share"]) == (4, 16)
+    told = " ".join(agebench(*words, "--devices", 4, cwd=workshop).out.split())
+    assert "on each of 4 devices, which takes 16 pictures of every batch" in told
+    refused = agebench("train", "neighborhood-quick", "--devices", 40, cwd=workshop)
+    assert refused.status == 2
+    assert "A batch of 64 is too small for 40 devices" in " ".join(refused.err.split())
+
+
 def test_training_shows_a_smoothed_loss_the_validation_error_and_the_time_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,16 @@ def test_the_memory_of_a_batch_is_that_of_its_pictures_and_once_that_of_the_weig
     assert counted.bytes > 5 * weights  # weights, gradients, two moments, the average
 
 
+def test_devices_share_the_pictures_of_a_batch_and_each_holds_the_weights() -> None:
+    alone, shared = (training_cost(tiny(batch=16), 40, devices) for devices in (1, 4))
+    quarter = training_cost(tiny(batch=4), 40)
+    assert (alone.devices, alone.share) == (1, 16)
+    assert (shared.devices, shared.share) == (4, 4)
+    gradients = shared.bytes - quarter.bytes  # that are exchanged
+    assert 0 < gradients < 1.1 * 4 * quarter.parameters
+    assert quarter.bytes < shared.bytes < alone.bytes
+
+
 def too_little_memory(most: int) -> object:
     real = loop.augment
 
