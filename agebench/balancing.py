@@ -55,7 +55,7 @@ def balance(
     The same seed gives the same plan on any machine.
 
     Args:
-        manifest: A file or a dataset's name (see `Manifest`).
+        manifest: A file, or a name in `manifests/` (see `Manifest`).
         per_class: Pictures that every age class should have in an epoch, 1 to 10,000,000.
         thin_ages: Ages (years, inclusive) whose classes are thinned out at random if they have more.
         plan: Its name, `per-class-N` by default.

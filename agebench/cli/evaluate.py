@@ -28,7 +28,7 @@ def evaluate(
             "(.csv, .parquet), `ready`, or A+B."
         ),
     ],
-    on: Annotated[list[str] | None, typer.Option(help="Test set or manifest file [every test manifest].")] = None,
+    on: Annotated[list[str] | None, typer.Option(help="Test set, by its name in manifests/ or its file [all].")] = None,
     protocol: Annotated[
         str | None,
         typer.Option(

@@ -19,7 +19,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-ManifestName = Annotated[str | None, typer.Option(help="Manifest file or dataset [imdb-wiki, or the only one].")]
+ManifestName = Annotated[
+    str | None, typer.Option(help="Manifest file, or its name in manifests/ [imdb-wiki, or the only one].")
+]
 RunsFolder = Annotated[Path, typer.Option(help="Folder of runs.")]
 Advance = Callable[..., None]  # done, total, and what else is to be shown
 PLAIN_SECONDS = 5.0

@@ -35,7 +35,9 @@ def study(
     name: Annotated[str, typer.Argument(help="Study: a recipe with [[arm]] tables, as losses-quick.")],
     manifest: ManifestName = None,
     plan: Annotated[str | None, typer.Option(help="Balance plan [the newest; each record once without one].")] = None,
-    on: Annotated[list[str] | None, typer.Option(metavar="SET", help="Test set or manifest file [all].")] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(metavar="SET", help="Test set, by its name in manifests/ or its file [all].")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of each arm [as the study says].")] = None,
     runs: RunsFolder = Path("runs"),
     change: Annotated[

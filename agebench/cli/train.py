@@ -61,7 +61,7 @@ def train(
         bool, typer.Option("--resume", help="Continue the newest unfinished run of this recipe.")
     ] = False,
     devices: Annotated[
-        int, typer.Option(help="Devices of this machine to train a network on, each with its share of a batch.")
+        int, typer.Option(help="GPUs to train a network on; each computes its share of every batch.")
     ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved recipe, records, memory and time; write nothing.")
@@ -159,8 +159,8 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         uncounted = "cropping and validation"
     memory, where = f"{cost.bytes / 2**30:.1f} GiB of memory", plain(cost.device)
     if cost.devices > 1:
-        memory += f" on each of {cost.devices} devices, which takes {cost.share} pictures of every batch,"
-        where = f"{cost.devices} × {where}"
+        memory += f" per device ({cost.devices} devices, up to {cost.share} pictures of a batch each)"
+        where = where if cost.device == "cpu" else f"{cost.devices} × {where}"
         uncounted = "cropping, validation and the exchange of gradients"
     out.print(
         f"Would train {_described(setting)}: {amount}, about {memory} and {duration(cost.seconds)} on {where}, "
@@ -170,8 +170,9 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         out.print(plain(f"Of the network's weights, {setting.pretrained}"))
     if not cost.fits and isinstance(setting.recipe, NetworkRecipe):
         out.print(
-            f"A batch of {setting.recipe.train.batch:,} does not fit into the memory of {plain(cost.device)}: lower it "
-            "with `--set train.batch=…`. Memory and time are extrapolated from a smaller batch.",
+            f"{cost.share:,} pictures do not fit into the memory of {plain(cost.device)}: lower the batch with "
+            "`--set train.batch=…`, compute it in parts with `--set train.accumulate=…`, or share it with `--devices`. "
+            "Memory and time are extrapolated from a smaller batch.",
             style="yellow",
         )
     if as_json:

@@ -20,7 +20,7 @@ class Manifest:
     a damaged file, and ManifestBusy if another process writes it for longer than 5 s.
 
     Args:
-        manifest: A file or a dataset's name; by default that of imdb-wiki, or the only one that exists.
+        manifest: A file, or a name in `manifests/`; by default that of imdb-wiki, or the only one that exists.
 
     Raises:
         ManifestNotFound: There is no such manifest.

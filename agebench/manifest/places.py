@@ -32,9 +32,9 @@ def manifest_of(dataset: str) -> Path:
 
 
 def find_manifest(given: str | Path | None, *, training: bool = True) -> Path:
-    """The manifest that `--manifest` names: a file, a dataset's name, or the name of a file in `manifests/` without its
-    ending. If nothing is given, that of imdb-wiki, or the only one that may be used for training (`training=False`: the
-    only one of any role).
+    """The manifest that `--manifest` names: a file, or its name in `manifests/`, such as a dataset's. If nothing is
+    given, that of imdb-wiki, or the only one that may be used for training (`training=False`: the only one of
+    any role).
 
     Raises ManifestNotFound (exit 3), or UsageError (exit 2) for an unknown name or if there are several candidates.
     """

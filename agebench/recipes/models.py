@@ -69,7 +69,7 @@ class Augment(Strict):
 
     flip: bool = True
     crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    stretch: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # between 1 − stretch and 1 + stretch times as wide as high
+    stretch: Annotated[float, Field(ge=0, le=0.5)] = 0.0  # the window is 1 − stretch to 1 + stretch as wide as high
     # one border appears up to 1 + perspective times as large as the middle, and the opposite one smaller
     perspective: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     rotate: Annotated[float, Field(ge=0, le=45)] = 0.0  # degrees either way

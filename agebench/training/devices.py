@@ -1,148 +1,238 @@
 """Training on several devices of one machine: a process for each, which share every batch (distributed data parallel).
 
-The processes are Lightning Fabric's. Here is what crosses to the one that started them: progress, errors, and the run.
+The processes are Lightning Fabric's. Here is what passes between them and the one that started them: progress, requests
+to stop, errors, and the run.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from agebench.errors import AgebenchError, Interrupted, RunError, UsageError
 from agebench.files import write_whole
+from agebench.memory import keep_freed_memory
+from agebench.processes import this_process
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.training.data import TrainingData
 from agebench.training.loop import Progress
 from agebench.training.runs import Run, load_run, train_run
 
-for noisy in ("lightning_fabric", "torch.multiprocessing.spawn"):  # ranks and ports, and how it stops what failed
-    logging.getLogger(noisy).setLevel(logging.ERROR)
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK")  # variables by which processes find each other
+# who tell ranks and ports, before anything here is called, and how torch stops processes
+for name in (
+    "lightning_fabric.utilities.distributed",
+    "lightning_fabric.utilities.rank_zero",
+    "torch.multiprocessing.spawn",
+):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def must_have(devices: int, recipe: ModelRecipe) -> None:
+def check_devices(devices: int, recipe: ModelRecipe) -> None:
     """Raises UsageError if a recipe cannot be trained on so many devices of this machine."""
-    must_share(devices, recipe)
+    check_shares(devices, recipe)
+    if devices == 1:
+        return
     gpus = torch.cuda.device_count()
     if gpus and devices > gpus:
         raise UsageError(f"This machine has {gpus} GPU{'s' if gpus > 1 else ''}, not {devices}.")
+    if not gpus and torch.backends.mps.is_available():
+        raise UsageError("This machine has one GPU, Apple's.", "Leave out --devices.")
+    if hasattr(sys, "ps1"):
+        raise UsageError("A notebook or an interactive session trains on one device.", "Use `agebench train`.")
 
 
-def must_share(devices: int, recipe: ModelRecipe) -> None:
-    """Raises UsageError for a classical method on several devices, and for a network if its batch is too small for
-    them: normalisation needs two pictures on each."""
+def check_shares(devices: int, recipe: ModelRecipe) -> None:
+    """Raises UsageError if so many devices, wherever they are, cannot share the batches of a recipe."""
     if devices < 1:
         raise UsageError(f"--devices: expected at least 1, not {devices}.")
     if devices == 1:
         return
     if not isinstance(recipe, NetworkRecipe):
         raise UsageError(f"{recipe.name} is no network: it is fitted in one process.", "Leave out --devices.")
-    least = 2 * devices * recipe.train.accumulate
+    if recipe.train.small_loss:
+        raise UsageError("train.small_loss selects from a whole batch: it needs one device.", "Leave out --devices.")
+    least = 2 * devices * recipe.train.accumulate  # batch normalisation needs two pictures
     if recipe.train.batch < least:
+        parts = f" in {recipe.train.accumulate} parts" if recipe.train.accumulate > 1 else ""
         raise UsageError(
-            f"A batch of {recipe.train.batch} is too small for {devices} devices.",
+            f"A batch of {recipe.train.batch}{parts} is too small for {devices} devices.",
             f"Use fewer of them, or --set train.batch={least} or more.",
         )
 
 
 def train_on(
-    devices: int, recipe: ModelRecipe, data: TrainingData, *, on_progress: Progress | None = None, **options: Any
+    devices: int, recipe: NetworkRecipe, data: TrainingData, *, on_progress: Progress | None = None, **options: Any
 ) -> Run:
-    """`train_run` by one process on each of several devices; each takes its share of every batch.
+    """`train_run` by one process on each of several devices; each computes its share of every batch.
 
     options: further arguments of `train_run`. A script that calls this needs `if __name__ == "__main__":`, as every
     process imports it. Batch normalisation is over each process's share, so the weights differ from those of one
-    process. Raises as `train_run` does, and UsageError as `must_have` does.
+    process. A first Ctrl-C stops all after a step, with a checkpoint, a second one at once.
+
+    Raises as `train_run` does, what `on_progress` raises, and UsageError as `check_devices` does.
     """
-    must_have(devices, recipe)
-    assert isinstance(recipe, NetworkRecipe)
-    fabric = Fabric(accelerator="auto", devices=devices, strategy="ddp_spawn", precision=recipe.train.precision)
-    with tempfile.TemporaryDirectory() as errors, _leave_interrupts_to_the_processes():
-        with _listening(on_progress) as tell:
+    check_devices(devices, recipe)
+    stop = multiprocessing.get_context("spawn").Event()
+    with (
+        tempfile.TemporaryDirectory() as errors,
+        _own_rendezvous(),
+        _interrupts_set(stop),
+        _listening(on_progress, stop) as (updates, failures),
+    ):
+        fabric = Fabric(
+            accelerator="auto", devices=devices, strategy="ddp_spawn", precision=recipe.train.precision,
+            plugins=[LightningEnvironment()],
+        )  # fmt: skip
+        options["holder"] = this_process()
+        train = partial(_train_in_process, recipe, data, options, updates, stop, Path(errors))
+        others = multiprocessing.active_children()
+        # Processes inherit which signals are blocked from the thread that starts them: a terminal sends Ctrl-C to all,
+        # but only this process is to act on it.
+        with ThreadPoolExecutor(1, initializer=_block_interrupts) as starter:
             try:
-                place = fabric.launch(partial(_one_of_them, recipe, data, tell, Path(errors), options))
+                place = starter.submit(fabric.launch, train).result()
             except (ProcessRaisedException, ProcessExitedException) as error:
-                raise _first_error(Path(errors)) or _unexpected(error) from error
+                raise _left_in(Path(errors), devices) or _unexpected(error) from error
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    if process not in others:
+                        process.kill()
+                raise
+        if failures:
+            raise failures[0]
         if place is None:
-            raise _first_error(Path(errors)) or Interrupted("The training was stopped.")
+            raise _left_in(Path(errors), devices) or Interrupted("The training was stopped.")
     return load_run(Path(place))
 
 
-def _one_of_them(
-    recipe: NetworkRecipe, data: TrainingData, tell: Connection, errors: Path, options: dict[str, Any], fabric: Fabric
-) -> str | None:
-    """What each process does. An interrupt reaches all of them, and each ends by itself, so that the checkpoint is
-    written; any other error makes torch stop the others, which would wait for this one."""
+def _train_in_process(
+    recipe: NetworkRecipe, data: TrainingData, options: dict[str, Any], updates: Connection, stop: Event,
+    errors: Path, fabric: Fabric,
+) -> str | None:  # fmt: skip
+    """What each process does; None if it was interrupted. Any other error makes torch stop the other processes, which
+    would wait for this one."""
+    keep_freed_memory()
 
-    def progress(*told: Any) -> None:
-        tell.send(told)
+    def progress(*update: Any) -> None:
+        with suppress(OSError):  # the process that started this one has died
+            updates.send(update)
+            if not stop.is_set():
+                return
+        raise KeyboardInterrupt  # the loop shares it with the other processes
+
+    def keep(error: AgebenchError) -> None:
+        write_whole(errors / str(fabric.global_rank), pickle.dumps(error))
 
     try:
         return str(train_run(recipe, data, fabric=fabric, on_progress=progress, **options).path)
     except AgebenchError as error:
-        write_whole(errors / f"{fabric.global_rank}", pickle.dumps(error))
+        keep(error)
         if isinstance(error, Interrupted):
             return None
         raise
-    except KeyboardInterrupt:  # the second Ctrl-C
-        return None
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [""])[0]
+        keep(RunError(f"A process of the training failed: {type(error).__name__}: {line}", _ON_ONE))
+        raise
 
 
-def _first_error(folder: Path) -> AgebenchError | None:
-    """The error that a process left, of the first if there are several."""
-    for path in sorted(folder.iterdir()):
-        return pickle.loads(path.read_bytes())  # written by our own processes
-    return None
+_ON_ONE = "Train on one device to see whether it fails there too."
 
 
-def _unexpected(error: Exception) -> RunError:
+def _left_in(folder: Path, devices: int) -> AgebenchError | None:
+    """The error that a process left: of the first that has more to tell than an interrupt."""
+    paths = (folder / str(rank) for rank in range(devices))
+    left: list[AgebenchError] = [pickle.loads(path.read_bytes()) for path in paths if path.exists()]
+    return next((error for error in left if not isinstance(error, Interrupted)), left[0] if left else None)
+
+
+def _unexpected(error: ProcessRaisedException | ProcessExitedException) -> RunError:
+    """For a process that left no error: it was killed, or failed before the training began."""
     lines = str(error).strip().splitlines()
-    return RunError(f"A process of the training ended: {lines[-1] if lines else type(error).__name__}")
+    why = lines[-1] if lines else type(error).__name__
+    return RunError(f"A process of the training ended: {why}", _ON_ONE)
 
 
 @contextmanager
-def _listening(on_progress: Progress | None) -> Iterator[Connection]:
-    """A pipe whose messages are given to `on_progress`, by a thread."""
+def _listening(on_progress: Progress | None, stop: Event) -> Iterator[tuple[Connection, list[BaseException]]]:
+    """A pipe whose messages are given to `on_progress` by a thread, and what that raised, which sets `stop`."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     ended = threading.Event()
+    failures: list[BaseException] = []
 
     def listen() -> None:
         while receiver.poll() or not ended.is_set():
-            if receiver.poll(0.1):
-                told = receiver.recv()
-                if on_progress:
-                    on_progress(*told)
+            if not receiver.poll(0.1):
+                continue
+            update = receiver.recv()
+            if on_progress and not failures:
+                try:
+                    on_progress(*update)
+                except KeyboardInterrupt:
+                    stop.set()
+                except BaseException as error:  # noqa: BLE001 — raised again where the training was asked for
+                    failures.append(error)
+                    stop.set()
 
     thread = threading.Thread(target=listen, daemon=True)  # a killed process can leave half a message
     thread.start()
     try:
-        yield sender
+        yield sender, failures
     finally:
         ended.set()
         thread.join(timeout=2)
 
 
 @contextmanager
-def _leave_interrupts_to_the_processes() -> Iterator[None]:
-    """Ignore Ctrl-C, which reaches the processes too: they stop after the current step, with a checkpoint."""
+def _interrupts_set(stop: Event) -> Iterator[None]:
+    """Until the end of the block the first Ctrl-C sets `stop`; a second one raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, ask)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _block_interrupts() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _own_rendezvous() -> Iterator[None]:
+    """Without the variables of a cluster or of an earlier training, and with them again afterwards."""
+    before = {name: os.environ.pop(name) for name in RENDEZVOUS if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in RENDEZVOUS:
+            os.environ.pop(name, None)
+        os.environ.update(before)

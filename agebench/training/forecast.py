@@ -30,7 +30,7 @@ class Cost:
 
     parameters: of the network; None for a classical method, whose number depends on the faces.
     bytes: weights, gradients, the optimiser's state, and what the backward pass needs, on each of `devices` devices,
-    which takes `share` pictures of every batch; for a method, the features of the faces that it holds at once.
+    which computes up to `share` pictures of every batch; for a method, the features of the faces that it holds at once.
     seconds: of all steps, without cropping, validation and what the devices exchange; for a method, of reading every
     face's features, without fitting. device: where they were timed, on one. fits: whether a share fits into its memory;
     if not, bytes and seconds are extrapolated from a smaller one.
@@ -126,7 +126,8 @@ def _network_cost(recipe: NetworkRecipe, devices: int = 1) -> Cost:
     return Cost(
         parameters,
         int(copies * sum(weights.values()) + state + held[0] + a_picture * (part - batch)),
-        min(took[0]) * share / batch * how.steps,
+        # processes on one CPU share its cores
+        min(took[0]) * (how.batch if device.type == "cpu" else share) / batch * how.steps,
         torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         fits,
         devices,

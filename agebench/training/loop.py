@@ -139,7 +139,7 @@ def fit(
     average = copy.deepcopy(bare).eval() if how.average else None
     network, optimiser = fabric.setup(bare, make_optimiser(bare, how, pretrained.taken if pretrained else ()))
     loss_of, generator = make_loss(recipe.loss), torch.Generator(device)
-    decoding, at_once = decoding_of(recipe.loss), -(-how.batch // how.accumulate)
+    decoding, at_once = decoding_of(recipe.loss), -(-how.batch // (how.accumulate * fabric.world_size))
     checkpoint = folder / "checkpoint" / "state.pt"
     follower = MovingAverage(average, bare, how.average) if average else None
     done, val_mae, spent = 0, None, 0.0
@@ -172,7 +172,7 @@ def fit(
     last = done if _ended(how, best, done) else how.steps  # it may have been stopped just when it ended
     place = (seed, done, last, fabric.global_rank, fabric.world_size)
     batches = Batches(train.rows, train.ages, train.copies, how.batch, *place)
-    workers = min(how.workers, os.cpu_count() or 1)
+    workers = min(-(-how.workers // fabric.world_size), os.cpu_count() or 1)
     losses: list[Tensor] = []
     clock, logged = time.perf_counter(), done
     with _metrics(folder / METRICS, done, fabric.is_global_zero) as write, _interrupts() as interrupts:
@@ -193,7 +193,8 @@ def fit(
             parts = pictures.tensor_split(how.accumulate)
             for number, (some, theirs) in enumerate(zip(parts, ages.tensor_split(how.accumulate), strict=True)):
                 with fabric.no_backward_sync(network, enabled=number + 1 < len(parts)):
-                    share, scores = len(theirs) / len(ages), network(normalise(some))
+                    # of a batch; the gradients of the processes are averaged
+                    share, scores = len(theirs) * fabric.world_size / how.batch, network(normalise(some))
                     if how.small_loss and step > warmup_steps(how):
                         scores, theirs = _nearest(scores, theirs, decoding, 1 - how.small_loss)
                     part = loss_of(scores, theirs)
@@ -228,6 +229,7 @@ def fit(
                 line = {"step": step, "loss": means.mean().item(), "rate": rate}
                 line["pictures_per_second"] = round((step - logged) * how.batch / (time.perf_counter() - clock), 1)
                 if validating:
+                    _take_statistics_of_the_first(average or bare, fabric)
                     val_mae = mean_absolute_error(average or bare, validation, at_once, fabric, decoding)
                 write(line | ({"val_mae": val_mae} if validating else {}))
                 clock, logged, losses = time.perf_counter(), step, []
@@ -267,6 +269,14 @@ def _nearest(scores: Tensor, ages: Tensor, decoding: Decoding, share: float) -> 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the network's state, on the CPU."""
     return {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
+
+
+@torch.no_grad()
+def _take_statistics_of_the_first(network: nn.Module, fabric: Fabric) -> None:
+    """Give the network of every process the normalisation statistics of the first, whose weights are kept."""
+    if fabric.world_size > 1:
+        for buffer in network.buffers():
+            buffer.copy_(fabric.broadcast(buffer))
 
 
 @torch.inference_mode()

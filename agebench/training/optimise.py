@@ -32,7 +32,7 @@ def make_optimiser(network: nn.Module, how: Training, pretrained: Collection[str
         {"params": parameters, "weight_decay": decay, "share": share}
         for (share, decay), parameters in sorted(groups.items(), key=lambda one: one[0], reverse=True)
     ]
-    fused = how.precision == "32-true"  # faster, but with a scaled loss it leaves no place to clip gradients
+    fused = how.precision != "16-mixed"  # faster, but where the loss is scaled, gradients could not be clipped
     if how.optimiser == "adam":
         return torch.optim.Adam(given, how.rate, betas=(how.momentum, 0.999), fused=fused)
     if how.optimiser == "adamw":

@@ -67,6 +67,8 @@ def resume_command(run: Listed) -> str:
         words += ["--plan", str(known["plan"]["plan"])]
     if card.get("seed"):
         words += ["--seed", str(card["seed"])]
+    if (processes := card.get("hardware", {}).get("processes", 1)) > 1:
+        words += ["--devices", str(processes)]
     for key, value in changed_settings(card.get("recipe", {})):
         words += ["--set", f"{key}={json.dumps(value)}"]
     return shlex.join(words)

@@ -25,8 +25,10 @@ Stage = Literal["cropping", "training", "measuring"]
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, name: str | None = None) -> Iterator[None]:
     """Lock the folder of an unfinished run, as two processes would overwrite each other's checkpoints.
+
+    name: of the process that is told to be training it, as `this_process()`; this one by default.
 
     Raises RunError if another process is training there, or has completed the run.
     """
@@ -40,7 +42,7 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         if (folder / COMMITTED).exists():
             raise RunError(f"Another process has completed the run {folder}.", "`agebench status` says what is next.")
-        write_whole(folder / HOLDER, this_process().encode())
+        write_whole(folder / HOLDER, (name or this_process()).encode())
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)

@@ -110,12 +110,14 @@ def train_run(
     resume: bool = False,
     on_progress: Progress | None = None,
     fabric: Fabric | None = None,
+    holder: str | None = None,
 ) -> Run:
     """Train `recipe` on `data` in a new folder of `runs_dir`, or continue the newest unfinished run of the same
     recipe, seed and records (`resume`). A classical method is fitted at once, and starts again when it is resumed.
 
     provenance: what the caller knows of the data (manifest and plan fingerprints), kept in the card as it is.
     fabric: where and how to compute; one process on the best device, in the recipe's precision, by default.
+    holder: the process that is named as training the run, as `this_process()`; this one by default.
     Raises Missing if there is nothing to resume, NothingCurated if there is nothing to train on, RecipeError if the
     pictures have another size, RunError if training diverges or the device has not enough memory,
     Interrupted at Ctrl-C, StorageError.
@@ -141,7 +143,7 @@ def train_run(
     with _storage(runs_dir):
         place = _unfinished if resume else _new_folder
         folder = fabric.broadcast(place(runs_dir, recipe, identity) if fabric.is_global_zero else runs_dir)
-        with alone(folder) if fabric.is_global_zero else nullcontext():
+        with alone(folder, holder) if fabric.is_global_zero else nullcontext():
             card: dict[str, Any] = {
                 "run": folder.name,
                 "model": recipe.name,

@@ -115,7 +115,7 @@ def torch_dataset(
     Records whose picture cannot be read are left out.
 
     Args:
-        manifest: A file or a dataset's name (see `Manifest`).
+        manifest: A file, or a name in `manifests/` (see `Manifest`).
         size: Side of the crops, pixels. Missing crops are made and kept in `crops/`.
         zoom: How much larger the face is than in a crop from hairline to chin, 1 to 3.
         border: What a crop shows outside of its picture: `black`, or `mirror`, the picture's mirror image.

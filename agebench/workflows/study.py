@@ -93,7 +93,7 @@ def study(
 
     Args:
         name: Study, by name or file.
-        manifest: A file or a dataset's name (see `Manifest`).
+        manifest: A file, or a name in `manifests/` (see `Manifest`).
         plan: Balance plan by name; the newest by default, or every curated record once if there is none.
         on: Test sets, as names or manifest files; every test manifest by default.
         seeds: Trainings of each arm, instead of the study's number.

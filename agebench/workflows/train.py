@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.remote import Folder
 from agebench.training.backbones import has_imagenet_weights
 from agebench.training.data import TrainingData, balanced_copies, discounts_of
-from agebench.training.devices import must_have, must_share, train_on
+from agebench.training.devices import check_devices, check_shares, train_on
 from agebench.training.forecast import Cost, training_cost
 from agebench.training.pretrained import Loaded, pretrained_of
 from agebench.training.resolve import resolve_recipe
@@ -100,7 +99,7 @@ def train(
     Args:
         model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, and on a CPU
             `neighborhood-lite` where the extra `backbones` is installed, else `neighborhood-quick`.
-        manifest: A file or a dataset's name (see `Manifest`).
+        manifest: A file, or a name in `manifests/` (see `Manifest`).
         plan: Balance plan by name; the newest by default, or every curated record once if there is none.
         runs: Folder of runs.
         changes: Dotted keys of the recipe with their values (`{"train.steps": 500}`).
@@ -110,8 +109,8 @@ def train(
         resume: Continue the newest unfinished run of this recipe, seed and records.
         reuse: Take a complete run of this recipe, seed and records if there is one, or continue an unfinished one.
         measure: Evaluate the run on every test manifest that exists.
-        devices: Train a network on so many devices of this machine at once, each with its share of every batch. More
-            than one need `if __name__ == "__main__":` in a script.
+        devices: GPUs to train a network on; each computes its share of every batch. With more than one, a script
+            needs `if __name__ == "__main__":`, and a notebook cannot be used.
         on_setting: Called with the recipe, manifest and plan before training.
         on_crops: Called with the progress of cropping.
         on_step: Called with step, steps, loss and the last validation MAE in years; for a classical method with the
@@ -129,7 +128,7 @@ def train(
         Interrupted: Ctrl-C; the last checkpoint is kept.
     """
     recipe, why = _recipe(model, changes)
-    must_have(devices, recipe)
+    check_devices(devices, recipe)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -142,11 +141,14 @@ def train(
         if same and same.complete:
             run = load_run(same.path)
         else:
-            learn = partial(train_on, devices) if devices > 1 else train_run
-            run = learn(
-                recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance,
-                resume=resume or same is not None, on_progress=on_step,
-            )  # fmt: skip
+            how: dict[str, Any] = {
+                "runs_dir": Path(runs), "seed": seed, "provenance": source.provenance,
+                "resume": resume or same is not None, "on_progress": on_step,
+            }  # fmt: skip
+            if devices > 1 and isinstance(recipe, NetworkRecipe):
+                run = train_on(devices, recipe, data, **how)
+            else:
+                run = train_run(recipe, data, **how)
         tell("measuring")
         evaluated = _measure(run, source.dataset, notes, on_crops, on_predict) if measure else []
     return TrainReport(
@@ -298,7 +300,7 @@ def forecast(
     """What `train` would do with these arguments, from a few timed steps; writes nothing. Raises as `train` does, but
     only one of the `devices` need be here."""
     recipe, why = _recipe(model, changes)
-    must_share(devices, recipe)
+    check_shares(devices, recipe)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from agebench import resources
@@ -293,6 +294,24 @@ def test_an_unfinished_run_is_resumed_by_the_command_that_status_names(
     assert "train.steps=5" in words
     done = agebench(*words[1:], "--json", cwd=workshop)
     assert (done.status, json.loads(done.out)["run"]) == (0, run_id)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() == 1 or torch.backends.mps.is_available(), reason="one device only")
+def test_a_run_of_two_devices_is_measured_and_resumed_on_two(workshop: Path, agebench: Run) -> None:
+    shutil.rmtree(workshop / "runs")
+    shutil.rmtree(workshop / "data" / "utkface")
+    words = ["train", "neighborhood-quick", "--set", "train.steps=2", "--set", "train.warmup=0", "--devices", "2"]
+    done = agebench(*words, "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    found = json.loads(done.out)
+    assert len(found["evaluated"]) == 3
+    run = workshop / found["path"]
+    assert json.loads((run / "card.json").read_text())["hardware"]["processes"] == 2
+    (run / "COMMITTED").unlink()
+    resume = shlex.split(json.loads(agebench("status", "--json", cwd=workshop).out)["next_command"])
+    assert resume[resume.index("--devices") + 1] == "2"
+    done = agebench(*resume[1:], "--json", cwd=workshop)
+    assert (done.status, json.loads(done.out)["run"]) == (0, found["run"])
 
 
 @pytest.mark.parametrize("change", [{"n": 3}, {"ci95": [0.0, 1.0]}, {"cs5": None}, {"undetected": 99}, {"overlap": 7}])

@@ -178,7 +178,7 @@ def test_a_dry_run_for_several_devices_tells_what_each_of_them_holds(workshop: P
     shared = json.loads(agebench(*words, "--devices", 4, "--json", cwd=workshop).out)
     assert (shared["devices"], shared["share"]) == (4, 16)
     told = " ".join(agebench(*words, "--devices", 4, cwd=workshop).out.split())
-    assert "on each of 4 devices, which takes 16 pictures of every batch" in told
+    assert "per device (4 devices, up to 16 pictures of a batch each)" in told
     refused = agebench("train", "neighborhood-quick", "--devices", 40, cwd=workshop)
     assert refused.status == 2
     assert "A batch of 64 is too small for 40 devices" in " ".join(refused.err.split())

@@ -12,13 +12,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from agebench.errors import RunError, UsageError
 from agebench.recipes import MethodRecipe, load_model_recipe
-from agebench.training.devices import must_have, must_share, train_on
+from agebench.training.devices import check_devices, check_shares, train_on
 from agebench.training.runs import list_runs, train_run
 
 from .conftest import data_of, tiny, without_normalisation
+
+pytestmark = pytest.mark.skipif(
+    torch.cuda.device_count() == 1 or torch.backends.mps.is_available(), reason="two devices are needed, or none"
+)
 
 
 def losses(run: Path) -> list[float]:
@@ -27,7 +32,7 @@ def losses(run: Path) -> list[float]:
 
 def test_two_devices_have_the_losses_of_one_and_tell_their_progress(tmp_path):
     told = []
-    recipe = without_normalisation()
+    recipe = without_normalisation(batch=9)  # which two cannot share evenly
     both = train_on(
         2, recipe, data_of(), runs_dir=tmp_path / "two", seed=3, on_progress=lambda *news: told.append(news)
     )
@@ -41,6 +46,26 @@ def test_two_devices_have_the_losses_of_one_and_tell_their_progress(tmp_path):
 def test_what_stops_every_process_is_told_as_of_one(tmp_path):
     with pytest.raises(RunError, match=r"loss of tiny became (nan|inf) at step \d+.*Lower train\.rate"):
         train_on(2, tiny(optimiser="sgd", rate=1e12), data_of(), runs_dir=tmp_path)
+    assert multiprocessing.active_children() == []
+
+
+def test_what_a_callback_raises_stops_the_training_and_is_raised(tmp_path):
+    def fail(step: int, *rest: object) -> None:
+        if step == 3:
+            raise ValueError("a broken callback")
+
+    with pytest.raises(ValueError, match="a broken callback"):
+        train_on(2, tiny(steps=100_000), data_of(), runs_dir=tmp_path, on_progress=fail)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_is_killed_ends_the_training_with_a_sentence(tmp_path):
+    def kill_one(step: int, *rest: object) -> None:
+        if step == 3:
+            multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(RunError, match=r"A process of the training (ended|failed): .*Train on one device"):
+        train_on(2, tiny(steps=100_000), data_of(), runs_dir=tmp_path, on_progress=kill_one)
     assert multiprocessing.active_children() == []
 
 
@@ -86,18 +111,20 @@ def test_an_interrupt_reaches_every_process_and_leaves_a_checkpoint(tmp_path):
 
 def test_devices_are_for_networks_with_a_batch_that_is_large_enough():
     with pytest.raises(UsageError, match=r"svr is no network.*Leave out --devices"):
-        must_have(2, load_model_recipe("svr"))
+        check_devices(2, load_model_recipe("svr"))
     assert isinstance(load_model_recipe("svr"), MethodRecipe)
-    must_have(1, load_model_recipe("svr"))
+    check_devices(1, load_model_recipe("svr"))
     with pytest.raises(UsageError, match=r"batch of 8 is too small for 5 devices.*train\.batch=10"):
-        must_share(5, tiny())
-    must_share(4, tiny())
+        check_shares(5, tiny())
+    check_shares(4, tiny())
+    with pytest.raises(UsageError, match="small_loss selects from a whole batch"):
+        check_shares(2, tiny(small_loss=0.1))
     with pytest.raises(UsageError, match="at least 1, not 0"):
-        must_share(0, tiny())
+        check_shares(0, tiny())
 
 
 def test_more_devices_than_there_are_gpus_are_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(UsageError, match="This machine has 1 GPU, not 2"):
-        must_have(2, tiny())
-    must_share(2, tiny())  # enough for a dry run
+        check_devices(2, tiny())
+    check_shares(2, tiny())  # enough for a dry run
