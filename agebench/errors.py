@@ -114,6 +114,11 @@ class Interrupted(AgebenchError, KeyboardInterrupt):
     exit_status = 130
 
 
+def described(error: BaseException) -> str:
+    """An error's type and the first line of its text, without the period: what somebody else's code says of itself."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0].rstrip('. ')}".rstrip(": ")
+
+
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     """The names most similar to `word`, as a sentence: `Did you mean 'fg-net'?`, or all names if none is similar."""
     names = sorted(known)

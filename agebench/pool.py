@@ -16,12 +16,12 @@ from typing import Any, Generic, TypeVar
 
 from agebench.errors import WorkersFailed
 from agebench.memory import keep_freed_memory
+from agebench.processes import WAKE_SECONDS, result_of, undisturbed
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 END_SECONDS = 2.0
-WAKE_SECONDS = 0.2  # a library's handler of Ctrl-C (Polars has one) does not end waits: wake up now and then
 _starting = threading.Lock()
 
 
@@ -93,7 +93,7 @@ class Worker(Generic[Item, Result]):
     def __call__(self, batch: Sequence[Item]) -> list[Result | Crashed[Item]]:
         """[work(batch)]; if that killed the process, the results of its items one by one."""
         try:
-            return [_finished(_submit(self.pool, self.work, batch))]
+            return [result_of(_submit(self.pool, self.work, batch))]
         except BrokenProcessPool:
             _end(self.pool)
             self.pool = _pool(1, self.setup, self.setup_args)
@@ -112,7 +112,7 @@ def _one_by_one(
         for batch in batches:
             for item in batch:
                 try:
-                    result: Result | Crashed[Item] = _finished(_submit(pool, work, [item]))
+                    result: Result | Crashed[Item] = result_of(_submit(pool, work, [item]))
                 except BrokenProcessPool:
                     pool.shutdown(wait=False)
                     pool = _pool(1, setup, setup_args)
@@ -124,34 +124,21 @@ def _one_by_one(
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Any], Result], batch: Any) -> Future[Result]:
-    return _undisturbed(lambda: pool.submit(work, batch))  # which may start a worker
+    return _start(lambda: pool.submit(work, batch))  # which may start a worker
 
 
-def _undisturbed(call: Callable[[], Result]) -> Result:
-    """Run `call()`, which may start a process, in a thread of its own, so that Ctrl-C cannot interrupt it.
+def _start(call: Callable[[], Result]) -> Result:
+    """Run `call()`, which may start a worker, undisturbed by Ctrl-C.
 
-    A started process inherits the blocked Ctrl-C and the limit of one thread per library, which also applies to what a
-    worker imports before `_begin`.
-
-    Blocking the signal in the main thread is not enough: another thread (numpy's, say) receives it, Python raises it in
-    the main thread, and a started worker would never get its work. The thread ends with the call: Python's exit would
-    wait forever for a permanent one if Ctrl-C interrupted its start and nothing refers to it.
+    A started process inherits the limit of one thread per library, which also applies to what it imports before
+    `_begin`.
     """
-    called: Future[Result] = Future()
 
-    def run() -> None:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with _starting, _one_thread_each(), _without_main():
-                result = call()
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            called.set_exception(error)
-        else:
-            called.set_result(result)
+    def run() -> Result:
+        with _starting, _one_thread_each(), _without_main():
+            return call()
 
-    threading.Thread(target=run).start()
-    return _finished(called)
+    return undisturbed(run)
 
 
 @contextlib.contextmanager
@@ -182,12 +169,6 @@ def _without_main() -> Iterator[None]:
         vars(main).update(before)
 
 
-def _finished(future: Future[Result]) -> Result:
-    while not wait([future], WAKE_SECONDS).done:
-        pass
-    return future.result()
-
-
 def _end(pool: ProcessPoolExecutor) -> None:
     """End a pool at once, without waiting for batches that nobody will read."""
     with _starting:  # lets a worker finish starting, and none start afterwards
@@ -203,7 +184,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
     """Raises WorkersFailed if no worker can start, which must not count as a crash of an item."""
     try:
-        _finished(_submit(pool, len, ()))
+        result_of(_submit(pool, len, ()))
     except BrokenProcessPool as error:
         raise WorkersFailed(
             "The worker processes end while they start (out of memory, or a library that cannot be loaded).",
@@ -213,7 +194,7 @@ def _check_that_it_starts(pool: ProcessPoolExecutor) -> None:
 
 def _pool(workers: int, setup: Callable[..., None] | None, setup_args: tuple[Any, ...]) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return _undisturbed(
+    return _start(
         lambda: ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(setup, setup_args))
     )
 

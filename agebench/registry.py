@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agebench.errors import Missing, UsageError, nearest
+from agebench.errors import Missing, UsageError, described, nearest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -85,9 +85,8 @@ def function_at(place: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # somebody else's module may raise anything
-        first = (str(error).splitlines() or [""])[0].rstrip(". ")
         raise Missing(
-            f"{place} cannot be imported: {type(error).__name__}: {first}.",
+            f"{place} cannot be imported: {described(error)}.",
             "Expected `package.module:function` without .py, installed or in this folder.",
         ) from error
     for part in attribute.split("."):

@@ -72,24 +72,16 @@ def train(
 
     It is measured on every test manifest in manifests/.
     """
-    changes = changed_keys(change)
+    asked: dict[str, Any] = {
+        "manifest": manifest, "plan": plan, "changes": changed_keys(change), "without_leaks": without_leaks or (),
+        "seed": seed, "devices": devices,
+    }  # fmt: skip
     if dry_run and resume:
         raise typer.BadParameter("it cannot be combined with --resume.", param_hint="--dry-run")
     if dry_run:
         from agebench.workflows.train import forecast
 
-        _render_forecast(
-            forecast(
-                model,
-                manifest=manifest,
-                plan=plan,
-                changes=changes,
-                without_leaks=without_leaks or (),
-                seed=seed,
-                devices=devices,
-            ),
-            json,
-        )
+        _render_forecast(forecast(model, **asked), json)
         return
     import agebench
 
@@ -106,9 +98,8 @@ def train(
         progress("predicting", "faces", quiet=json) as predictions,
     ):
         report = agebench.train(
-            model, manifest=manifest, plan=plan, runs=runs, changes=changes, without_leaks=without_leaks or (),
-            seed=seed, resume=resume, devices=devices,
-            on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
+            model, runs=runs, resume=resume, on_setting=say, on_crops=crops, on_step=steps, on_predict=predictions,
+            **asked,
         )  # fmt: skip
     out.print(f"Run {report.run.id} is complete after {duration(report.seconds)} of training: {plain(report.run.path)}")
     validation = report.run.card.get("val_mae")

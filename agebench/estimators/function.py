@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from agebench import registry
-from agebench.errors import EstimatorError, Missing
+from agebench.errors import EstimatorError, Missing, described
 from agebench.estimators import Advance, Estimates, Faces
 from agebench.estimators.external import External
 from agebench.estimators.reading import Box, checked_ages, prepared
@@ -72,7 +72,7 @@ class FromFunction(External):
             except (Exception, SystemExit) as error:  # somebody else's code
                 raise EstimatorError(
                     f"{self.how.function} failed on {names[0]} and the {len(rows) - 1} pictures after it: "
-                    f"{_told(error)}.",
+                    f"{described(error)}.",
                     "Nothing was kept. Correct the function; `--debug` shows where it failed.",
                 ) from error
             ages.append(checked_ages(found, len(rows), self.how.function, names))
@@ -94,13 +94,8 @@ def find_function(name: str) -> Function:
     try:
         found: Any = points[name].load()
     except (Exception, SystemExit) as error:  # somebody else's module may raise anything
-        raise Missing(f"{name} cannot be imported: {_told(error)}.", "Fix or upgrade its package.") from error
+        raise Missing(f"{name} cannot be imported: {described(error)}.", "Fix or upgrade its package.") from error
     if not callable(found):
         raise Missing(f"{name} is {type(found).__name__}, not a function.")
     function: Function = found
     return function
-
-
-def _told(error: BaseException) -> str:
-    """An error's type and the first line of its text."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0].rstrip('. ')}".rstrip(": ")

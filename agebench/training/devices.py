@@ -10,12 +10,10 @@ import logging
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -28,15 +26,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from agebench.errors import AgebenchError, Interrupted, RunError, UsageError
+from agebench.errors import AgebenchError, Interrupted, RunError, UsageError, described
 from agebench.files import write_whole
 from agebench.memory import keep_freed_memory
-from agebench.processes import this_process
+from agebench.processes import this_process, undisturbed
 from agebench.recipes import ModelRecipe, NetworkRecipe
 from agebench.training.data import TrainingData
-from agebench.training.loop import Progress
+from agebench.training.loop import Progress, interrupts
 from agebench.training.runs import Run, load_run, train_run
 
+ON_ONE = "Train on one device to see whether it fails there too."
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK")  # variables by which processes find each other
 # who tell ranks and ports, before anything here is called, and how torch stops processes
 for name in (
@@ -81,22 +80,25 @@ def check_shares(devices: int, recipe: ModelRecipe) -> None:
 
 
 def train_on(
-    devices: int, recipe: NetworkRecipe, data: TrainingData, *, on_progress: Progress | None = None, **options: Any
+    devices: int, recipe: ModelRecipe, data: TrainingData, *, on_progress: Progress | None = None, **options: Any
 ) -> Run:
-    """`train_run` by one process on each of several devices; each computes its share of every batch.
+    """`train_run` on one device, or by one process on each of several, which each computes its share of every batch.
 
-    options: further arguments of `train_run`. A script that calls this needs `if __name__ == "__main__":`, as every
-    process imports it. Batch normalisation is over each process's share, so the weights differ from those of one
-    process. A first Ctrl-C stops all after a step, with a checkpoint, a second one at once.
+    options: further arguments of `train_run`. With several devices a script needs `if __name__ == "__main__":`, as
+    every process imports it, and batch normalisation is over each process's share, so that the weights differ from
+    those of one process. A first Ctrl-C stops all after a step, with a checkpoint, a second one at once.
 
     Raises as `train_run` does, what `on_progress` raises, and UsageError as `check_devices` does.
     """
     check_devices(devices, recipe)
+    if devices == 1:
+        return train_run(recipe, data, on_progress=on_progress, **options)
+    assert isinstance(recipe, NetworkRecipe)
     stop = multiprocessing.get_context("spawn").Event()
     with (
         tempfile.TemporaryDirectory() as errors,
         _own_rendezvous(),
-        _interrupts_set(stop),
+        interrupts(stop.set),
         _listening(on_progress, stop) as (updates, failures),
     ):
         fabric = Fabric(
@@ -106,18 +108,17 @@ def train_on(
         options["holder"] = this_process()
         train = partial(_train_in_process, recipe, data, options, updates, stop, Path(errors))
         others = multiprocessing.active_children()
-        # Processes inherit which signals are blocked from the thread that starts them: a terminal sends Ctrl-C to all,
-        # but only this process is to act on it.
-        with ThreadPoolExecutor(1, initializer=_block_interrupts) as starter:
-            try:
-                place = starter.submit(fabric.launch, train).result()
-            except (ProcessRaisedException, ProcessExitedException) as error:
-                raise _left_in(Path(errors), devices) or _unexpected(error) from error
-            except KeyboardInterrupt:
-                for process in multiprocessing.active_children():
-                    if process not in others:
-                        process.kill()
-                raise
+        try:
+            # a terminal sends Ctrl-C to the started processes too, but only this one is to act on it
+            place = undisturbed(lambda: fabric.launch(train))
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            raise _left_in(Path(errors), devices) or _unexpected(error) from error
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.kill()
+                    process.join()
+            raise
         if failures:
             raise failures[0]
         if place is None:
@@ -126,7 +127,7 @@ def train_on(
 
 
 def _train_in_process(
-    recipe: NetworkRecipe, data: TrainingData, options: dict[str, Any], updates: Connection, stop: Event,
+    recipe: ModelRecipe, data: TrainingData, options: dict[str, Any], updates: Connection, stop: Event,
     errors: Path, fabric: Fabric,
 ) -> str | None:  # fmt: skip
     """What each process does; None if it was interrupted. Any other error makes torch stop the other processes, which
@@ -151,12 +152,8 @@ def _train_in_process(
             return None
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        keep(RunError(f"A process of the training failed: {type(error).__name__}: {line}", _ON_ONE))
+        keep(RunError(f"A process of the training failed: {described(error)}.", ON_ONE))
         raise
-
-
-_ON_ONE = "Train on one device to see whether it fails there too."
 
 
 def _left_in(folder: Path, devices: int) -> AgebenchError | None:
@@ -170,7 +167,7 @@ def _unexpected(error: ProcessRaisedException | ProcessExitedException) -> RunEr
     """For a process that left no error: it was killed, or failed before the training began."""
     lines = str(error).strip().splitlines()
     why = lines[-1] if lines else type(error).__name__
-    return RunError(f"A process of the training ended: {why}", _ON_ONE)
+    return RunError(f"A process of the training ended: {why}", ON_ONE)
 
 
 @contextmanager
@@ -201,29 +198,6 @@ def _listening(on_progress: Progress | None, stop: Event) -> Iterator[tuple[Conn
     finally:
         ended.set()
         thread.join(timeout=2)
-
-
-@contextmanager
-def _interrupts_set(stop: Event) -> Iterator[None]:
-    """Until the end of the block the first Ctrl-C sets `stop`; a second one raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before: Callable[..., Any] | int | None = signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _block_interrupts() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 @contextmanager

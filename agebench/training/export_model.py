@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agebench.errors import Missing, RunError, UsageError
+from agebench.errors import Missing, RunError, UsageError, described
 from agebench.faces.alignment import template
 from agebench.files import write_whole
 from agebench.recipes import NetworkRecipe, name_from
@@ -185,8 +185,7 @@ def _run_torchscript(content: bytes, faces: Tensor) -> NDArray[np.float32]:
 
 
 def _cannot(run: Run, what: str, error: Exception) -> RunError:
-    first = (str(error).splitlines() or [""])[0]
-    return RunError(f"The network of {run.id} cannot be exported to {what}: {type(error).__name__}: {first}.")
+    return RunError(f"The network of {run.id} cannot be exported to {what}: {described(error)}.")
 
 
 def _output(decoding: Decoding) -> str:

@@ -175,7 +175,7 @@ def fit(
     workers = min(-(-how.workers // fabric.world_size), os.cpu_count() or 1)
     losses: list[Tensor] = []
     clock, logged = time.perf_counter(), done
-    with _metrics(folder / METRICS, done, fabric.is_global_zero) as write, _interrupts() as interrupts:
+    with _metrics(folder / METRICS, done, fabric.is_global_zero) as write, interrupts() as asked:
         for step, batch in enumerate(loader(train.pictures, batches, workers, device.type == "cuda"), done + 1):
             # step
             rate = rate_at(how, step - 1)
@@ -221,8 +221,8 @@ def fit(
                 try:
                     on_progress(step, how.steps, means[-1].item(), val_mae)
                 except KeyboardInterrupt:
-                    interrupts.append(signal.SIGINT)
-            stopping = step < how.steps and fabric.strategy.reduce_boolean_decision(bool(interrupts), all=False)
+                    asked.append(signal.SIGINT)
+            stopping = step < how.steps and fabric.strategy.reduce_boolean_decision(bool(asked), all=False)
 
             # log, validation
             if logging or stopping:
@@ -275,8 +275,8 @@ def _weights(network: nn.Module) -> dict[str, Tensor]:
 def _take_statistics_of_the_first(network: nn.Module, fabric: Fabric) -> None:
     """Give the network of every process the normalisation statistics of the first, whose weights are kept."""
     if fabric.world_size > 1:
-        for buffer in network.buffers():
-            buffer.copy_(fabric.broadcast(buffer))
+        for buffer, first in zip(network.buffers(), fabric.broadcast(list(network.buffers())), strict=True):
+            buffer.copy_(first)
 
 
 @torch.inference_mode()
@@ -355,8 +355,11 @@ def _metrics(path: Path, done: int, writing: bool) -> Iterator[Callable[[dict[st
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that fills at Ctrl-C, so that the current step can finish; a second Ctrl-C stops at once."""
+def interrupts(at_the_first: Callable[[], None] | None = None) -> Iterator[list[int]]:
+    """A list that fills at Ctrl-C, so that the current step can finish; a second Ctrl-C stops at once.
+
+    at_the_first: called at the first one.
+    """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -366,6 +369,8 @@ def _interrupts() -> Iterator[list[int]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
+        if at_the_first:
+            at_the_first()
 
     before = signal.signal(signal.SIGINT, ask)
     try:

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from agebench import registry, resources
-from agebench.errors import RecipeError, UsageError
+from agebench.errors import RecipeError, UsageError, described
 from agebench.recipes import (
     Loss,
     Method,
@@ -88,10 +88,8 @@ def _check_scores(recipe: NetworkRecipe) -> None:
     try:
         scores = network(torch.zeros(2, 3, size, size))
     except Exception as error:  # somebody else's code
-        first = (str(error).splitlines() or [""])[0]
         raise RecipeError(
-            f"The network of {recipe.network.factory} fails on pictures of 3×{size}×{size}: "
-            f"{type(error).__name__}: {first}."
+            f"The network of {recipe.network.factory} fails on pictures of 3×{size}×{size}: {described(error)}."
         ) from error
     shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
     if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.shape[0] != 2 or scores.shape[1] < CLASSES:

@@ -34,7 +34,7 @@ from agebench.training.resolve import resolve_recipe
 from agebench.training.rows import training_rows, with_draws
 from agebench.training.run_cards import RUNS
 from agebench.training.run_lock import marked
-from agebench.training.runs import Run, load_run, same_training, train_run
+from agebench.training.runs import Run, load_run, same_training
 from agebench.training.splits import LEFT_OUT, TRAIN
 
 
@@ -141,14 +141,10 @@ def train(
         if same and same.complete:
             run = load_run(same.path)
         else:
-            how: dict[str, Any] = {
-                "runs_dir": Path(runs), "seed": seed, "provenance": source.provenance,
-                "resume": resume or same is not None, "on_progress": on_step,
-            }  # fmt: skip
-            if devices > 1 and isinstance(recipe, NetworkRecipe):
-                run = train_on(devices, recipe, data, **how)
-            else:
-                run = train_run(recipe, data, **how)
+            run = train_on(
+                devices, recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance,
+                resume=resume or same is not None, on_progress=on_step,
+            )  # fmt: skip
         tell("measuring")
         evaluated = _measure(run, source.dataset, notes, on_crops, on_predict) if measure else []
     return TrainReport(
