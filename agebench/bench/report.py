@@ -159,7 +159,7 @@ def _training(card: dict[str, Any]) -> str:
     if "estimator" not in card:
         return f"Trained on {trained_on(card)}"
     if told := card.get("recipe", {}).get("trained_on"):
-        return f"Not trained here; according to its recipe, trained on {str(told).rstrip('.')}"
+        return f"Not trained here; as far as is known, trained on {str(told).rstrip('.')}"
     return "Not trained here; what it was trained on is not known, so leakage could not be looked for"
 
 

@@ -58,6 +58,8 @@ def evaluate(
     ):
         results = agebench.evaluate(found, on or (), runs=runs, on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
+    if told := getattr(found.recipe, "trained_on", None):
+        console(json).print(plain(f"{found.called}: as far as is known, trained on {told}."))
     if json:
         print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})
 

@@ -26,7 +26,7 @@ def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", metavar="PICTURE...")],
     run: Annotated[
         list[str] | None,
-        typer.Option(help="Run, by id or folder [the newest complete one]; of several, their mean."),
+        typer.Option(help="Run, by id or folder [the newest complete one]; several predict together."),
     ] = None,
     runs: RunsFolder = Path("runs"),
     detector: Annotated[

@@ -1,4 +1,4 @@
-"""The mean of several estimators."""
+"""Several estimators together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import polars as pl
 from agebench.estimators import Advance, Estimates, Estimator, Faces, Training
 from agebench.recipes import EstimatorRecipe
 
+COMBINED = "median of the mean distribution"  # part of the id, so that evaluations by another rule are not taken for it
+
 
 @dataclass(frozen=True)
 class Mean:
-    """See `agebench.estimators.Estimator`. Only records that all members estimate are estimated."""
+    """See `agebench.estimators.Estimator`, and `agebench.training.inference.combined` for how estimates are combined.
+    Only records that all members estimate are estimated."""
 
     recipe: EstimatorRecipe
     members: Sequence[Estimator]
@@ -31,8 +34,8 @@ class Mean:
 
     @property
     def id(self) -> str:
-        """The recipe's name and a hash of the members' ids, whose order does not matter."""
-        together = "\n".join(sorted(member.id for member in self.members))
+        """The recipe's name and a hash of the members' ids, in any order, and of how they are combined."""
+        together = "\n".join([COMBINED, *sorted(member.id for member in self.members)])
         return f"{self.recipe.name}-{hashlib.sha256(together.encode()).hexdigest()[:8]}"
 
     def training(self) -> Training:
@@ -54,22 +57,19 @@ class Mean:
         files: dict[str, str] = {}
         for member in self.members:
             files |= member.facts()["files"]
-        return {"kind": "ensemble", "of": [member.id for member in self.members], "files": files}
+        return {"kind": "ensemble", "combined": COMBINED, "of": [member.id for member in self.members], "files": files}
 
     def estimate(self, faces: Faces, on_crops: Advance | None = None, on_predict: Advance | None = None) -> Estimates:
+        from agebench.training.inference import combined, spread  # imports torch
+
         each = [member.estimate(faces, on_crops, on_predict) for member in self.members]
         keys = [set(one.records.select("part", "path").iter_rows()) for one in each]
         common = set.intersection(*keys)
-        picked = []
+        estimated, picked = each[0].records, []
         for one in each:
             kept = np.array([key in common for key in one.records.select("part", "path").iter_rows()], dtype=bool)
-            shares = None if one.probabilities is None else one.probabilities[kept]
-            picked.append((one.records.filter(pl.Series(kept)), one.ages[kept], shares))
-        ages = np.mean([ages for _, ages, _ in picked], axis=0)
-        distributions = [shares for _, _, shares in picked if shares is not None]
-        probabilities = np.mean(distributions, axis=0) if len(distributions) == len(picked) else None
-        spreads = np.full(len(ages), np.nan)
-        if probabilities is not None:
-            years = np.arange(probabilities.shape[1])
-            spreads = np.sqrt(np.maximum(probabilities @ years**2 - (probabilities @ years) ** 2, 0))
-        return Estimates(picked[0][0], ages, probabilities, spreads)
+            estimated = one.records.filter(pl.Series(kept))
+            picked.append((one.ages[kept], None if one.probabilities is None else one.probabilities[kept]))
+        ages, probabilities = combined(picked)
+        spreads = np.full(len(ages), np.nan) if probabilities is None else spread(probabilities)
+        return Estimates(estimated, ages, probabilities, spreads.astype(np.float64))

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from agebench import registry
 from agebench.errors import EstimatorError, Missing
 from agebench.estimators import Advance, Ages, Estimates, Faces, Training
 from agebench.estimators.reading import Box, checked_ages, prepared
@@ -243,8 +244,9 @@ class Ready(External):
 
     def __init__(self, recipe: EstimatorRecipe, folder: Path, called: str) -> None:
         assert isinstance(recipe.estimator, ReadyEstimator)
-        super().__init__(recipe, folder, called)
         self.choice = choose_estimator(recipe.estimator.model)
+        told = recipe.trained_on or getattr(registry.find("estimators", self.choice.kind), "TRAINED_ON", None)
+        super().__init__(recipe.model_copy(update={"trained_on": told}), folder, called)
 
     def files(self) -> dict[str, str]:
         return {self.choice.weights: self.choice.weights_sha256}

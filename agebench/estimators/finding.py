@@ -145,7 +145,12 @@ def _mean(names: list[str], runs_dir: Path) -> Estimator:
     label = "Mean of " + " and ".join(member.recipe.label for member in members)
     tables = sorted({table for member in members for table in member.recipe.tables})
     recipe = _recipe("mean", label=label, kind="ensemble", of=[member.id for member in members])
-    return Mean(recipe.model_copy(update={"tables": tables}), members)
+    told = [
+        f"{member.recipe.label}: {member.recipe.trained_on}"
+        for member in members
+        if isinstance(member.recipe, EstimatorRecipe) and member.recipe.trained_on
+    ]
+    return Mean(recipe.model_copy(update={"tables": tables, "trained_on": "; ".join(told) or None}), members)
 
 
 def _recipe(stem: str, *, label: str | None = None, **estimator: Any) -> EstimatorRecipe:

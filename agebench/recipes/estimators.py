@@ -69,7 +69,8 @@ class ReadyEstimator(Strict):
 
 
 class Ensemble(Strict):
-    """The mean of several estimators, by the names that `agebench evaluate` takes."""
+    """Several estimators together, by the names that `agebench evaluate` takes: the median of the mean of their
+    distributions, or the mean of their ages where one of them gives no distribution."""
 
     kind: Literal["ensemble"]
     of: Annotated[list[str], Field(min_length=2)]

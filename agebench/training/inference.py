@@ -14,7 +14,7 @@ from torch import Tensor
 from agebench.recipes import MethodRecipe, ModelRecipe, NetworkRecipe
 from agebench.training.calibrate import tempered
 from agebench.training.data import Ints, Pictures, check_size, read
-from agebench.training.decoding import CLASSES, decoding_of
+from agebench.training.decoding import CLASSES, decoding_of, median_age
 from agebench.training.features import Faces
 from agebench.training.methods import make_method
 from agebench.training.networks import normalise, trained_network
@@ -110,6 +110,23 @@ def _by_method(
     if not found or len(with_probabilities) < len(found):
         return ages, None
     return ages, np.concatenate(with_probabilities).astype(np.float32)
+
+
+def combined(
+    each: Sequence[tuple[NDArray[Any], NDArray[Any] | None]],
+) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
+    """The ages (N,) in years and the probabilities (N, 100) of the same faces by several estimators together.
+
+    each: their ages and probabilities. The probabilities are the mean of theirs (the linear opinion pool of Stone, "The
+    opinion pool", 1961), and the age is the median of that, which has the least expected absolute error: an estimator
+    that is unsure of a face then moves the age less than one that is sure. Where one of them gives no probabilities,
+    there are none, and the age is the mean of the ages.
+    """
+    shares = [one for _, one in each if one is not None]
+    if len(shares) < len(each):
+        return np.stack([ages for ages, _ in each]).astype(np.float64).mean(0), None
+    pool = np.stack(shares).astype(np.float64).mean(0)
+    return median_age(torch.from_numpy(pool)).numpy(), pool.astype(np.float32)
 
 
 def spread(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:

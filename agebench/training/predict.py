@@ -16,7 +16,7 @@ from agebench.faces.detectors import Detector, DetectorChoice, choose_detector, 
 from agebench.pictures import FAULTS, decode, read_bytes
 from agebench.recipes import Crop
 from agebench.training.calibrate import central_interval
-from agebench.training.inference import predict_ages, spread
+from agebench.training.inference import combined, predict_ages, spread
 from agebench.training.run_cards import RUNS
 from agebench.training.runs import Run, find_run, list_runs
 
@@ -33,7 +33,7 @@ class FaceAge:
         picture: The file.
         face_no: Which of its faces, from 0 (the largest); None where no face was found and the whole picture was used.
         box: x, y, width, height in pixels; None without a face.
-        age: Expected age, years; None where the picture cannot be read.
+        age: Years; None where the picture cannot be read.
         spread: Standard deviation of the predicted distribution, years; None where the run predicts none.
         interval: The first and last year of the distribution's central 90 % interval; None likewise.
         probabilities: Of the ages 0 to 99; None likewise.
@@ -106,7 +106,8 @@ def predict(
     Args:
         pictures: Files, or folders, which stand for every picture below them.
         run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default. Of
-            several runs the mean of their ages and of their distributions is given; their crops must be alike.
+            several runs the mean of their distributions and its median are given (`inference.combined`); their crops
+            must be alike.
         runs: Folder of runs.
         detector: A detector by name (`auto`: the best available); by default that of the run's training, or none if it
             was trained on whole pictures. A picture on which it fails counts as one without a face.
@@ -181,9 +182,7 @@ def _predict(pictures: Sequence[str], members: Sequence[Run], detect: Detector |
             crops.append(whole_picture(picture.rgb, crop.size, crop.border))
             faces.append(FaceAge(path, None, None, None, None, None, note))
     each = [predict_ages(run, _Stack(crops), range(len(crops))) for run in members]
-    ages = np.mean([found for found, _ in each], axis=0)
-    with_shares = [shares for _, shares in each if shares is not None]
-    probabilities = np.mean(with_shares, axis=0) if len(with_shares) == len(each) else None
+    ages, probabilities = combined(each) if len(each) > 1 else each[0]
     readable = [n for n, face in enumerate(faces) if not face.fault]
     for n, age in zip(readable, ages.tolist(), strict=True):
         faces[n] = replace(faces[n], age=age)

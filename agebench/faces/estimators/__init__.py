@@ -2,7 +2,8 @@
 
 An age model is a module here, or an entry point of the group `agebench.estimators`, with `choose(home)`, which returns
 an `EstimatorChoice` or raises Missing, and `load(choice)`, which returns an `Estimator`; `agebench ls` shows the first
-line of its docstring. If it has `RANK` and `available(home)`, `auto` considers it, lowest rank first."""
+line of its docstring. If it has `RANK` and `available(home)`, `auto` considers it, lowest rank first. `TRAINED_ON` says
+in words what it was trained on, for the tables."""
 
 from __future__ import annotations
 
