@@ -56,6 +56,10 @@ def train(
             metavar="SET", help="Test set whose pictures, near copies and people must not train, as in fg-net."
         ),
     ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Test set, by its name in manifests/ or its file [all of other datasets]."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and validation split.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the newest unfinished run of this recipe.")
@@ -68,13 +72,10 @@ def train(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on curated records, and measure it.
-
-    It is measured on every test manifest in manifests/.
-    """
+    """Train a network on curated records, and measure it on test sets."""
     asked: dict[str, Any] = {
         "manifest": manifest, "plan": plan, "changes": changed_keys(change), "without_leaks": without_leaks or (),
-        "seed": seed, "devices": devices,
+        "on": on or (), "seed": seed, "devices": devices,
     }  # fmt: skip
     if dry_run and resume:
         raise typer.BadParameter("it cannot be combined with --resume.", param_hint="--dry-run")

@@ -63,7 +63,7 @@ class TrainReport:
         train_records: Records that were trained on or validated with.
         steps: Training steps, one batch each; None for a classical method.
         seconds: How long the training took.
-        evaluated: The run's errors on every test manifest.
+        evaluated: The run's errors on the test sets.
         notes: Sentences that the user should see.
     """
 
@@ -84,6 +84,7 @@ def train(
     runs: str | Path = RUNS,
     changes: dict[str, Any] | None = None,
     without_leaks: Sequence[str | Path] = (),
+    on: Sequence[str | Path] = (),
     seed: int = 0,
     resume: bool = False,
     reuse: bool = False,
@@ -94,7 +95,7 @@ def train(
     on_step: Callable[[int, int, float | None, float | None], None] | None = None,
     on_predict: Advance | None = None,
 ) -> TrainReport:
-    """Train a model recipe on a manifest's curated records, and evaluate the run on every test manifest that exists.
+    """Train a model recipe on a manifest's curated records, and evaluate the run on test sets.
 
     Args:
         model: Model recipe, by name or file; by default `neighborhood-34` on an accelerator, and on a CPU
@@ -105,10 +106,12 @@ def train(
         changes: Dotted keys of the recipe with their values (`{"train.steps": 500}`).
         without_leaks: Test sets, by name or manifest file. Records whose file, photograph or person stands in one of
             them do not train.
+        on: Test sets to evaluate the run on, by name or manifest file; by default those in `manifests/` of every
+            dataset but the manifest's own.
         seed: Seed of weights, order, augmentation and validation split.
         resume: Continue the newest unfinished run of this recipe, seed and records.
         reuse: Take a complete run of this recipe, seed and records if there is one, or continue an unfinished one.
-        measure: Evaluate the run on every test manifest that exists.
+        measure: Evaluate the run at all.
         devices: GPUs to train a network on; each computes its share of every batch. With more than one, a script
             needs `if __name__ == "__main__":`, and a notebook cannot be used.
         on_setting: Called with the recipe, manifest and plan before training.
@@ -129,6 +132,7 @@ def train(
     """
     recipe, why = _recipe(model, changes)
     check_devices(devices, recipe)
+    tested = [find_manifest(name) for name in on]
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -146,7 +150,7 @@ def train(
                 resume=resume or same is not None, on_progress=on_step,
             )  # fmt: skip
         tell("measuring")
-        evaluated = _measure(run, source.dataset, notes, on_crops, on_predict) if measure else []
+        evaluated = _measure(run, tested, source.dataset, notes, on_crops, on_predict) if measure else []
     return TrainReport(
         run,
         setting,
@@ -290,6 +294,7 @@ def forecast(
     plan: str | None = None,
     changes: dict[str, Any] | None = None,
     without_leaks: Sequence[str | Path] = (),
+    on: Sequence[str | Path] = (),
     seed: int = 0,
     devices: int = 1,
 ) -> TrainForecast:
@@ -297,13 +302,15 @@ def forecast(
     only one of the `devices` need be here."""
     recipe, why = _recipe(model, changes)
     check_shares(devices, recipe)
+    tested = [find_manifest(name) for name in on]
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
     trains = drawn.filter(pl.col("split") == TRAIN)
     ages, copies = (trains[name].cast(pl.Int64).to_numpy() for name in ("age", "copies"))
     draws = int(balanced_copies(ages, copies, recipe.balance, discounts_of(trains, recipe.distrust)).sum())
-    return TrainForecast(setting, draws, training_cost(recipe, draws, devices), manifests_for_testing(source.dataset))
+    tested = tested or manifests_for_testing(source.dataset)
+    return TrainForecast(setting, draws, training_cost(recipe, draws, devices), tested)
 
 
 def _setting(recipe: ModelRecipe, why: str, source: _Source, drawn: pl.DataFrame) -> TrainSetting:
@@ -328,12 +335,18 @@ def default_model() -> tuple[str, str]:
 
 
 def _measure(
-    run: Run, dataset: str, notes: list[str], on_crops: Advance | None, on_predict: Advance | None
+    run: Run,
+    tested: Sequence[Path],
+    dataset: str,
+    notes: list[str],
+    on_crops: Advance | None,
+    on_predict: Advance | None,
 ) -> list[Evaluation]:
-    """Evaluate on every test manifest; a failure becomes a note, because the run itself is complete."""
+    """Evaluate on test manifests, by default all but those of `dataset`; a failure becomes a note, because the run
+    itself is complete."""
     evaluated: list[Evaluation] = []
     try:
-        manifests = manifests_for_testing(exclude=dataset)
+        manifests = tested or manifests_for_testing(exclude=dataset)
     except AgebenchError as error:
         notes.append(f"Not measured: {error.message} `agebench evaluate {run.id}` measures it.")
         return evaluated

@@ -401,6 +401,18 @@ def test_a_test_set_that_was_observed_by_another_detector_is_marked(workshop: Pa
     assert "gone-1" in row["cells"]["FG-NET"]["note"]
 
 
+def test_train_measures_the_test_sets_that_are_named(workshop: Path, agebench: Run) -> None:
+    trained = json.loads(agebench("train", "median", "--on", "morph", "--on", "cacd", "--json", cwd=workshop).out)
+    assert [one["dataset"] for one in trained["evaluated"]] == ["morph", "cacd"]
+    planned = json.loads(agebench("train", "median", "--on", "morph", "--dry-run", "--json", cwd=workshop).out)
+    assert planned["test_sets"] == ["manifests/morph.duckdb"]
+    runs = sorted((workshop / "runs").iterdir())
+    done = agebench("train", "median", "--seed", "1", "--on", "morhp", cwd=workshop)
+    assert done.status == 2
+    assert "Did you mean 'morph'?" in done.err
+    assert sorted((workshop / "runs").iterdir()) == runs
+
+
 def test_shared_people_are_found_between_training_and_test(workshop: Path, agebench: Run, run_id: str) -> None:
     """A celebrity of the test set under the name of somebody who was trained on."""
     records = pl.read_parquet(workshop / "runs" / run_id / "records.parquet")
