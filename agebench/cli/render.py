@@ -88,6 +88,12 @@ def plain(text: object) -> str:
     return escape(str(text))
 
 
+def tell_crowded(crowded: bool, out: Console) -> None:
+    """Say that a time was measured on a machine that did other work."""
+    if crowded:
+        out.print("Other processes kept the cores busy: without them it takes less.", style="yellow")
+
+
 @contextmanager
 def progress(what: str, unit: str, *, quiet: bool = False, every: float = PLAIN_SECONDS) -> Iterator[Advance]:
     """A callback (done, total) that shows rate and time left: a bar on a terminal, else a plain line now and then.

@@ -18,6 +18,7 @@ from agebench.cli.render import (
     plain,
     print_json,
     progress,
+    tell_crowded,
 )
 from agebench.cli.report import FORMATS, tables_format
 from agebench.cli.train import changed_keys, training_progress
@@ -136,7 +137,8 @@ def _render_forecast(found: StudyForecast, as_json: bool) -> None:
             plain(label), f"{arm.setting.records:,}", steps, f"{cost.bytes / 2**30:.1f} GiB", duration(cost.seconds)
         )
     out.print(table)
-    device = next(iter(found.arms.values())).cost.device
+    first = next(iter(found.arms.values())).cost
+    device = first.device
     classical = any(arm.cost.parameters is None for arm in found.arms.values())
     uncounted = "cropping, validation and the fitting of methods" if classical else "cropping and validation"
     out.print(
@@ -144,6 +146,7 @@ def _render_forecast(found: StudyForecast, as_json: bool) -> None:
         f"{plain(device)} if none is trained yet, {uncounted} not counted; then measure on "
         f"{plain(', '.join(map(str, found.test_sets)))}. Nothing was written."
     )
+    tell_crowded(first.crowded, out)  # the others were timed after it
     if tight := [label for label, arm in found.arms.items() if not arm.cost.fits]:
         out.print(
             f"A batch does not fit into the memory of {plain(device)}: {plain(', '.join(tight))}. Memory and time are "

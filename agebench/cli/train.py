@@ -23,6 +23,7 @@ from agebench.cli.render import (
     plain,
     print_json,
     progress,
+    tell_crowded,
 )
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def _render_forecast(found: TrainForecast, as_json: bool) -> None:
         f"Would train {_described(setting)}: {amount}, about {memory} and {duration(cost.seconds)} on {where}, "
         f"{uncounted} not counted; then measure it on {plain(sets)}. Nothing was written."
     )
+    tell_crowded(cost.crowded, out)
     if setting.pretrained:
         out.print(plain(f"Of the network's weights, {setting.pretrained}"))
     if not cost.fits and isinstance(setting.recipe, NetworkRecipe):

@@ -146,7 +146,7 @@ def _mean(names: list[str], runs_dir: Path) -> Estimator:
     tables = sorted({table for member in members for table in member.recipe.tables})
     recipe = _recipe("mean", label=label, kind="ensemble", of=[member.id for member in members])
     told = [
-        f"{member.recipe.label}: {member.recipe.trained_on}"
+        f"{member.recipe.trained_on} ({member.recipe.label})"
         for member in members
         if isinstance(member.recipe, EstimatorRecipe) and member.recipe.trained_on
     ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ class Cost:
     which computes up to `share` pictures of every batch; for a method, the features of the faces that it holds at once.
     seconds: of all steps, without cropping, validation and what the devices exchange; for a method, of reading every
     face's features, without fitting. device: where they were timed, on one. fits: whether a share fits into its memory;
-    if not, bytes and seconds are extrapolated from a smaller one.
+    if not, bytes and seconds are extrapolated from a smaller one. crowded: whether others kept at least half of the
+    cores busy in the minute before the timing, on a CPU: alone it takes less.
     """
 
     parameters: int | None
@@ -43,6 +45,7 @@ class Cost:
     fits: bool
     devices: int = 1
     share: int | None = None
+    crowded: bool = False
 
 
 def training_cost(recipe: ModelRecipe, faces: int, devices: int = 1) -> Cost:
@@ -51,10 +54,13 @@ def training_cost(recipe: ModelRecipe, faces: int, devices: int = 1) -> Cost:
 
     Raises RecipeError, and RunError if even two pictures do not fit into its memory.
     """
+    waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not know it
     if isinstance(recipe, NetworkRecipe):
-        return _network_cost(recipe, devices)
-    assert isinstance(recipe, MethodRecipe)
-    return _method_cost(recipe, faces)
+        cost = _network_cost(recipe, devices)
+    else:
+        assert isinstance(recipe, MethodRecipe)
+        cost = _method_cost(recipe, faces)
+    return replace(cost, crowded=cost.device == "cpu" and waiting >= (os.cpu_count() or 1) / 2)
 
 
 def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:

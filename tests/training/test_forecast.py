@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from torch import Tensor
@@ -36,6 +38,14 @@ def test_devices_share_the_pictures_of_a_batch_and_each_holds_the_weights() -> N
     gradients = shared.bytes - quarter.bytes  # that are exchanged
     assert 0 < gradients < 1.1 * 4 * quarter.parameters
     assert quarter.bytes < shared.bytes < alone.bytes
+
+
+@pytest.mark.skipif(not hasattr(os, "getloadavg"), reason="this system does not tell its load")
+def test_a_time_that_was_measured_beside_other_work_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = os.cpu_count() or 1
+    for load, crowded in (0.1 * cores, False), (1.0 * cores, True):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert training_cost(tiny(), 40).crowded == crowded
 
 
 def too_little_memory(most: int) -> object:
