@@ -18,7 +18,7 @@ from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
 from agebench.bench.statistics.groups import breakdown
 from agebench.bench.statistics.nist import NistFigures, nist_figures
-from agebench.errors import AgebenchError, Missing, RunError
+from agebench.errors import AgebenchError, Missing, RunError, nearest
 from agebench.training.run_cards import RUNS, changes_in_words
 from agebench.training.runs import Listed, list_evaluated
 
@@ -69,35 +69,35 @@ class Analysis:
 
 
 def analyses(
-    dataset: str, runs: str | Path = RUNS, *, protocol: str = "", without_leaks: bool = False
+    test_set: str, runs: str | Path = RUNS, *, protocol: str = "", without_leaks: bool = False
 ) -> list[Analysis]:
-    """Every estimator that was measured on a dataset, by MAE; of the runs of one recipe and settings the newest.
+    """Every estimator that was measured on a test set, by MAE; of the runs of one recipe and settings the newest.
 
+    test_set: a dataset, or one manifest of it: its file, its name without ending, or the name of the evaluation.
     protocol: a protocol of the card that trains on the set itself; empty for the usual one. without_leaks: leave out
     the pictures that leaked into any of the estimators' training, for all of them alike.
 
     Raises Missing where none was measured, or no picture is left.
     """
     newest: dict[tuple[str, str], Analysis] = {}
+    known: set[str] = set()
     for listed in list_evaluated(Path(runs)):
         if not listed.complete:
             continue
         try:
-            kept = [
-                one
-                for one in own_manifest_first(stored_evaluations(listed.path))
-                if one.dataset == dataset and one.protocol == protocol and one.mae is not None
-            ]
+            measured = [one for one in own_manifest_first(stored_evaluations(listed.path)) if one.mae is not None]
+            known |= {name for one in measured for name in (one.dataset, Path(one.manifest).stem)}
+            kept = [one for one in measured if test_set in _names(one) and one.protocol == protocol]
             for evaluation in kept[:1]:
                 one = analysis_of(listed, evaluation)
                 newest[str(listed.card.get("model")), one.label] = one
         except AgebenchError:  # the report says which runs are left out
             continue
     if not newest:
-        named = f"the protocol {protocol} of {dataset}" if protocol else dataset
+        named = f"the protocol {protocol} of {test_set}" if protocol else test_set
         raise Missing(
-            f"Nothing was measured on {named} in {runs}.",
-            f"`agebench evaluate ESTIMATOR --on {dataset}{f' --protocol {protocol}' if protocol else ''}` does so.",
+            f"Nothing was measured on {named} in {runs}." + (f" {nearest(test_set, known)}" if known else ""),
+            f"`agebench evaluate ESTIMATOR --on {test_set}{f' --protocol {protocol}' if protocol else ''}` does so.",
         )
     found = list(newest.values())
     if without_leaks:
@@ -109,8 +109,13 @@ def analyses(
         ]
     found = [one for one in found if len(one.predictions)]
     if not found:
-        raise Missing(f"No picture of {dataset} is left without those that leaked into training.")
+        raise Missing(f"No picture of {test_set} is left without those that leaked into training.")
     return sorted(found, key=lambda one: one.accuracy.mae.value)
+
+
+def _names(one: Evaluation) -> set[str]:
+    """What a test set is called: by its dataset, or by its manifest as `agebench evaluate` takes and prints it."""
+    return {one.dataset, one.name, one.manifest, Path(one.manifest).stem}
 
 
 def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> Analysis:

@@ -55,7 +55,10 @@ def report(
     ] = None,
     on: Annotated[
         str | None,
-        typer.Option(metavar="SET", help="Show all statistics of every estimator on this test set instead: fg-net."),
+        typer.Option(
+            metavar="SET",
+            help="Show all statistics of every estimator on this test set or manifest instead: fg-net.",
+        ),
     ] = None,
     protocol: Annotated[str, typer.Option(help="With --on: a protocol that trains on the set itself.")] = "",
     without_leaks: Annotated[
@@ -195,18 +198,23 @@ def _bundle(
         raise typer.Exit(1)
 
 
-def _statistics(dataset: str, runs: Path, protocol: str, without_leaks: bool, as_json: bool) -> None:
+def _statistics(test_set: str, runs: Path, protocol: str, without_leaks: bool, as_json: bool) -> None:
     import dataclasses
 
     from agebench.bench.analysis import analyses, analysis_facts, compared
     from agebench.bench.details import as_rich
 
-    measured = analyses(dataset, runs, protocol=protocol, without_leaks=without_leaks)
+    measured = analyses(test_set, runs, protocol=protocol, without_leaks=without_leaks)
     pairs = compared(measured)
-    heading = f"{dataset}{f', {protocol}' if protocol else ''}" + (", without leaks" if without_leaks else "")
+    heading = f"{test_set}{f', {protocol}' if protocol else ''}" + (", without leaks" if without_leaks else "")
     console(as_json).print(as_rich(measured, pairs, heading))
     if as_json:
-        document = {"command": "report", "dataset": dataset, "protocol": protocol, "without_leaks": without_leaks}
+        document = {
+            "command": "report",
+            "dataset": measured[0].evaluation.dataset,
+            "protocol": protocol,
+            "without_leaks": without_leaks,
+        }
         document |= {"estimators": [analysis_facts(one) for one in measured]}
         print_json(document | {"differences": [dataclasses.asdict(pair) for pair in pairs]})
 

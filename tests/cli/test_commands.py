@@ -401,6 +401,17 @@ def test_a_test_set_that_was_observed_by_another_detector_is_marked(workshop: Pa
     assert "gone-1" in row["cells"]["FG-NET"]["note"]
 
 
+def test_a_report_on_a_manifest_has_the_name_that_evaluate_takes(workshop: Path, agebench: Run, run_id: str) -> None:
+    shutil.copy(workshop / "manifests" / "fg-net.duckdb", workshop / "manifests" / "second.duckdb")
+    [found] = json.loads(agebench("evaluate", run_id, "--on", "second", "--json", cwd=workshop).out)["results"]
+    for name in "second", found["name"], "manifests/second.duckdb":
+        shown = json.loads(agebench("report", "--on", name, "--json", cwd=workshop).out)
+        assert (shown["dataset"], shown["estimators"][0]["n"]) == ("fg-net", found["n"])
+    done = agebench("report", "--on", "secnod", cwd=workshop)
+    assert done.status == 3
+    assert "Did you mean 'second'?" in done.err
+
+
 def test_train_measures_the_test_sets_that_are_named(workshop: Path, agebench: Run) -> None:
     trained = json.loads(agebench("train", "median", "--on", "morph", "--on", "cacd", "--json", cwd=workshop).out)
     assert [one["dataset"] for one in trained["evaluated"]] == ["morph", "cacd"]
