@@ -13,7 +13,7 @@ import agebench
 from agebench.demo.releases import DemoReleases
 from agebench.resources import shipped_folder
 
-FEW = {"steps = 4000": "steps = 5", "batch = 64": "batch = 8", "warmup = 500": "warmup = 1"}
+FEW = {"steps = 5000": "steps = 5", "batch = 64": "batch = 8", "warmup = 500": "warmup = 1"}
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def test_a_setting_of_another_loss_or_network_is_a_mistake_that_is_seen_without_
     shipped = (shipped_folder("models") / "cross-entropy-quick.toml").read_text(encoding="utf-8")
     mine = shipped.replace('name = "cross-entropy-quick"', 'name = "mine"')
     mine = mine.replace('name = "cross-entropy"', 'name = "cross-entropy"\nsigma = 5.0')
-    (tmp_path / "models" / "mine.toml").write_text(mine.replace("[network]", "[network]\nblokcs = [1]"))
+    (tmp_path / "models" / "mine.toml").write_text(mine + "\n[network]\nblokcs = [1]\n")
     done = subprocess.run([sys.executable, "-c", OTHER_SETTINGS], cwd=tmp_path, capture_output=True, text=True)
     assert "loss.sigma: unknown key" in done.stdout, done.stderr
     assert "network.blokcs: unknown key. Did you mean 'blocks'" in done.stdout
@@ -153,7 +153,8 @@ def test_a_setting_can_be_changed_by_its_key():
 
 @pytest.mark.parametrize(
     ("name", "changes", "told"),
-    [("neighborhood-quick", {"crop.zoom": 1.5}, "network.oval"), ("svr", {"crop.zoom": 1.5}, "crop.zoom: expected 1"),
+    [("neighborhood-quick", {"network.oval": True}, "network.oval"),
+     ("svr", {"crop.zoom": 1.5}, "crop.zoom: expected 1"),
      ("cross-entropy-quick", {"loss.name": "regression", "loss.age": "median"}, "no distribution")],
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_a_mistake_before_anything_is_trained(name, changes, told):

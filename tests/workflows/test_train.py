@@ -102,7 +102,7 @@ def test_the_card_of_a_balanced_training_has_the_plans_number_of_each_class(
 ) -> None:
     folder = shared_photographs.parents[1]
     succeed(folder, "balance", "--per-class", 4, "--thin-ages", "0-99")
-    short = {"train.steps": 1, "train.batch": 4, "train.warmup": 0, "train.validation": 0.2}
+    short = {"train.steps": 1, "train.batch": 4, "train.warmup": 0, "train.validation": 0.2, "train.balance": 0.0}
     run = product.train("neighborhood-quick", changes=short).run
     card = json.loads((run.path / "card.json").read_text())
     rows = pl.read_parquet(run.path / "records.parquet")
