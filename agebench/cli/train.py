@@ -73,7 +73,7 @@ def train(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Train a network on curated records, and measure it on test sets."""
+    """Train a network on curated records, and measure it."""
     asked: dict[str, Any] = {
         "manifest": manifest, "plan": plan, "changes": changed_keys(change), "without_leaks": without_leaks or (),
         "on": on or (), "seed": seed, "devices": devices,

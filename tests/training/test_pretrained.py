@@ -152,7 +152,7 @@ def test_a_resumed_training_goes_on_from_its_checkpoint_not_from_the_file(weight
 
 
 def test_the_file_is_looked_for_beside_the_recipe_and_a_change_in_the_working_folder(here: Path) -> None:
-    shipped = resolve_recipe("cross-entropy-quick")
+    shipped = resolve_recipe("neighborhood-quick")
     (here / "models").mkdir()
     text = find("models", shipped.name).read_text().replace(f'"{shipped.name}"', '"mine"', 1)
     assert "[network]" in text
