@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,8 @@ from agebench.bench.statistics.calibration import Calibration, calibration
 from agebench.bench.statistics.comparison import Difference, all_differences
 from agebench.bench.statistics.groups import breakdown
 from agebench.bench.statistics.nist import NistFigures, nist_figures
-from agebench.errors import AgebenchError, Missing, RunError, nearest
+from agebench.errors import AgebenchError, Missing, RunError, UsageError, nearest
+from agebench.manifest.places import find_manifest
 from agebench.training.run_cards import RUNS, changes_in_words
 from agebench.training.runs import Listed, list_evaluated
 
@@ -79,25 +81,23 @@ def analyses(
 
     Raises Missing where none was measured, or no picture is left.
     """
-    newest: dict[tuple[str, str], Analysis] = {}
-    known: set[str] = set()
+    measured: list[tuple[Listed, list[Evaluation]]] = []
     for listed in list_evaluated(Path(runs)):
-        if not listed.complete:
-            continue
-        try:
-            measured = [one for one in own_manifest_first(stored_evaluations(listed.path)) if one.mae is not None]
-            known |= {name for one in measured for name in (one.dataset, Path(one.manifest).stem)}
-            kept = [one for one in measured if test_set in _names(one) and one.protocol == protocol]
-            for evaluation in kept[:1]:
+        if listed.complete:
+            with suppress(AgebenchError):  # the report says which runs are left out
+                evaluations = own_manifest_first(stored_evaluations(listed.path))
+                measured.append((listed, [one for one in evaluations if one.mae is not None]))
+    everything = [one for _, evaluations in measured for one in evaluations]
+    meant = _meant(test_set, everything)
+    newest: dict[tuple[str, str], Analysis] = {}
+    for listed, evaluations in measured:
+        for evaluation in [one for one in evaluations if meant(one) and one.protocol == protocol][:1]:
+            with suppress(AgebenchError):
                 one = analysis_of(listed, evaluation)
                 newest[str(listed.card.get("model")), one.label] = one
-        except AgebenchError:  # the report says which runs are left out
-            continue
     if not newest:
-        named = f"the protocol {protocol} of {test_set}" if protocol else test_set
-        raise Missing(
-            f"Nothing was measured on {named} in {runs}." + (f" {nearest(test_set, known)}" if known else ""),
-            f"`agebench evaluate ESTIMATOR --on {test_set}{f' --protocol {protocol}' if protocol else ''}` does so.",
+        raise _nothing_measured(
+            test_set, protocol, runs, everything, {one.protocol for one in everything if meant(one)}
         )
     found = list(newest.values())
     if without_leaks:
@@ -113,9 +113,44 @@ def analyses(
     return sorted(found, key=lambda one: one.accuracy.mae.value)
 
 
-def _names(one: Evaluation) -> set[str]:
-    """What a test set is called: by its dataset, or by its manifest as `agebench evaluate` takes and prints it."""
-    return {one.dataset, one.name, one.manifest, Path(one.manifest).stem}
+def _meant(test_set: str, everything: Sequence[Evaluation]) -> Callable[[Evaluation], bool]:
+    """Whether an evaluation is of a test set: of this dataset or name, of this manifest file, or of a manifest of this
+    name without ending, the first of these that any evaluation is. Raises UsageError if several manifests of other
+    datasets have that name."""
+    file = Path(test_set).resolve()
+    rules: tuple[Callable[[Evaluation], bool], ...] = (
+        lambda one: test_set in (one.dataset, one.name),
+        lambda one: Path(one.manifest).resolve() == file,
+        lambda one: Path(one.manifest).stem == test_set,
+    )
+    for rule in rules:
+        if any(map(rule, everything)):
+            break
+    manifests = sorted({one.manifest for one in everything if rules[-1](one)})
+    if rule is rules[-1] and len({Path(manifest).resolve() for manifest in manifests}) > 1:
+        raise UsageError(f"Several manifests are called {test_set}: {', '.join(manifests)}.", "Name the file.")
+    return rule
+
+
+def _nothing_measured(
+    test_set: str, protocol: str, runs: str | Path, everything: Sequence[Evaluation], protocols: set[str]
+) -> Missing:
+    """protocols: those by which the test set was measured; empty if it was not, or is unknown."""
+    named = f"the protocol {protocol} of {test_set}" if protocol else test_set
+    says = f"Nothing was measured on {named} in {runs}."
+    with_protocol = f" --protocol {protocol}" if protocol else ""
+    next_step = f"`agebench evaluate ESTIMATOR --on {test_set}{with_protocol}` does so."
+    if protocols:
+        others = ", ".join(f"`--protocol {name}`" if name else "the usual one" for name in sorted(protocols))
+        return Missing(f"{says} Measured there: {others}.", next_step)
+    known = {name for one in everything for name in (one.dataset, Path(one.manifest).stem)}
+    try:
+        find_manifest(test_set)
+    except UsageError:  # there is no such name that could be measured
+        next_step = ""
+    except AgebenchError:
+        pass
+    return Missing(says + (f" {nearest(test_set, known)}" if known else ""), next_step)
 
 
 def analysis_of(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> Analysis:

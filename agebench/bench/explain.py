@@ -131,7 +131,7 @@ def _of_training(listed: Listed) -> dict[str, str]:
 def _of_estimator(listed: Listed) -> dict[str, str]:
     card = listed.card
     facts = card["estimator"]
-    told = card["recipe"].get("trained_on") or "not known, so leakage could not be looked for"
+    told = card["recipe"].get("trained_on") or "not known"
     return {
         "trained on": f"{told} (not trained here)",
         "estimator": ", ".join(f"{key} {value}" for key, value in facts.items() if key != "files"),

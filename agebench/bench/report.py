@@ -26,6 +26,7 @@ from agebench.bench.published import Published, load_published
 from agebench.bench.tables import Column, Result, RunSummary, Table, Waiting, build_tables
 from agebench.bench.test_sets import labels_of
 from agebench.errors import AgebenchError, UsageError
+from agebench.estimators import believed_training
 from agebench.estimators.keeping import changed_sources
 from agebench.files import read_file
 from agebench.manifest.places import manifest_of
@@ -80,7 +81,8 @@ def report(
     left_out: list[str] = []
     for listed in complete:
         try:
-            summaries.append(_summary(listed, stored_evaluations(listed.path), without_leaks=without_leaks))
+            evaluations = own_manifest_first(stored_evaluations(listed.path))
+            summaries.append(_summary(listed, [_measured(listed, e, without_leaks=without_leaks) for e in evaluations]))
         except AgebenchError as error:  # one damaged run must not hide the others
             left_out.append(f"{listed.id} is left out: {error}")
     built = build_tables(published, summaries, _columns(published), numbers=tables, waiting=list(_waiting()))
@@ -122,7 +124,7 @@ def _waiting() -> Iterator[Waiting]:
         yield Waiting(recipe.name, recipe.label, recipe.tables, trained=isinstance(recipe, ModelRecipe))
 
 
-def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bool) -> RunSummary:
+def _summary(listed: Listed, results: list[Result]) -> RunSummary:
     card = listed.card
     recipe, known = card.get("recipe", {}), card.get("estimator", {})
     return RunSummary(
@@ -130,11 +132,11 @@ def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bo
         model=str(card.get("model", "?")),
         label=str(recipe.get("label", card.get("model", "?"))),
         tables=list(recipe.get("tables", [])),
-        trained_on=_training(card),
+        trained_on=_training(card, leaks_sought=all(one.training_known for one in results)),
         seed=card.get("seed"),
         finished=str(card.get("finished") or ""),
         data=str(card.get("data_fingerprint", listed.id)),
-        results=[_measured(listed, one, without_leaks=without_leaks) for one in own_manifest_first(evaluations)],
+        results=results,
         settings=known.get("protocol") or changes_in_words(recipe),
         published_row=recipe.get("published_row"),
         evaluated_as=known.get("called") if known else listed.id,
@@ -143,7 +145,8 @@ def _summary(listed: Listed, evaluations: list[Evaluation], *, without_leaks: bo
 
 def summarised(listed: Listed, evaluation: Evaluation, *, without_leaks: bool = False) -> tuple[RunSummary, Result]:
     """A run and one of its results, as tables take them."""
-    return _summary(listed, [], without_leaks=False), _measured(listed, evaluation, without_leaks=without_leaks)
+    result = _measured(listed, evaluation, without_leaks=without_leaks)
+    return _summary(listed, [result]), result
 
 
 def _measured(listed: Listed, evaluation: Evaluation, *, without_leaks: bool) -> Result:
@@ -152,15 +155,14 @@ def _measured(listed: Listed, evaluation: Evaluation, *, without_leaks: bool) ->
     return _result(evaluation)
 
 
-def _training(card: dict[str, Any]) -> str:
+def _training(card: dict[str, Any], *, leaks_sought: bool) -> str:
     """A sentence about what a run, or an estimator that was not trained here, was trained on."""
     if "trained_on" in card:
         return f"Trained on {card['trained_on']}"
     if "estimator" not in card:
         return f"Trained on {trained_on(card)}"
-    if told := card.get("recipe", {}).get("trained_on"):
-        return f"Not trained here; as far as is known, trained on {str(told).rstrip('.')}"
-    return "Not trained here; what it was trained on is not known, so leakage could not be looked for"
+    told = believed_training(card.get("recipe", {}).get("trained_on"))
+    return f"Not trained here; {told}" + ("" if leaks_sought else ", so leakage could not be looked for")
 
 
 def _result(evaluation: Evaluation, with_leaks: Evaluation | None = None) -> Result:

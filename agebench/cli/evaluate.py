@@ -49,6 +49,7 @@ def evaluate(
     if protocol is not None:
         _cross_validate(estimator, on or [], protocol, seed, runs, json)
         return
+    from agebench.estimators import believed_training
     from agebench.estimators.finding import find_estimator
 
     found = find_estimator(estimator, runs)
@@ -58,10 +59,13 @@ def evaluate(
     ):
         results = agebench.evaluate(found, on or (), runs=runs, on_crops=crops, on_predict=predictions)
     render_evaluations(results, console(json))
-    if told := getattr(found.recipe, "trained_on", None):
-        console(json).print(plain(f"{found.called}: as far as is known, trained on {told}."))
+    told = getattr(found.recipe, "trained_on", None)
+    if told:
+        console(json).print(plain(f"{found.called}: {believed_training(told)}."))
     if json:
-        print_json({"command": "evaluate", "run": found.id, "results": [evaluation_json(e) for e in results]})
+        told_json = {"trained_on": told} if told else {}
+        evaluated = [evaluation_json(e) for e in results]
+        print_json({"command": "evaluate", "run": found.id, **told_json, "results": evaluated})
 
 
 def _cross_validate(recipe: str, on: list[str], protocol: str, seed: int, runs: Path, as_json: bool) -> None:

@@ -89,9 +89,12 @@ def plain(text: object) -> str:
 
 
 def tell_crowded(crowded: bool, out: Console) -> None:
-    """Say that a time was measured on a machine that did other work."""
+    """Say that a time was measured on a machine that seems to do other work."""
     if crowded:
-        out.print("Other processes kept the cores busy: without them it takes less.", style="yellow")
+        out.print(
+            "The cores were busy before: if they still are, an idle machine takes far less time.",
+            style="yellow",
+        )
 
 
 @contextmanager

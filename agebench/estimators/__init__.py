@@ -1,6 +1,6 @@
 """Estimators: whatever gives an age for a face, behind one interface.
 
-A finished run, an ONNX file, a Python function, a file of predictions, a ready-made age model, or the mean of several:
+A finished run, an ONNX file, a Python function, a file of predictions, a ready-made age model, or several together:
 `find_estimator` finds them by name. What evaluates estimators, or compares claimed ages with their estimates, needs no
 more than `Estimator`.
 """
@@ -77,6 +77,11 @@ class Training:
     detector: str | None = None
     records: pl.DataFrame | None = field(default=None, repr=False)
     manifests: tuple[Path, ...] = ()
+
+
+def believed_training(told: str | None) -> str:
+    """What an estimator that was not trained here was trained on, from its recipe's `trained_on`, for a sentence."""
+    return f"as far as is known, trained on {told.rstrip('.')}" if told else "what it was trained on is not known"
 
 
 class Estimator(Protocol):

@@ -11,9 +11,28 @@ import numpy as np
 import polars as pl
 
 from agebench.estimators import Advance, Estimates, Estimator, Faces, Training
+from agebench.estimators.run import RunEstimator
 from agebench.recipes import EstimatorRecipe
+from agebench.training.run_cards import trained_on
 
-COMBINED = "median of the mean distribution"  # part of the id, so that evaluations by another rule are not taken for it
+# Part of the id, so that evaluations by another rule are not taken for it.
+COMBINED = "median of the mean distribution; where an estimator gives none, mean of the ages"
+
+
+def training_in_words(members: Sequence[Estimator]) -> str | None:
+    """What each of several estimators was trained on, with its label; None if it is known of none."""
+    each = [
+        (
+            trained_on(member.run.card)
+            if isinstance(member, RunEstimator)
+            else getattr(member.recipe, "trained_on", None)
+        )
+        for member in members
+    ]
+    if not any(each):
+        return None
+    told = zip(members, each, strict=True)
+    return "; ".join(f"{(words or 'pictures unknown').rstrip('.')} ({member.recipe.label})" for member, words in told)
 
 
 @dataclass(frozen=True)
@@ -65,11 +84,11 @@ class Mean:
         each = [member.estimate(faces, on_crops, on_predict) for member in self.members]
         keys = [set(one.records.select("part", "path").iter_rows()) for one in each]
         common = set.intersection(*keys)
-        estimated, picked = each[0].records, []
+        picked, estimated = [], []
         for one in each:
             kept = np.array([key in common for key in one.records.select("part", "path").iter_rows()], dtype=bool)
-            estimated = one.records.filter(pl.Series(kept))
+            estimated.append(one.records.filter(pl.Series(kept)))
             picked.append((one.ages[kept], None if one.probabilities is None else one.probabilities[kept]))
         ages, probabilities = combined(picked)
         spreads = np.full(len(ages), np.nan) if probabilities is None else spread(probabilities)
-        return Estimates(estimated, ages, probabilities, spreads.astype(np.float64))
+        return Estimates(estimated[0], ages, probabilities, spreads.astype(np.float64))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from agebench import registry, resources
 from agebench.errors import AgebenchError, Missing, RecipeError, RunError, UsageError, nearest
 from agebench.estimators import Estimator
-from agebench.estimators.ensemble import Mean
+from agebench.estimators.ensemble import Mean, training_in_words
 from agebench.estimators.external import External, Onnx, Ready
 from agebench.estimators.function import FromFunction
 from agebench.estimators.predictions import FromFile
@@ -120,7 +120,7 @@ def _from_recipe(name: str, runs_dir: Path) -> Estimator:
 def _of(recipe: EstimatorRecipe, folder: Path, runs_dir: Path, called: str) -> Estimator:
     how = recipe.estimator
     if isinstance(how, Ensemble):
-        return Mean(recipe, [find_estimator(member, runs_dir) for member in how.of])
+        return _together(recipe, [find_estimator(member, runs_dir) for member in how.of])
     kinds: dict[type, type[External]] = {
         OnnxEstimator: Onnx,
         FunctionEstimator: FromFunction,
@@ -142,15 +142,15 @@ def _mean(names: list[str], runs_dir: Path) -> Estimator:
     if not all(name.strip() for name in names):
         raise UsageError(f"'{'+'.join(names)}' names no estimator before or after a +.", "Expected A+B.")
     members = [find_estimator(name.strip(), runs_dir) for name in names]
-    label = "Mean of " + " and ".join(member.recipe.label for member in members)
+    label = " and ".join(member.recipe.label for member in members) + " together"
     tables = sorted({table for member in members for table in member.recipe.tables})
     recipe = _recipe("mean", label=label, kind="ensemble", of=[member.id for member in members])
-    told = [
-        f"{member.recipe.trained_on} ({member.recipe.label})"
-        for member in members
-        if isinstance(member.recipe, EstimatorRecipe) and member.recipe.trained_on
-    ]
-    return Mean(recipe.model_copy(update={"tables": tables, "trained_on": "; ".join(told) or None}), members)
+    return _together(recipe.model_copy(update={"tables": tables}), members)
+
+
+def _together(recipe: EstimatorRecipe, members: list[Estimator]) -> Mean:
+    told = recipe.trained_on or training_in_words(members)
+    return Mean(recipe.model_copy(update={"trained_on": told}), members)
 
 
 def _recipe(stem: str, *, label: str | None = None, **estimator: Any) -> EstimatorRecipe:

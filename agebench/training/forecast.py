@@ -54,13 +54,13 @@ def training_cost(recipe: ModelRecipe, faces: int, devices: int = 1) -> Cost:
 
     Raises RecipeError, and RunError if even two pictures do not fit into its memory.
     """
-    waiting = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not know it
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # Windows does not know it
     if isinstance(recipe, NetworkRecipe):
         cost = _network_cost(recipe, devices)
     else:
         assert isinstance(recipe, MethodRecipe)
         cost = _method_cost(recipe, faces)
-    return replace(cost, crowded=cost.device == "cpu" and waiting >= (os.cpu_count() or 1) / 2)
+    return replace(cost, crowded=cost.device == "cpu" and load >= (os.cpu_count() or 1) / 2)
 
 
 def _method_cost(recipe: MethodRecipe, faces: int) -> Cost:

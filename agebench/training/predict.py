@@ -106,7 +106,7 @@ def predict(
     Args:
         pictures: Files, or folders, which stand for every picture below them.
         run: A finished run, or its id, the start of its id, its model's name, or its folder; the newest by default. Of
-            several runs the mean of their distributions and its median are given (`inference.combined`); their crops
+            several runs, the mean of their distributions and its median (see `inference.combined`); their crops
             must be alike.
         runs: Folder of runs.
         detector: A detector by name (`auto`: the best available); by default that of the run's training, or none if it
@@ -137,7 +137,7 @@ def members_of(run: str | Path | Run | Sequence[str | Path | Run] | None, runs_d
         if _geometry(other) != _geometry(first) or seen[0] != seen[1]:
             raise UsageError(
                 f"{first.id} and {other.id} were trained on crops of another size, zoom, border or detector.",
-                "Runs that predict together see the same crops; `agebench evaluate A+B` measures any mean.",
+                "Runs that predict together see the same crops; `agebench evaluate A+B` measures any together.",
             )
     return members
 

@@ -57,7 +57,7 @@ def training_now(run: Listed) -> TrainingProgress | None:
 
 
 def resume_command(run: Listed) -> str:
-    """The command that resumes an unfinished run: its recipe with changes, its seed, manifest and plan."""
+    """The command that resumes an unfinished run: its recipe with changes, its seed, manifest, plan and test sets."""
     card = run.card
     known = card.get("provenance", {})
     words = ["agebench", "train", str(card.get("model", "")), "--resume"]
@@ -65,6 +65,8 @@ def resume_command(run: Listed) -> str:
         words += ["--manifest", str(known["manifest"])]
     if known.get("plan"):
         words += ["--plan", str(known["plan"]["plan"])]
+    for option, key in ("--without-leaks", "without_leaks_into"), ("--on", "test_sets"):
+        words += [word for manifest in known.get(key, []) for word in (option, str(manifest))]
     if card.get("seed"):
         words += ["--seed", str(card["seed"])]
     if (processes := card.get("hardware", {}).get("processes", 1)) > 1:

@@ -111,7 +111,7 @@ def train(
         seed: Seed of weights, order, augmentation and validation split.
         resume: Continue the newest unfinished run of this recipe, seed and records.
         reuse: Take a complete run of this recipe, seed and records if there is one, or continue an unfinished one.
-        measure: Evaluate the run at all.
+        measure: Whether to evaluate the run.
         devices: GPUs to train a network on; each computes its share of every batch. With more than one, a script
             needs `if __name__ == "__main__":`, and a notebook cannot be used.
         on_setting: Called with the recipe, manifest and plan before training.
@@ -132,7 +132,7 @@ def train(
     """
     recipe, why = _recipe(model, changes)
     check_devices(devices, recipe)
-    tested = [find_manifest(name) for name in on]
+    tested = _test_sets(on)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -146,7 +146,8 @@ def train(
             run = load_run(same.path)
         else:
             run = train_on(
-                devices, recipe, data, runs_dir=Path(runs), seed=seed, provenance=source.provenance,
+                devices, recipe, data, runs_dir=Path(runs), seed=seed,
+                provenance=source.provenance | ({"test_sets": [str(path) for path in tested]} if tested else {}),
                 resume=resume or same is not None, on_progress=on_step,
             )  # fmt: skip
         tell("measuring")
@@ -186,8 +187,9 @@ class _Source:
         """Without the records whose file, photograph or person stands in a test set. Raises NothingCurated if no record
         is left, and what reading a test set raises."""
         source, counts = self, {}
-        for name in test_sets:
-            tested = read_test_set(find_manifest(name))
+        manifests = [find_manifest(name) for name in test_sets]
+        for manifest in manifests:
+            tested = read_test_set(manifest)
             one_dataset = tested.card.name == self.dataset
             ours, theirs = with_vectors(source.rows, self.manifest, tested.rows, [tested.path])
             leaks = find_leaks(with_all_columns(ours), with_all_columns(theirs), one_dataset=one_dataset)
@@ -196,7 +198,10 @@ class _Source:
             source = source.without(leaking)
         if source.rows.is_empty():
             raise NothingCurated(f"Every curated record of {self.manifest} leaks into {', '.join(counts)}.")
-        return replace(source, provenance=source.provenance | {"without_leaks": counts}) if counts else source
+        if not manifests:
+            return source
+        left_out = {"without_leaks": counts, "without_leaks_into": [str(manifest) for manifest in manifests]}
+        return replace(source, provenance=source.provenance | left_out)
 
     def fingerprint(self, recipe: ModelRecipe) -> str:
         """SHA-256 of all records that a training could draw, whatever its seed, and of the plan's rule."""
@@ -302,7 +307,7 @@ def forecast(
     only one of the `devices` need be here."""
     recipe, why = _recipe(model, changes)
     check_shares(devices, recipe)
-    tested = [find_manifest(name) for name in on]
+    tested = _test_sets(on)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -323,6 +328,15 @@ def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRec
     """(the recipe as resolved, why it is that one)."""
     name, why = (model, "chosen") if model else default_model()
     return resolve_recipe(name, changes), why
+
+
+def _test_sets(named: Sequence[str | Path]) -> list[Path]:
+    """The manifests of the named test sets, each once. Raises what reading one raises: later the training would be
+    over."""
+    manifests = {manifest.resolve(): manifest for manifest in map(find_manifest, named)}
+    for manifest in manifests.values():
+        read_test_set(manifest)
+    return list(manifests.values())
 
 
 def default_model() -> tuple[str, str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from agebench.bench.analysis import analyses, analysis_facts, compared
 from agebench.bench.details import as_rich
-from agebench.errors import Missing
+from agebench.errors import Missing, UsageError
 from agebench.files import write_whole
 
 from .conftest import records_of
@@ -45,10 +45,19 @@ def test_other_sets_and_protocols_do_not_count(kept: Kept, tmp_path: Path) -> No
     with pytest.raises(Missing, match="fg-net"):
         analyses("fg-net", tmp_path / "runs")
     kept("fold", 3.0, protocol="leave-one-person-out")
-    with pytest.raises(Missing):
+    with pytest.raises(Missing, match="Measured there: `--protocol leave-one-person-out`"):
         analyses("fg-net", tmp_path / "runs")
     (one,) = analyses("fg-net", tmp_path / "runs", protocol="leave-one-person-out")
     assert one.id == "fold"
+
+
+def test_a_manifest_is_named_by_its_file_where_several_share_a_name(kept: Kept, tmp_path: Path) -> None:
+    kept("one", 1.0, manifest="a/second.duckdb")
+    kept("other", 2.0, dataset="morph", manifest="b/second.duckdb")
+    with pytest.raises(UsageError, match=r"a/second\.duckdb, b/second\.duckdb"):
+        analyses("second", tmp_path / "runs")
+    for name in "b/second.duckdb", "./b/second.duckdb", str(Path("b/second.duckdb").resolve()):
+        assert [one.id for one in analyses(name, tmp_path / "runs")] == ["other"]
 
 
 def test_pictures_that_leak_to_one_are_left_out_for_all(kept: Kept, tmp_path: Path) -> None:

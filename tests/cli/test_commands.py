@@ -296,6 +296,21 @@ def test_an_unfinished_run_is_resumed_by_the_command_that_status_names(
     assert (done.status, json.loads(done.out)["run"]) == (0, run_id)
 
 
+def test_a_resumed_run_keeps_its_test_sets_and_leaves_out_the_same_leaks(workshop: Path, agebench: Run) -> None:
+    shutil.rmtree(workshop / "runs")
+    shutil.rmtree(workshop / "data" / "utkface")
+    words = ["train", "neighborhood-quick", "--set", "train.steps=2", "--set", "train.warmup=0"]
+    done = agebench(*words, "--on", "morph", "--without-leaks", "fg-net", "--json", cwd=workshop)
+    assert done.status == 0, done.err
+    (workshop / json.loads(done.out)["path"] / "COMMITTED").unlink()
+    resume = shlex.split(json.loads(agebench("status", "--json", cwd=workshop).out)["next_command"])
+    assert resume[resume.index("--on") + 1] == "manifests/morph.duckdb"
+    assert resume[resume.index("--without-leaks") + 1] == "manifests/fg-net.duckdb"
+    resumed = json.loads(agebench(*resume[1:], "--json", cwd=workshop).out)
+    assert resumed["run"] == json.loads(done.out)["run"]
+    assert [one["dataset"] for one in resumed["evaluated"]] == ["morph"]
+
+
 @pytest.mark.skipif(torch.cuda.device_count() == 1 or torch.backends.mps.is_available(), reason="one device only")
 def test_a_run_of_two_devices_is_measured_and_resumed_on_two(workshop: Path, agebench: Run) -> None:
     shutil.rmtree(workshop / "runs")
@@ -418,10 +433,16 @@ def test_train_measures_the_test_sets_that_are_named(workshop: Path, agebench: R
     planned = json.loads(agebench("train", "median", "--on", "morph", "--dry-run", "--json", cwd=workshop).out)
     assert planned["test_sets"] == ["manifests/morph.duckdb"]
     runs = sorted((workshop / "runs").iterdir())
-    done = agebench("train", "median", "--seed", "1", "--on", "morhp", cwd=workshop)
-    assert done.status == 2
-    assert "Did you mean 'morph'?" in done.err
+    (workshop / "manifests" / "broken.duckdb").write_text("no database")
+    for name, told in ("morhp", "Did you mean 'morph'?"), ("imdb-wiki", "not a test set"), ("broken", "broken.duckdb"):
+        done = agebench("train", "median", "--seed", "1", "--on", name, cwd=workshop)
+        assert done.status in (1, 2)
+        assert told in done.err
     assert sorted((workshop / "runs").iterdir()) == runs
+    twice = agebench(
+        "train", "median", "--on", "morph", "--on", "manifests/morph.duckdb", "--dry-run", "--json", cwd=workshop
+    )
+    assert json.loads(twice.out)["test_sets"] == ["manifests/morph.duckdb"]
 
 
 def test_shared_people_are_found_between_training_and_test(workshop: Path, agebench: Run, run_id: str) -> None:

@@ -326,6 +326,8 @@ def test_what_an_estimator_was_trained_on_is_told_with_its_number(
         assert "a million faces of my own" in done.out
     footnotes = "\n".join(sentence for _, sentence in product.report([3]).tables[0].footnotes)
     assert footnotes.count("as far as is known, trained on") == 2
+    assert "pictures unknown (oracle)" in footnotes
+    assert footnotes.count("so leakage could not be looked for") == 2
 
 
 def test_the_ready_model_is_said_to_know_fg_net(there: Path) -> None:

@@ -2,7 +2,7 @@
 
 64-pixel chips, 81 classes of one year. The ONNX file is run directly, on chips that dlib cuts around our landmarks.
 Measured with yuface's faces, it is 6.0 years off on 1,000 UTKFace chips (adults' ages are pulled towards 40), and 3.5
-on FG-NET, with half of the faces within a year: it was probably trained on them, so it must not be measured there.
+on FG-NET, which says little (see `TRAINED_ON`).
 """
 
 from __future__ import annotations
