@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agebench.errors import RecipeError
-from agebench.recipes import NetworkRecipe, digest, load_model_recipe
+from agebench.recipes import NetworkRecipe, digest, load_model_recipe, load_study
 from agebench.training.resolve import resolve_recipe
 
 BASE = """name = "first"
@@ -115,6 +116,17 @@ def test_a_change_is_made_to_what_the_base_gave(models: Path) -> None:
     recipe = resolve_recipe("second", {"train.rate": 0.5})
     assert isinstance(recipe, NetworkRecipe)
     assert (recipe.train.rate, recipe.loss.settings["sigma"]) == (0.5, 3.0)
+
+
+def test_a_study_takes_the_arms_of_another(models: Path, agebench: Any, tmp_path: Path) -> None:
+    arm = "".join(f'[[arm]]\nlabel = "{label}"\nset = {{ "loss.sigma" = 1.0 }}\n' for label in ("One", "Two"))
+    (models / "sigmas.toml").write_text(f'name = "sigmas"\ntitle = "S"\nmodel = "first"\nseeds = 2\n{arm}')
+    (models / "other.toml").write_text('name = "other"\ntitle = "O"\nbase = "sigmas"\nmodel = "second"\n')
+    study, base = load_study("other", tmp_path), load_study("sigmas", tmp_path)
+    assert (study.name, study.model, study.seeds, study.arm) == ("other", "second", 2, base.arm)
+    shown = agebench("show", "other", cwd=tmp_path).out
+    resolved = "\n".join(line[2:] for line in shown.splitlines() if line.startswith("# "))
+    assert tomllib.loads(resolved.partition("\n")[2])["arm"][1] == {"label": "Two", "set": {"loss.sigma": 1.0}}
 
 
 def test_show_prints_it_resolved(models: Path, agebench: Any, tmp_path: Path) -> None:

@@ -34,4 +34,4 @@ def show(
     if whole:
         print("\n# With what it takes from its base:")
         for key, value in whole.items():
-            print(f"# {key} = {value}")
+            print("\n".join(f"# {line}" for line in f"{key} = {value}".splitlines()))

@@ -78,14 +78,14 @@ def load_table_row(name: str, cwd: Path | None = None) -> TableRow:
 def load_study(name: str, cwd: Path | None = None) -> StudyRecipe:
     """A study, by name or file. Raises UsageError or RecipeError (exit 2)."""
     path = resources.find("models", name, cwd)
-    if "arm" not in read_toml(path):
+    if "arm" not in model_keys(path):
         raise UsageError(f"{path.stem} is not a study: it has no [[arm]].", f"`agebench train {path.stem}` trains it.")
     return _load(path, StudyRecipe)
 
 
 def load_from_models(name: str, cwd: Path | None = None) -> TableRow | StudyRecipe:
     """Whatever a file in `models/` declares. Raises UsageError or RecipeError (exit 2)."""
-    is_study = "arm" in read_toml(resources.find("models", name, cwd))
+    is_study = "arm" in model_keys(resources.find("models", name, cwd))
     return load_study(name, cwd) if is_study else load_table_row(name, cwd)
 
 
@@ -135,7 +135,7 @@ def read_model_recipe(
 
 
 def _load(path: Path, kind: type[T], changes: dict[str, Any] | None = None) -> T:
-    data = model_keys(path) if issubclass(kind, TableRow) else read_toml(path)
+    data = model_keys(path) if issubclass(kind, TableRow | StudyRecipe) else read_toml(path)
     recipe, mistakes = _validated(path, _changed(path, data, changes), kind)
     if recipe is None:
         if changes:

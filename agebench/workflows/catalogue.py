@@ -127,11 +127,21 @@ def find_declaration(name: str) -> tuple[Kind, Path]:
 
 
 def resolved(kind: Kind, path: Path) -> dict[str, str] | None:
-    """Dotted keys and TOML values of a model recipe that is built on another, with what it takes from it; None of any
-    other file. Raises RecipeError."""
+    """Dotted keys and TOML values of a model recipe or study that is built on another, with what it takes from it; None
+    of any other file. Raises RecipeError."""
     if kind != "models" or path.stem in resources.NOT_RECIPES or "base" not in read_toml(path):
         return None
-    return {key: json.dumps(value, ensure_ascii=False) for key, value in flat(model_keys(path))}
+    return {key: _toml(value) for key, value in flat(model_keys(path))}
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; a list of tables has a line for each."""
+    if isinstance(value, dict):
+        keys = {key: key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key) for key in value}
+        return "{ " + ", ".join(f"{keys[key]} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return "[" + "".join(f"\n    {_toml(one)}," for one in value) + "\n]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def copy_declaration(name: str, new_name: str | None = None) -> Path:
