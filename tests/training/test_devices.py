@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,37 +72,85 @@ def test_a_process_that_is_killed_ends_the_training_with_a_sentence(tmp_path):
 
 SCRIPT = """
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from agebench.errors import Interrupted
 from agebench.training.devices import train_on
 from tests.training.conftest import data_of, tiny
 
+STUCK = Path({runs!r} + ".stuck")
+
+class Pictures:
+    def __init__(self, pictures):
+        self.pictures = pictures
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def __getitem__(self, row):
+        while STUCK.exists():
+            time.sleep(0.05)
+        return self.pictures[row]
+
 if __name__ == "__main__":
-    recipe = tiny(steps=100_000, checkpoint_every=100_000)
+    recipe, data = tiny(steps=100_000, checkpoint_every=100_000), data_of()
+    data = replace(data, pictures=Pictures(data.pictures))
     try:
-        train_on(2, recipe, data_of(), runs_dir=Path({runs!r}), on_progress=lambda *news: print(news[0], flush=True))
+        train_on(2, recipe, data, runs_dir=Path({runs!r}), on_progress=lambda *news: print(news[0], flush=True))
     except Interrupted as error:
         print(error, flush=True)
 """
 
 
-def test_an_interrupt_reaches_every_process_and_leaves_a_checkpoint(tmp_path):
+@contextmanager
+def training_of_two(tmp_path):
+    """A process that trains on two devices, and is after its third step."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(root=str(Path(__file__).parents[2]), runs=str(tmp_path / "runs")))
     process = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
         assert process.stdout
         while int(process.stdout.readline()) < 3:
             time.sleep(0)
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_second_interrupt_ends_every_process_at_once(tmp_path):
+    with training_of_two(tmp_path) as process:
+        (tmp_path / "runs.stuck").touch()  # no step ends from now on
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        os.killpg(process.pid, signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
+        for _ in range(200):
+            if not group_exists(process.pid):
+                break
+            time.sleep(0.05)
+        assert not group_exists(process.pid)
+
+
+def test_an_interrupt_reaches_every_process_and_leaves_a_checkpoint(tmp_path):
+    with training_of_two(tmp_path) as process:
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: it reaches every process
         told = process.communicate(timeout=60)[0].splitlines()[-1]
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
     assert told.startswith("Stopped after step ")
     assert "--resume" in told
     [left] = list_runs(tmp_path / "runs")
