@@ -16,7 +16,8 @@ class Network(Named):
 
     factory: `package.module:function` instead of a name, which gets the other keys as keyword arguments and returns a
     `torch.nn.Module`. head: `shared` gives the outputs of the last layer the same weights, and each its own bias, as
-    CORAL does. mirror: except during training, scores are the mean of a picture's and its mirror image's.
+    CORAL does. mirror and zooms: except during training, scores are the mean of those of the picture, its mirror image,
+    and both so much larger (1.15) or smaller (0.87), surrounded by their reflection.
     weights: a file from which the network starts, as far as names and shapes fit (`training.pretrained`), relative to
     the recipe's folder, or `imagenet`, the ImageNet weights of networks that have them; random weights by default.
     """
@@ -25,6 +26,7 @@ class Network(Named):
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | None = None
     head: Literal["classes", "shared"] = "classes"
     mirror: bool = False
+    zooms: Annotated[list[Annotated[float, Field(ge=0.6, le=1.6)]], Field(max_length=8)] = []
     weights: str | None = None
 
 

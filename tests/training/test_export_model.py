@@ -51,7 +51,7 @@ def by_onnx(file: Path, faces: np.ndarray, recipe: dict[str, Any]) -> np.ndarray
         ({"loss": {"name": "or-cnn"}}, "age"),
         ({"loss": {"name": "regression"}}, "age"),
         ({"network": {"name": "efficientnet-lite", "weights": "imagenet", "oval": True}}, "expected"),
-        ({"network": {"blocks": [1, 1], "widths": [8, 16], "mirror": True}}, "expected"),
+        ({"network": {"blocks": [1, 1], "widths": [8, 16], "mirror": True, "zooms": [0.87, 1.15]}}, "expected"),
         ({"loss": {"name": "neighborhood", "age": "median"}}, "median"),
         ({"loss": {"name": "or-cnn", "age": "median"}}, "age"),
         ({"network": {"name": "vgg-16", "width": 0.05, "grid": 1}}, "expected"),

@@ -10,7 +10,7 @@ import torch
 
 from agebench.errors import Missing, RecipeError
 from agebench.recipes import Network, NetworkRecipe
-from agebench.training.networks import SharedWeights, make_network
+from agebench.training.networks import SharedWeights, make_network, zoomed
 from agebench.training.resolve import resolve_recipe
 from agebench.training.runs import load_network, train_run
 
@@ -114,3 +114,28 @@ def test_mirrored_pictures_get_the_same_scores_outside_of_training(mine: Path) -
     both.eval()
     assert torch.allclose(both(pictures), both(pictures.flip(3)), atol=1e-6)
     assert torch.allclose(both(pictures), (plain(pictures) + plain(pictures.flip(3))) / 2)
+
+
+def test_pictures_are_seen_at_each_zoom_outside_of_training(mine: Path) -> None:
+    torch.manual_seed(0)
+    plain = make_network(recipe_of(mine, 'factory = "their_networks:net"').network)
+    made = make_network(recipe_of(mine, 'factory = "their_networks:net"\nmirror = true\nzooms = [0.8, 1.6]').network)
+    made.load_state_dict(plain.state_dict())
+    pictures = torch.randn(2, 3, 40, 40)
+    assert torch.equal(made(pictures), plain(pictures))
+    made.eval()
+    views = [pictures, zoomed(pictures, 0.8), zoomed(pictures, 1.6)]
+    views += [view.flip(3) for view in views]
+    torch.testing.assert_close(made(pictures), torch.stack([plain(view) for view in views]).mean(0))
+    with pytest.raises(RecipeError, match="zooms"):
+        recipe_of(mine, 'factory = "their_networks:net"\nzooms = [4.0]')
+
+
+@pytest.mark.parametrize(("zoom", "slope"), [(0.8, 50 / 40), (1.0, 1.0), (1.6, 24 / 40)])
+def test_a_slope_is_as_gentle_as_it_is_enlarged(zoom: float, slope: float) -> None:
+    ramp = torch.arange(40.0).expand(1, 3, 40, 40)
+    seen = zoomed(ramp, zoom)
+    assert seen.shape == ramp.shape
+    middle = seen[:, :, 10:30, 10:30]
+    torch.testing.assert_close(middle.diff(dim=3), torch.full((1, 3, 20, 19), slope), atol=1e-4, rtol=0)
+    assert middle.mean() == pytest.approx(19.5, abs=1e-3)

@@ -11,7 +11,7 @@ import torch
 
 from agebench import registry
 from agebench.errors import RecipeError
-from agebench.recipes import NetworkRecipe, load_model_recipe, load_study, load_table_row
+from agebench.recipes import NetworkRecipe, load_model_recipe, load_study, load_table_row, model_keys
 from agebench.resources import shipped_folder
 from agebench.training.augment import augment
 from agebench.training.losses import make_loss
@@ -20,7 +20,7 @@ from agebench.training.optimise import make_optimiser, rate_at
 from agebench.training.resolve import resolve_recipe
 
 FILES = [path for path in sorted(shipped_folder("models").glob("*.toml")) if path.stem != "published"]
-STUDIES = [path.stem for path in FILES if "[[arm]]" in path.read_text()]
+STUDIES = [path.stem for path in FILES if "arm" in model_keys(path)]
 NAMES = [path.stem for path in FILES if path.stem not in STUDIES]
 NETWORKS = [name for name in NAMES if isinstance(load_table_row(name), NetworkRecipe)]
 

@@ -6,11 +6,13 @@ mean is up to the loss (`agebench.training.decoding`). This module also normalis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from agebench import registry
 from agebench.errors import RecipeError
@@ -69,14 +71,36 @@ def make_network(recipe: Network) -> nn.Module:
         made = _from_factory(recipe.factory, recipe.settings)
     if recipe.head == "shared":
         _share_weights(made)
-    if recipe.mirror:
-        made.register_forward_hook(_mean_with_mirrored)
+    if recipe.mirror or recipe.zooms:
+        made.register_forward_hook(partial(_mean_over_views, recipe.mirror, recipe.zooms))
     return made
 
 
-def _mean_with_mirrored(network: nn.Module, given: tuple[Tensor], scores: Tensor) -> Tensor:
-    """The mean of a picture's scores and of its mirror image's, except during training."""
-    return scores if network.training else (scores + network.forward(given[0].flip(3))) / 2
+def _mean_over_views(
+    mirror: bool, zooms: Sequence[float], network: nn.Module, given: tuple[Tensor], scores: Tensor
+) -> Tensor:
+    """The mean of the scores of pictures as they are, at each zoom, and mirrored at each, except during training."""
+    if network.training:
+        return scores
+    (pictures,) = given
+    views = [pictures, *(zoomed(pictures, zoom) for zoom in zooms)]
+    if mirror:
+        views += [view.flip(3) for view in views]
+    for view in views[1:]:
+        scores = scores + network.forward(view)
+    return scores / len(views)
+
+
+def zoomed(pictures: Tensor, zoom: float) -> Tensor:
+    """Pictures (B, C, H, W) that show their content `zoom` times as large, to the nearest even number of pixels; around
+    smaller content is its reflection."""
+    height, width = (int(side) for side in pictures.shape[2:])
+    down, across = (round((side / zoom - side) / 2) for side in (height, width))
+    if zoom < 1:
+        seen = functional.pad(pictures, (across, across, down, down), mode="reflect")
+    else:
+        seen = pictures[:, :, -down : height + down, -across : width + across]
+    return functional.interpolate(seen, size=(height, width), mode="bilinear", align_corners=False)
 
 
 def _from_factory(place: str, settings: Mapping[str, Any]) -> nn.Module:
