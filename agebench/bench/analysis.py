@@ -96,9 +96,7 @@ def analyses(
                 one = analysis_of(listed, evaluation)
                 newest[str(listed.card.get("model")), one.label] = one
     if not newest:
-        raise _nothing_measured(
-            test_set, protocol, runs, everything, {one.protocol for one in everything if meant(one)}
-        )
+        raise _nothing_measured(test_set, protocol, runs, everything, [one for one in everything if meant(one)])
     found = list(newest.values())
     if without_leaks:
         leaked = pl.concat(
@@ -123,25 +121,26 @@ def _meant(test_set: str, everything: Sequence[Evaluation]) -> Callable[[Evaluat
         lambda one: Path(one.manifest).resolve() == file,
         lambda one: Path(one.manifest).stem == test_set,
     )
-    for rule in rules:
-        if any(map(rule, everything)):
-            break
-    manifests = sorted({one.manifest for one in everything if rules[-1](one)})
-    if rule is rules[-1] and len({Path(manifest).resolve() for manifest in manifests}) > 1:
-        raise UsageError(f"Several manifests are called {test_set}: {', '.join(manifests)}.", "Name the file.")
+    rule = next((rule for rule in rules if any(map(rule, everything))), rules[0])
+    if rule is rules[-1]:
+        manifests = {Path(one.manifest).resolve(): one.manifest for one in everything if rule(one)}
+        if len(manifests) > 1:
+            named = ", ".join(sorted(manifests.values()))
+            raise UsageError(f"Several manifests are called {test_set}: {named}.", "Name the file.")
     return rule
 
 
 def _nothing_measured(
-    test_set: str, protocol: str, runs: str | Path, everything: Sequence[Evaluation], protocols: set[str]
+    test_set: str, protocol: str, runs: str | Path, everything: Sequence[Evaluation], of_it: Sequence[Evaluation]
 ) -> Missing:
-    """protocols: those by which the test set was measured; empty if it was not, or is unknown."""
+    """of_it: the evaluations of the test set by other protocols."""
     named = f"the protocol {protocol} of {test_set}" if protocol else test_set
     says = f"Nothing was measured on {named} in {runs}."
     with_protocol = f" --protocol {protocol}" if protocol else ""
     next_step = f"`agebench evaluate ESTIMATOR --on {test_set}{with_protocol}` does so."
-    if protocols:
-        others = ", ".join(f"`--protocol {name}`" if name else "the usual one" for name in sorted(protocols))
+    if of_it:
+        protocols = sorted({one.protocol for one in of_it})
+        others = ", ".join(f"`--protocol {name}`" if name else "the usual one" for name in protocols)
         return Missing(f"{says} Measured there: {others}.", next_step)
     known = {name for one in everything for name in (one.dataset, Path(one.manifest).stem)}
     try:

@@ -28,6 +28,15 @@ def manifests_for_testing(exclude: str = "") -> list[Path]:
     return [path for path, card in existing_manifests() if "test" in card.roles and card.name != exclude]
 
 
+def named_test_sets(names: Sequence[str | Path]) -> list[Path]:
+    """The manifests of test sets, by name or file, each once, for what will measure on them only after a training.
+    Raises what finding and reading them raises."""
+    manifests = {manifest.resolve(): manifest for manifest in map(find_manifest, names)}
+    for manifest in manifests.values():
+        read_test_set(manifest)
+    return list(manifests.values())
+
+
 def evaluate(
     estimator: str | Path | Run | Estimator,
     on: Sequence[str | Path] | str | Path = (),

@@ -63,9 +63,8 @@ def evaluate(
     if told:
         console(json).print(plain(f"{found.called}: {believed_training(told)}."))
     if json:
-        told_json = {"trained_on": told} if told else {}
-        evaluated = [evaluation_json(e) for e in results]
-        print_json({"command": "evaluate", "run": found.id, **told_json, "results": evaluated})
+        about = {"command": "evaluate", "run": found.id} | ({"trained_on": told} if told else {})
+        print_json(about | {"results": [evaluation_json(e) for e in results]})
 
 
 def _cross_validate(recipe: str, on: list[str], protocol: str, seed: int, runs: Path, as_json: bool) -> None:

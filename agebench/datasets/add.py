@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections import Counter
@@ -21,7 +20,7 @@ from agebench.errors import ReleaseNotFound, UsageError, nearest
 from agebench.files import write_whole
 from agebench.manifest.fingerprints import label_fingerprint
 from agebench.pictures import Locator, stat_all
-from agebench.recipes import NAME, Card, Columns, mistakes_of
+from agebench.recipes import NAME, Card, Columns, mistakes_of, toml_value
 from agebench.remote import Folder, as_folder
 
 Role = Literal["train", "test", "both"]
@@ -222,12 +221,12 @@ def _as_toml(facts: Mapping[str, object]) -> str:
     for key in ("name", "title", "roles", "layout", "root", "recipe", "age_rule", "files", "source", "licence"):
         comment = ' # "train", "test"' if key == "roles" else ""
         comment = " # relative to the folder in which agebench runs" if key == "root" else comment
-        lines.append(f"{key} = {_value(facts[key])}{comment}")
-    citation = "\n".join(_value(line)[1:-1] for line in str(facts["citation"]).split("\n"))
+        lines.append(f"{key} = {toml_value(facts[key])}{comment}")
+    citation = "\n".join(toml_value(line)[1:-1] for line in str(facts["citation"]).split("\n"))
     lines += [f'citation = """\n{citation}\n"""', ""]
     table = dict(facts["table"])  # type: ignore[call-overload]
     columns = table.pop("columns")
-    lines += ["[table]", *(f"{key} = {_value(said)}" for key, said in table.items())]
+    lines += ["[table]", *(f"{key} = {toml_value(said)}" for key, said in table.items())]
     if not table.keys() & WORDS.keys():
         lines += [
             '# male = ["0"] # values in the table, in addition to words such as male, m, female and f',
@@ -236,20 +235,15 @@ def _as_toml(facts: Mapping[str, object]) -> str:
     lines += [
         "",
         "[table.columns] # columns with usual names need no entry",
-        *(f"{k} = {_value(v)}" for k, v in columns.items()),
+        *(f"{k} = {toml_value(v)}" for k, v in columns.items()),
     ]
     lines += ["", "[expected] # the labels when this card was made"]
     expected = dict(facts["expected"])  # type: ignore[call-overload]
     parts = expected.pop("parts", {})
-    lines += [f"{key} = {_value(said)}" for key, said in expected.items()]
+    lines += [f"{key} = {toml_value(said)}" for key, said in expected.items()]
     if parts:
-        lines += ["", "[expected.parts]", *(f"{_value(part)} = {count}" for part, count in parts.items())]
+        lines += ["", "[expected.parts]", *(f"{toml_value(part)} = {count}" for part, count in parts.items())]
     if "protocol" in facts:
         lines += ["", "[protocol] # for a test set: its column in the tables; `records` and `seed` draw a subset"]
-        lines += [f"{key} = {_value(said)}" for key, said in facts["protocol"].items()]  # type: ignore[attr-defined]
+        lines += [f"{key} = {toml_value(said)}" for key, said in facts["protocol"].items()]  # type: ignore[attr-defined]
     return "\n".join(lines) + "\n"
-
-
-def _value(said: object) -> str:
-    """A string, number or list of them as TOML, whose strings are as in JSON, except for DEL."""
-    return json.dumps(said, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -22,12 +22,8 @@ COMBINED = "median of the mean distribution; where an estimator gives none, mean
 def training_in_words(members: Sequence[Estimator]) -> str | None:
     """What each of several estimators was trained on, with its label; None if it is known of none."""
     each = [
-        (
-            trained_on(member.run.card)
-            if isinstance(member, RunEstimator)
-            else getattr(member.recipe, "trained_on", None)
-        )
-        for member in members
+        trained_on(one.run.card) if isinstance(one, RunEstimator) else getattr(one.recipe, "trained_on", None)
+        for one in members
     ]
     if not any(each):
         return None
@@ -82,13 +78,14 @@ class Mean:
         from agebench.training.inference import combined, spread  # imports torch
 
         each = [member.estimate(faces, on_crops, on_predict) for member in self.members]
-        keys = [set(one.records.select("part", "path").iter_rows()) for one in each]
-        common = set.intersection(*keys)
-        picked, estimated = [], []
-        for one in each:
-            kept = np.array([key in common for key in one.records.select("part", "path").iter_rows()], dtype=bool)
-            estimated.append(one.records.filter(pl.Series(kept)))
-            picked.append((one.ages[kept], None if one.probabilities is None else one.probabilities[kept]))
-        ages, probabilities = combined(picked)
+        keys = [one.records.select("part", "path").rows() for one in each]
+        common = set(keys[0]).intersection(*keys[1:])
+        kept = [np.array([key in common for key in some], dtype=bool) for some in keys]
+        ages, probabilities = combined(
+            [
+                (one.ages[these], None if one.probabilities is None else one.probabilities[these])
+                for one, these in zip(each, kept, strict=True)
+            ]
+        )
         spreads = np.full(len(ages), np.nan) if probabilities is None else spread(probabilities)
-        return Estimates(estimated[0], ages, probabilities, spreads.astype(np.float64))
+        return Estimates(each[0].records.filter(pl.Series(kept[0])), ages, probabilities, spreads.astype(np.float64))

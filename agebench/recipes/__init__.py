@@ -47,6 +47,7 @@ from agebench.recipes.reading import (
     read_declaration,
     read_model_recipe,
     read_toml,
+    toml_value,
 )
 from agebench.recipes.studies import StudyRecipe
 
@@ -58,5 +59,5 @@ __all__ = [
     "digest", "fields_of", "known", "load_card", "load_curation_recipe", "load_estimator_recipe", "load_from_models",
     "load_model_recipe", "load_network_recipe", "load_study", "load_table_row", "mistaken", "mistakes_of",
     "model_keys", "model_recipe_kind", "name_from", "read_curation_recipe", "read_declaration", "read_model_recipe",
-    "read_toml", "weights_path", "wrong_changes",
+    "read_toml", "toml_value", "weights_path", "wrong_changes",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -222,6 +223,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(
             f"{path} is not valid TOML: {error}.", "Fix the file, or `agebench cp` a fresh copy."
         ) from error
+
+
+def toml_value(value: object) -> str:
+    """A string, number, list or table of them as TOML, whose strings are as in JSON, except for DEL; a list of tables
+    has a line for each."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_key(key)} = {toml_value(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return "[" + "".join(f"\n    {toml_value(one)}," for one in value) + "\n]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else toml_value(key)
 
 
 def _validated(path: Path, data: dict[str, Any], kind: type[T]) -> tuple[T | None, list[str]]:

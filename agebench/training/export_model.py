@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from agebench.errors import Missing, RunError, UsageError, described
 from agebench.faces.alignment import template
 from agebench.files import write_whole
-from agebench.recipes import NetworkRecipe, name_from
+from agebench.recipes import NetworkRecipe, name_from, toml_value
 from agebench.training.decoding import CLASS_SCORES, Decoding, decoding_of, median_age
 from agebench.training.networks import normalise
 from agebench.training.run_cards import trained_on
@@ -220,7 +219,7 @@ decoding = "{decoding}"
 
 
 def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: Decoding) -> str:
-    """The recipe beside the file. A JSON string is a TOML string too."""
+    """The recipe beside the file."""
     classes = _gives_probabilities(decoding)
     points = template(1, recipe.crop.zoom).round(4).tolist()
     text = {
@@ -232,14 +231,14 @@ def _toml(run: Run, recipe: NetworkRecipe, file: Path, kind: Format, decoding: D
         "template": "agebench" if recipe.crop.zoom == 1 else points,
     }
     return RECIPE.format(
-        **{key: json.dumps(value, ensure_ascii=False) for key, value in text.items()},
+        **{key: toml_value(value) for key, value in text.items()},
         run=run.id,
         size=recipe.crop.size,
         output="(batch, classes), the probabilities of the ages 0, 1, 2, …" if classes else "(batch,), ages in years",
         points=", ".join(f"({x:.4f}, {y:.4f})" for x, y in points),
         border=recipe.crop.border,
         outside="its mirror image" if recipe.crop.border == "mirror" else "black",
-        tables=json.dumps(recipe.tables),
+        tables=toml_value(recipe.tables),
         kind=kind,
         mean=MEAN,
         scale=SCALE,

@@ -34,8 +34,8 @@ class Cost:
     which computes up to `share` pictures of every batch; for a method, the features of the faces that it holds at once.
     seconds: of all steps, without cropping, validation and what the devices exchange; for a method, of reading every
     face's features, without fitting. device: where they were timed, on one. fits: whether a share fits into its memory;
-    if not, bytes and seconds are extrapolated from a smaller one. crowded: whether others kept at least half of the
-    cores busy in the minute before the timing, on a CPU: alone it takes less.
+    if not, bytes and seconds are extrapolated from a smaller one. crowded: whether at least half of the cores
+    were busy in the minute before the timing, on a CPU: beside other work it takes longer.
     """
 
     parameters: int | None

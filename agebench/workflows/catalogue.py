@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from agebench.recipes import (
     model_keys,
     read_declaration,
     read_toml,
+    toml_value,
 )
 from agebench.resources import KINDS, Kind
 from agebench.training.run_cards import RUNS, flat
@@ -131,17 +131,7 @@ def resolved(kind: Kind, path: Path) -> dict[str, str] | None:
     of any other file. Raises RecipeError."""
     if kind != "models" or path.stem in resources.NOT_RECIPES or "base" not in read_toml(path):
         return None
-    return {key: _toml(value) for key, value in flat(model_keys(path))}
-
-
-def _toml(value: Any) -> str:
-    """A TOML value; a list of tables has a line for each."""
-    if isinstance(value, dict):
-        keys = {key: key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key) for key in value}
-        return "{ " + ", ".join(f"{keys[key]} = {_toml(one)}" for key, one in value.items()) + " }"
-    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-        return "[" + "".join(f"\n    {_toml(one)}," for one in value) + "\n]"
-    return json.dumps(value, ensure_ascii=False)
+    return {key: toml_value(value) for key, value in flat(model_keys(path))}
 
 
 def copy_declaration(name: str, new_name: str | None = None) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agebench.bench.evaluate import evaluate, manifests_for_testing
+from agebench.bench.evaluate import evaluate, manifests_for_testing, named_test_sets
 from agebench.bench.evaluations import Evaluation, stored_predictions
 from agebench.bench.protocols import first_draw
 from agebench.bench.studies import StudySet, compare_arms
@@ -178,7 +178,7 @@ def _planned(
     recipe = load_study(name)
     with open_manifest(find_manifest(manifest)) as con:
         trained_on = get_meta(con, "dataset") or ""
-    tested = [find_manifest(one) for one in on] or manifests_for_testing(trained_on)
+    tested = named_test_sets(on) or manifests_for_testing(trained_on)
     if not tested:
         raise Missing("There is no test manifest.", "`agebench curate fg-net` (or morph, cacd) makes one.")
     settings = {arm.label: (changes or {}) | arm.set for arm in recipe.arm}

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from agebench.bench.evaluate import evaluate, manifests_for_testing
+from agebench.bench.evaluate import evaluate, manifests_for_testing, named_test_sets
 from agebench.bench.evaluations import Evaluation
 from agebench.bench.leakage import find_leaks, with_all_columns
 from agebench.bench.matching_faces import with_vectors
@@ -132,7 +132,7 @@ def train(
     """
     recipe, why = _recipe(model, changes)
     check_devices(devices, recipe)
-    tested = _test_sets(on)
+    tested = named_test_sets(on)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -307,7 +307,7 @@ def forecast(
     only one of the `devices` need be here."""
     recipe, why = _recipe(model, changes)
     check_shares(devices, recipe)
-    tested = _test_sets(on)
+    tested = named_test_sets(on)
     source = _source(manifest, plan).without_leaks_into(without_leaks)
     drawn = source.drawn(recipe, seed)
     setting = _setting(recipe, why, source, drawn)
@@ -328,15 +328,6 @@ def _recipe(model: str | None, changes: dict[str, Any] | None) -> tuple[ModelRec
     """(the recipe as resolved, why it is that one)."""
     name, why = (model, "chosen") if model else default_model()
     return resolve_recipe(name, changes), why
-
-
-def _test_sets(named: Sequence[str | Path]) -> list[Path]:
-    """The manifests of the named test sets, each once. Raises what reading one raises: later the training would be
-    over."""
-    manifests = {manifest.resolve(): manifest for manifest in map(find_manifest, named)}
-    for manifest in manifests.values():
-        read_test_set(manifest)
-    return list(manifests.values())
 
 
 def default_model() -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from agebench.errors import Missing, RecipeError
 from agebench.recipes import Network, NetworkRecipe
@@ -104,11 +105,17 @@ def test_coral_trains(tmp_path: Path) -> None:
     assert isinstance(run.card["val_mae"], float)
 
 
-def test_mirrored_pictures_get_the_same_scores_outside_of_training(mine: Path) -> None:
+def plain_and_seen_as(folder: Path, views: str) -> tuple[nn.Module, nn.Module]:
+    """A network, and one with the same weights whose [network] table has these keys too."""
     torch.manual_seed(0)
-    plain = make_network(recipe_of(mine, 'factory = "their_networks:net"').network)
-    both = make_network(recipe_of(mine, 'factory = "their_networks:net"\nmirror = true').network)
-    both.load_state_dict(plain.state_dict())
+    plain = make_network(recipe_of(folder, 'factory = "their_networks:net"').network)
+    made = make_network(recipe_of(folder, f'factory = "their_networks:net"\n{views}').network)
+    made.load_state_dict(plain.state_dict())
+    return plain, made
+
+
+def test_mirrored_pictures_get_the_same_scores_outside_of_training(mine: Path) -> None:
+    plain, both = plain_and_seen_as(mine, "mirror = true")
     pictures = torch.randn(2, 3, 32, 32)
     assert torch.equal(both(pictures), plain(pictures))
     both.eval()
@@ -117,10 +124,7 @@ def test_mirrored_pictures_get_the_same_scores_outside_of_training(mine: Path) -
 
 
 def test_pictures_are_seen_at_each_zoom_outside_of_training(mine: Path) -> None:
-    torch.manual_seed(0)
-    plain = make_network(recipe_of(mine, 'factory = "their_networks:net"').network)
-    made = make_network(recipe_of(mine, 'factory = "their_networks:net"\nmirror = true\nzooms = [0.8, 1.6]').network)
-    made.load_state_dict(plain.state_dict())
+    plain, made = plain_and_seen_as(mine, "mirror = true\nzooms = [0.8, 1.6]")
     pictures = torch.randn(2, 3, 40, 40)
     assert torch.equal(made(pictures), plain(pictures))
     made.eval()

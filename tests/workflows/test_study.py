@@ -130,6 +130,12 @@ def test_a_mistake_in_an_arm_is_told_before_anything_is_trained(work: Path) -> N
     assert not (work / "runs").exists()
 
 
+def test_what_is_no_test_set_is_told_before_anything_is_trained(work: Path) -> None:
+    with pytest.raises(UsageError, match="not a test set"):
+        product.study("pair", on=["imdb-wiki"])
+    assert not (work / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
